@@ -1,0 +1,54 @@
+# `make help` lists what there is to make. PYTHON chooses the Python that makes .venv.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -o pipefail -c
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+PIP := .venv/bin/pip --quiet --disable-pip-version-check
+# jq ends with its input, not by Ctrl-C, so that the last tweets are seen.
+JQ := $(if $(shell command -v jq),| (trap '' INT; jq --unbuffered .))
+
+.PHONY: help demo test lint kafka kafka-start kafka-stop clean
+
+help: ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
+
+# In a terminal the demo gets a process group of its own (set -m): Ctrl-C is for it, not for make.
+demo: .venv/run ## enriched sample tweets, without accounts or servers; Ctrl-C ends it
+	@if [ -t 0 ]; then set -m; fi; .venv/bin/python -m traptor --demo --test $(JQ)
+
+test: .venv/test ## all tests, on real servers
+	@.venv/bin/pytest
+
+lint: .venv/test ## ruff and mypy
+	@.venv/bin/ruff check
+	@.venv/bin/ruff format --check
+	@.venv/bin/mypy
+
+kafka: ## Apache Kafka into .kafka, for the tests and for trying; needs Java and Maven
+	@$(PYTHON) -m scripts.apache_kafka fetch
+
+kafka-start: ## run it on 127.0.0.1:9092
+	@$(PYTHON) -m scripts.apache_kafka start
+
+kafka-stop: ## stop it
+	@$(PYTHON) -m scripts.apache_kafka stop
+
+clean: ## remove .venv and the caches
+	@rm -rf .venv build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+.venv/bin/pip:
+	@echo "Making .venv with $(PYTHON) ..." >&2
+	@$(PYTHON) -m venv .venv
+
+# The two stamps: installed since the requirements last changed.
+.venv/run: requirements.txt | .venv/bin/pip
+	@echo "Installing requirements.txt ..." >&2
+	@$(PIP) install --requirement requirements.txt
+	@touch $@
+
+.venv/test: requirements.txt requirements-test.txt setup.py | .venv/bin/pip
+	@echo "Installing requirements-test.txt and the traptor command ..." >&2
+	@$(PIP) install --requirement requirements-test.txt --editable .
+	@touch $@

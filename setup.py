@@ -1,0 +1,36 @@
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+HERE = Path(__file__).parent
+
+
+def version() -> str:
+    """The version that the package states, read without importing it."""
+    found = re.search(r'^__version__ = "(.+)"$', (HERE / "traptor/__init__.py").read_text(), re.MULTILINE)
+    assert found, "traptor/__init__.py states no __version__"
+    return found[1]
+
+
+def requirements() -> list[str]:
+    """The lines of requirements.txt, without comments."""
+    lines = (HERE / "requirements.txt").read_text().splitlines()
+    return [text for line in lines if (text := line.partition("#")[0].strip())]
+
+
+setup(
+    name="traptor",
+    version=version(),
+    description="Collects tweets by rules in Redis and delivers them, enriched, to Kafka",
+    long_description=(HERE / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    author="The Traptor authors",
+    license="MIT",
+    python_requires=">=3.11",
+    packages=find_packages(include=["traptor", "traptor.*", "scripts"]),
+    include_package_data=True,
+    package_data={"traptor": ["py.typed"]},
+    install_requires=requirements(),
+    entry_points={"console_scripts": ["traptor=traptor.cli:main"]},
+)

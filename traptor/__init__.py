@@ -1,0 +1,3 @@
+"""Traptor: a distributed Twitter feed."""
+
+__version__ = "1.0.0"

@@ -1,0 +1,3 @@
+from traptor.cli import main
+
+main()

@@ -1,0 +1,102 @@
+"""When to connect again, by kind of failure, and which failures are for good.
+
+Source of the waits and of the list of codes: Twitter's "Connecting to a streaming endpoint".
+"""
+
+import random
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Kind(StrEnum):
+    """What went wrong, as far as the wait depends on it."""
+
+    DROPPED = "dropped"
+    """A stream that had delivered ended."""
+    NETWORK = "network"
+    HTTP = "http"
+    RATE_LIMITED = "rate-limited"
+    """HTTP 420 or 429."""
+
+
+@dataclass(frozen=True)
+class Policy:
+    """First wait, growth and ceiling, in seconds. Jitter only ever lengthens a wait."""
+
+    first_seconds: float
+    ceiling_seconds: float
+    doubles: bool
+
+    def wait_seconds(self, failures: int) -> float:
+        """The wait after this many failures in a row, one or more."""
+        if self.doubles:
+            return min(self.first_seconds * 2.0 ** min(failures - 1, 30), self.ceiling_seconds)
+        return min(self.first_seconds * failures, self.ceiling_seconds)
+
+
+POLICIES = {
+    Kind.NETWORK: Policy(first_seconds=0.25, ceiling_seconds=16.0, doubles=False),
+    Kind.HTTP: Policy(first_seconds=5.0, ceiling_seconds=320.0, doubles=True),
+    # Twitter states no ceiling for 420; an hour is long enough to be let in again.
+    Kind.RATE_LIMITED: Policy(first_seconds=60.0, ceiling_seconds=3600.0, doubles=True),
+}
+JITTER = 0.1
+
+REFUSALS = {
+    401: "the credentials or the clock of this machine are wrong",
+    403: "this account may not use the stream (v1.1 was closed in March 2023)",
+    404: "there is no such stream at this address: check TWITTER_STREAM_URL",
+    406: "a rule is not acceptable: check the rules",
+    410: "this stream has been retired",
+    413: "there are more rules than one connection may have",
+    416: "a parameter of the request is out of range",
+}
+"""The answers that Twitter means for good, and what is the matter."""
+TRIES_BEFORE_REFUSED = {401: 3}
+"""Others are believed at once; a 401 may be a passing fault of theirs."""
+
+
+class Backoff:
+    """Counts failures by kind and says how long to wait. A good stretch forgets them."""
+
+    def __init__(self, jitter: Callable[[], float] = random.random) -> None:
+        self._jitter = jitter
+        self.failures: dict[Kind, int] = {}
+
+    def failed(self, kind: Kind, asked_seconds: float | None = None) -> float:
+        """The seconds to wait after one more failure; what the server asked for wins."""
+        failures = self.failures[kind] = self.failures.get(kind, 0) + 1
+        if kind is Kind.DROPPED:
+            if failures == 1:
+                return 0.0
+            kind, failures = Kind.NETWORK, failures - 1
+        wait_seconds = POLICIES[kind].wait_seconds(failures) if asked_seconds is None else asked_seconds
+        return wait_seconds * (1 + JITTER * self._jitter())
+
+    def succeeded(self) -> None:
+        self.failures.clear()
+
+
+def is_refusal(status: int | None, failures: int) -> bool:
+    """Is this answer, after so many of them in a row, meant for good?"""
+    return status in REFUSALS and failures >= TRIES_BEFORE_REFUSED.get(status or 0, 1)
+
+
+def kind_of(status: int | None) -> Kind:
+    """The kind of failure by HTTP status; None where there was no answer."""
+    if status is None:
+        return Kind.NETWORK
+    return Kind.RATE_LIMITED if status in {420, 429} else Kind.HTTP
+
+
+def asked_wait_seconds(headers: Mapping[str, str], now: float) -> float | None:
+    """What Retry-After (seconds) or x-rate-limit-reset (seconds since 1970) ask for; None where they do not."""
+    for name, since in (("Retry-After", 0.0), ("x-rate-limit-reset", now)):
+        try:
+            seconds = float(headers.get(name, "")) - since
+        except ValueError:
+            continue
+        if 0 <= seconds <= 86_400:
+            return seconds
+    return None

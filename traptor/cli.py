@@ -1,0 +1,93 @@
+"""The command line. Exit codes stand, by name, in ``exits``."""
+
+import os
+import sys
+from typing import Any
+
+import click
+
+from traptor import __version__, settings
+from traptor.exits import Exit
+from traptor.simulator.cli import simulate
+
+EXAMPLES = """
+\b
+Examples:
+  traptor --demo --test                  tweets at once: no account, no servers
+  traptor --test | jq .                  your rules from Redis, tweets to the terminal
+  traptor --type follow --id 1           collect into Kafka as the second follow Traptor
+  traptor --test --limit 100 > some.jsonl
+  traptor simulate --port 8080           a stand-in for Twitter to rehearse against
+
+Settings come from the command line, the environment, or localsettings.py; the README lists them.
+Exit codes: 0 ended as asked; 2 wrong usage or settings; 3 Twitter refused us, do not restart.
+"""
+
+
+@click.group(invoke_without_command=True, epilog=EXAMPLES, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--test", "--stdout", is_flag=True, help="No Kafka: one enriched message per line on standard output.")
+@click.option("--demo", is_flag=True, help="No accounts, no servers: run against a simulated Twitter and Redis.")
+@click.option("--type", "traptor_type", type=click.Choice(["track", "follow", "locations"]), help="Type of the rules.")
+@click.option("--id", "traptor_id", type=click.IntRange(0), help="Which Traptor of its type this is.")
+@click.option("--limit", type=click.IntRange(1), metavar="N", help="Stop after N tweets.")
+@click.option("--delay", type=click.FloatRange(0), default=1.0, show_default=True, metavar="SECONDS",
+              help="Wait before the first connection.")  # fmt: skip
+@click.option("--loglevel", metavar="LEVEL", help="DEBUG, INFO, WARNING, ERROR or CRITICAL.")
+@click.option("--info", "loglevel", flag_value="INFO", help="The same as --loglevel INFO.")
+@click.option("--debug", "loglevel", flag_value="DEBUG", help="The same as --loglevel DEBUG.")
+@click.version_option(__version__, prog_name="traptor")
+@click.pass_context
+def command(  # noqa: PLR0917 - click passes by name
+    context: click.Context,
+    test: bool,
+    demo: bool,
+    traptor_type: str | None,
+    traptor_id: int | None,
+    limit: int | None,
+    delay: float,
+    loglevel: str | None,
+) -> None:
+    """Collect tweets for the rules in Redis and deliver them, enriched, to Kafka."""
+    if context.invoked_subcommand:
+        return
+    flags = {"TRAPTOR_TYPE": traptor_type, "TRAPTOR_ID": traptor_id, "LOG_LEVEL": loglevel}
+    if demo:
+        from traptor import demo as demonstration  # fakeredis is needed for nothing else
+
+        with demonstration.running(flags) as demo_settings:
+            run(demo_settings, test=test or not demonstration.has_kafka(demo_settings), limit=limit, delay=delay)
+    else:
+        run(settings.load(flags), test=test, limit=limit, delay=delay)
+
+
+command.add_command(simulate)
+
+
+def run(wanted: settings.Settings, *, test: bool, limit: int | None, delay: float) -> None:
+    """Run one Traptor to its end, and say in one line what it did."""
+    from traptor.traptor import Traptor  # so that --help and the other subcommands start fast
+
+    if missing := [name for name, value in wanted.apikeys.items() if not value]:
+        raise settings.SettingError(
+            f"{', '.join(missing)}: not set; allowed is the key of your Twitter app"
+            " (environment, localsettings.py, or NAME_FILE). To try without an account: traptor --demo --test"
+        )
+    traptor = Traptor.from_settings(wanted, test=test)
+    try:
+        traptor.run(tweet_limit=limit, delay=delay)
+    finally:
+        summary = ", ".join(f"{name} {count}" for name, count in traptor.summary().items())
+        click.echo(f"traptor: {summary}", err=True)
+
+
+def main() -> Any:
+    """Run the command; every way out has its exit code."""
+    try:
+        return command(prog_name="traptor")
+    except settings.SettingError as error:
+        click.echo(f"traptor: {error}", err=True)
+        sys.exit(Exit.WRONG_SETTING)
+    except BrokenPipeError:
+        # The reader of our output has gone; what Python still holds for it must not raise at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(Exit.ENDED)

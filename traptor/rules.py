@@ -1,0 +1,155 @@
+"""Rules: read from Redis, checked against Twitter's limits, put in order, joined for the request, and written."""
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import redis
+
+from traptor import keys
+from traptor.matching import parse_boxes, phrases
+from traptor.messages import Rule
+
+LIMITS = {"follow": 5000, "track": 400, "locations": 25}
+"""What one connection may ask for: user ids, phrases, boxes."""
+PHRASE_BYTES = 60
+"""The longest phrase, in bytes of UTF-8."""
+_KEYS_PER_ROUND_TRIP = 1000
+
+
+class Problem(NamedTuple):
+    """A rule that is left out, and why."""
+
+    rule_id: str
+    value: str
+    reason: str
+
+
+class RuleSet(NamedTuple):
+    """Rules that can be asked for on one connection, in order of rule_id, and the ones that cannot."""
+
+    rules: list[dict[str, str]]
+    problems: list[Problem]
+
+
+def read(conn: "redis.Redis", traptor_type: str, traptor_id: int) -> list[dict[str, str]]:
+    """All rules of one Traptor as Redis has them, in order of rule_id.
+
+    Works with ``decode_responses`` on or off. Raises redis.RedisError rather than return a part of them.
+    """
+    rule_keys = sorted({_text(key) for key in conn.scan_iter(keys.rules(traptor_type, traptor_id), count=1000)})
+    found = []
+    for start in range(0, len(rule_keys), _KEYS_PER_ROUND_TRIP):
+        some_keys = rule_keys[start : start + _KEYS_PER_ROUND_TRIP]
+        with conn.pipeline(transaction=False) as pipe:
+            for key in some_keys:
+                pipe.hgetall(key)
+            found += [
+                _rule(key, fields) for key, fields in zip(some_keys, pipe.execute(raise_on_error=False), strict=True)
+            ]
+    return sorted((rule for rule in found if rule), key=order)
+
+
+def _rule(key: str, fields: Any) -> dict[str, str]:
+    """A rule's hash as text; empty if it went away meanwhile. What is no hash becomes a rule without a value."""
+    if isinstance(fields, redis.ResponseError):
+        if not str(fields).startswith("WRONGTYPE"):
+            raise fields
+        return {"rule_id": keys.rule_id(key)}
+    if isinstance(fields, Exception):
+        raise fields
+    rule = {_text(name): _text(value) for name, value in fields.items()}
+    return {"rule_id": keys.rule_id(key), **rule} if rule else {}
+
+
+def _text(value: str | bytes) -> str:
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
+
+
+def order(rule: Rule) -> tuple[int, int, str]:
+    """Sorts by rule_id: numbers by their value, before everything else."""
+    rule_id = str(rule.get("rule_id", ""))
+    return (0, int(rule_id), rule_id) if rule_id.isascii() and rule_id.isdigit() else (1, 0, rule_id)
+
+
+def check(traptor_type: str, rules: Iterable[Rule]) -> RuleSet:
+    """Keep what Twitter accepts on one connection; each rule that it would refuse, or that is too many, is a problem.
+
+    The limit counts what is sent: a phrase that two rules share counts once.
+    """
+    kept: list[dict[str, str]] = []
+    problems: list[Problem] = []
+    asked: set[str] = set()
+    for rule in rules:
+        try:
+            new = set(predicates(traptor_type, rule)) - asked
+        except ValueError as error:
+            problems.append(_problem(rule, str(error)))
+            continue
+        if len(asked) + len(new) > LIMITS[traptor_type]:
+            problems.append(_problem(rule, f"over the limit of {LIMITS[traptor_type]} for {traptor_type}"))
+            continue
+        asked |= new
+        kept.append(dict(rule))
+    return RuleSet(kept, problems)
+
+
+def _problem(rule: Rule, reason: str) -> Problem:
+    return Problem(str(rule.get("rule_id", "")), str(rule.get("value", "")), reason)
+
+
+def predicates(traptor_type: str, rule: Rule) -> list[str]:
+    """What one rule asks of Twitter: its phrases, its user id, or its boxes. Raises ValueError saying what is wrong."""
+    value = rule.get("value")
+    if not value or not value.strip():
+        raise ValueError("has no value")
+    return _PREDICATES[traptor_type](value)
+
+
+def _phrases(value: str) -> list[str]:
+    found = phrases(value)
+    if not found:
+        raise ValueError("has no phrase, only commas")
+    for phrase in found:
+        length_bytes = len(phrase.encode("utf-8", "replace"))
+        if length_bytes > PHRASE_BYTES:
+            raise ValueError(f"phrase {phrase!r} has {length_bytes} bytes; allowed are 1 to {PHRASE_BYTES}")
+    return found
+
+
+def _user_id(value: str) -> list[str]:
+    user_id = value.strip()
+    if not (user_id.isascii() and user_id.isdigit()):
+        raise ValueError("is not a user id; allowed are digits, not a screen name")
+    return [user_id]
+
+
+def _boxes(value: str) -> list[str]:
+    return [
+        ",".join(f"{number:g}" if number == int(number) else repr(number) for number in box)
+        for box in parse_boxes(value)
+    ]
+
+
+_PREDICATES = {"track": _phrases, "follow": _user_id, "locations": _boxes}
+
+
+def join(traptor_type: str, rules: Iterable[Rule]) -> str:
+    """The value that Twitter's request takes: every predicate once, in the order of the rules."""
+    return ",".join(dict.fromkeys(one for rule in rules for one in predicates(traptor_type, rule)))
+
+
+def version(rules: Sequence[Rule]) -> str:
+    """A short hash of a rule set's content."""
+    content = json.dumps([sorted(rule.items()) for rule in rules])
+    return hashlib.sha256(content.encode("utf-8", "surrogatepass")).hexdigest()[:12]
+
+
+def write(conn: "redis.Redis", traptor_type: str, traptor_id: int, rules: Iterable[Mapping[str, Any]]) -> None:
+    """Write rules, each under its rule_id, all at once."""
+    with conn.pipeline(transaction=True) as pipe:
+        for rule in rules:
+            fields: dict[Any, Any] = dict(rule)
+            pipe.hset(keys.rule(traptor_type, traptor_id, rule["rule_id"]), mapping=fields)
+        pipe.execute()

@@ -1,0 +1,267 @@
+"""Every setting, once: name, type, default, unit and meaning.
+
+A value comes from the command line, else the environment, else ``localsettings.py`` (in the working directory or in
+this package), else the default. A secret may also stand in a file that NAME_FILE names.
+"""
+
+import dataclasses
+import json
+import os
+import runpy
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+APIKEY_NAMES = ("CONSUMER_KEY", "CONSUMER_SECRET", "ACCESS_TOKEN", "ACCESS_TOKEN_SECRET")
+
+
+class SettingError(ValueError):
+    """A setting is wrong: says which, its value (never a secret's), and what is allowed."""
+
+
+@dataclass(frozen=True)
+class Kind:
+    """How a setting is read: ``parse`` raises ValueError for what is not ``allowed``."""
+
+    parse: Callable[[Any], Any]
+    allowed: str
+
+
+def _boolean(value: Any) -> bool:
+    word = _unquoted(value).lower()
+    if word in {"true", "1", "yes", "on"}:
+        return True
+    if word in {"false", "0", "no", "off"}:
+        return False
+    raise ValueError(word)
+
+
+def _unquoted(value: Any) -> str:
+    return str(value).strip().strip("'\"").strip()
+
+
+def _json_object(value: Any) -> dict[str, Any]:
+    parsed = value if isinstance(value, dict) else json.loads(value)
+    if not isinstance(parsed, dict):
+        raise ValueError(value)
+    return parsed
+
+
+def _hosts(value: Any) -> str:
+    names = value if isinstance(value, list | tuple) else str(value).split(",")
+    hosts = [str(name).strip() for name in names]
+    if not all(hosts):
+        raise ValueError(value)
+    return ",".join(hosts)
+
+
+def _url(*schemes: str) -> Kind:
+    def parse(value: Any) -> str:
+        parts = urlsplit(str(value))
+        if parts.scheme not in schemes or not parts.netloc:
+            raise ValueError(value)
+        return str(value).rstrip("/")
+
+    return Kind(parse, " or ".join(f"{scheme}://…" for scheme in schemes))
+
+
+def _whole(least: int, most: int | None = None) -> Kind:
+    def parse(value: Any) -> int:
+        number = int(_unquoted(value))
+        if number < least or (most is not None and number > most):
+            raise ValueError(value)
+        return number
+
+    return Kind(parse, f"a whole number from {least}" + (f" to {most}" if most is not None else ""))
+
+
+def _seconds(*, above: float = 0.0) -> Kind:
+    def parse(value: Any) -> float:
+        number = float(_unquoted(value))
+        if not above <= number < float("inf"):
+            raise ValueError(value)
+        return number
+
+    return Kind(parse, f"a number of seconds, {above:g} or more")
+
+
+def _one_of(*words: str, change: Callable[[str], str] = str.lower) -> Kind:
+    def parse(value: Any) -> str:
+        word = change(_unquoted(value))
+        if word not in words:
+            raise ValueError(value)
+        return word
+
+    return Kind(parse, ", ".join(words[:-1]) + f" or {words[-1]}")
+
+
+TEXT = Kind(str, "text")
+BOOLEAN = Kind(_boolean, "true/false, yes/no, on/off or 1/0")
+JSON_OBJECT = Kind(_json_object, 'a JSON object, such as {"security_protocol": "SSL"}')
+HOSTS = Kind(_hosts, "host:port, several separated by commas")
+
+
+def boolean(value: object) -> bool:
+    """A boolean as people write it. Raises ValueError."""
+    return _boolean(value)
+
+
+def _setting(default: Any, kind: Kind, meaning: str, *, unit: str = "", secret: bool = False, alias: str = "") -> Any:
+    facts = {"kind": kind, "meaning": meaning, "unit": unit, "secret": secret, "alias": alias}
+    return field(default=default, repr=not secret, metadata=facts)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All settings of one Traptor, parsed and checked."""
+
+    TRAPTOR_TYPE: str = _setting("track", _one_of("track", "follow", "locations"), "what the rules of this Traptor are")
+    TRAPTOR_ID: int = _setting(0, _whole(0), "which of the Traptors of its type this is")
+    CONSUMER_KEY: str = _setting("", TEXT, "Twitter API key", secret=True)
+    CONSUMER_SECRET: str = _setting("", TEXT, "Twitter API secret", secret=True)
+    ACCESS_TOKEN: str = _setting("", TEXT, "Twitter access token", secret=True)
+    ACCESS_TOKEN_SECRET: str = _setting("", TEXT, "Twitter access token secret", secret=True)
+    TWITTER_STREAM_URL: str = _setting(
+        "https://stream.twitter.com", _url("https", "http"), "scheme, host and port of the stream"
+    )
+    RULE_CHECK_INTERVAL: float = _setting(
+        60.0, _seconds(above=0.01), "wait between looks for rules while there are none", unit="s"
+    )
+    RULE_REFRESH_INTERVAL: float = _setting(
+        300.0, _seconds(), "time between looks for changed rules that no notice told of; 0 = never", unit="s"
+    )
+    RESTART_MIN_INTERVAL: float = _setting(5.0, _seconds(), "least time between reconnects for changed rules", unit="s")
+    REDIS_HOST: str = _setting("localhost", TEXT, "Redis server")
+    REDIS_PORT: int = _setting(6379, _whole(1, 65535), "Redis port")
+    REDIS_DB: int = _setting(0, _whole(0), "Redis database")
+    REDIS_URL: str = _setting(
+        "", _url("redis", "rediss"), "Redis with user, password or TLS; wins over host, port and db", secret=True
+    )
+    REDIS_PUBSUB_CHANNEL: str = _setting("traptor-notify", TEXT, "channel of restart notices")
+    PUBSUB_CHECK_INTERVAL: float = _setting(0.2, _seconds(above=0.01), "wait between looks for notices", unit="s")
+    HEARTBEAT_INTERVAL: float = _setting(5.0, _seconds(above=0.5), "time between heartbeats", unit="s")
+    ENABLE_STATS_COLLECTION: bool = _setting(True, BOOLEAN, "count the matches of each rule in Redis")
+    STATS_COLLECTION_WINDOW: int = _setting(900, _whole(1), "rolling window of the matches", unit="s")
+    LIMIT_COUNT_COLLECTION_WINDOW: int = _setting(900, _whole(1), "rolling window of withheld tweets", unit="s")
+    KAFKA_ENABLED: bool = _setting(True, BOOLEAN, "send to Kafka; otherwise write to standard output")
+    KAFKA_HOSTS: str = _setting("localhost:9092", HOSTS, "Kafka's bootstrap servers")
+    KAFKA_TOPIC: str = _setting("traptor", TEXT, "topic of the enriched tweets")
+    KAFKA_OPTIONS: dict[str, Any] | None = _setting(  # noqa: RUF009 - it makes a field
+        None, JSON_OBJECT, "more arguments of kafka-python's producer: TLS, SASL, compression", secret=True
+    )
+    SPOOL_DIR: str = _setting("/var/spool/traptor", TEXT, "directory of the spool: what waits while Kafka is away")
+    SPOOL_MAX_BYTES: int = _setting(1 << 30, _whole(0), "size up to which messages are spooled", unit="bytes")
+    STOP_TIMEOUT: float = _setting(8.0, _seconds(), "time to deliver what was received when told to stop", unit="s")
+    USE_SENTRY: bool = _setting(False, BOOLEAN, "report errors to Sentry")
+    SENTRY_URL: str = _setting("", _url("https", "http"), "Sentry's DSN", secret=True)
+    LOG_LEVEL: str = _setting(
+        "INFO", _one_of("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL", change=str.upper), "least level logged"
+    )
+    LOG_DIR: str = _setting("/var/log/traptor", TEXT, "directory of the log file")
+    LOG_FILE: str = _setting("traptor.log", TEXT, "name of the log file", alias="LOG_FILE_NAME")
+    LOG_JSON: bool = _setting(False, BOOLEAN, "one JSON object per log line")
+    LOG_STDOUT: bool = _setting(True, BOOLEAN, "log to the terminal as well (to standard error, in spite of the name)")
+    LOG_MAX_BYTES: int = _setting(10_000_000, _whole(0), "size at which the log file is rotated", unit="bytes")
+    LOG_BACKUPS: int = _setting(5, _whole(0), "rotated log files that are kept")
+
+    sources: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
+    """Where each value came from: ``command line``, ``environment``, a path, or ``default``."""
+
+    @property
+    def apikeys(self) -> dict[str, str]:
+        return {name: getattr(self, name) for name in APIKEY_NAMES}
+
+    @property
+    def secrets(self) -> list[str]:
+        """Every secret text that is set, and the passwords inside URLs and options: what must never be shown."""
+        found = list(self.apikeys.values())
+        for url in (self.REDIS_URL, self.SENTRY_URL):
+            parts = urlsplit(url)
+            found += [parts.password or "", parts.username or "" if url == self.SENTRY_URL else ""]
+        found += [str(value) for name, value in (self.KAFKA_OPTIONS or {}).items() if "password" in name]
+        return [secret for secret in found if secret]
+
+
+def known() -> list["dataclasses.Field[Any]"]:
+    """The fields of Settings that are settings, in the order in which they are documented."""
+    return [one for one in dataclasses.fields(Settings) if one.metadata]
+
+
+def load(
+    command_line: Mapping[str, Any] | None = None,
+    environ: Mapping[str, str] | None = None,
+    local: Mapping[str, Any] | None = None,
+) -> Settings:
+    """Read every setting from the first source that has it.
+
+    ``local`` is what ``localsettings.py`` defines; by default the file is looked for. Raises SettingError.
+    """
+    local = local_settings() if local is None else local
+    levels = [
+        ("command line", command_line or {}),
+        ("environment", os.environ if environ is None else environ),
+        (local.get("__file__", "localsettings.py"), {**(local.get("APIKEYS") or {}), **local}),
+    ]
+    values: dict[str, Any] = {}
+    sources: dict[str, str] = {}
+    for one in known():
+        raw, sources[one.name] = _find(one, levels)
+        if raw is not None:
+            values[one.name] = _parse(one, raw)
+    return Settings(**values, sources=sources)
+
+
+def _find(one: "dataclasses.Field[Any]", levels: list[tuple[str, Mapping[str, Any]]]) -> tuple[Any, str]:
+    """The raw value and its source. An empty text is no value."""
+    for source, values in levels:
+        raw = next(
+            (values[name] for name in (one.name, one.metadata["alias"]) if values.get(name) not in (None, "")), None
+        )
+        path = values.get(f"{one.name}_FILE") if one.metadata["secret"] else None
+        if raw is not None and path:
+            raise SettingError(f"{one.name} and {one.name}_FILE are both set ({source}): set one of them")
+        if path:
+            return _read_secret(one.name, path), str(path)
+        if raw is not None:
+            return raw, source
+    return None, "default"
+
+
+def _read_secret(name: str, path: str) -> str:
+    try:
+        return Path(path).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingError(f"{name}_FILE: {path!r} cannot be read: {error}") from None
+
+
+def _parse(one: "dataclasses.Field[Any]", raw: Any) -> Any:
+    kind: Kind = one.metadata["kind"]
+    try:
+        return kind.parse(raw)
+    except (ValueError, TypeError):
+        shown = "its value" if one.metadata["secret"] else repr(raw)
+        raise SettingError(f"{one.name}: {shown} is not allowed; allowed is {kind.allowed}") from None
+
+
+def local_settings() -> dict[str, Any]:
+    """What the first ``localsettings.py`` found defines; nothing where there is none. Raises SettingError."""
+    for folder in (Path.cwd(), Path(__file__).parent):
+        path = folder / "localsettings.py"
+        if path.is_file():
+            try:
+                return {**runpy.run_path(str(path)), "__file__": str(path)}
+            except Exception as error:
+                raise SettingError(f"{path} cannot be read: {type(error).__name__}: {error}") from None
+    return {}
+
+
+def markdown_table() -> str:
+    """The settings as the table that stands in the README."""
+    lines = ["| setting | default | meaning |", "|---|---|---|"]
+    for one in known():
+        unit = f" {one.metadata['unit']}" if one.metadata["unit"] else ""
+        default = "" if one.default in ("", None) else f"`{one.default}`{unit}"
+        lines.append(f"| `{one.name}` | {default} | {one.metadata['meaning']} ({one.metadata['kind'].allowed}) |")
+    return "\n".join(lines)

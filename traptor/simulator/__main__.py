@@ -1,0 +1,3 @@
+from traptor.simulator.cli import simulate
+
+simulate()

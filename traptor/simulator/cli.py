@@ -1,0 +1,116 @@
+"""The simulator as a command."""
+
+import gzip
+import json
+import signal
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+
+from traptor.simulator.feed import decode
+from traptor.simulator.oauth import CREDENTIAL, Credential
+from traptor.simulator.server import Simulator
+
+EXAMPLES = """\b
+Examples:
+  Made-up tweets, 20 a second, on a port of your choice:
+    python -m traptor simulate --port 8080 --rate 20
+  Then point a Traptor at it:
+    TWITTER_STREAM_URL=http://127.0.0.1:8080 CONSUMER_KEY=simulator-key \\
+    CONSUMER_SECRET=simulator-secret ACCESS_TOKEN=simulator-token \\
+    ACCESS_TOKEN_SECRET=simulator-token-secret python -m traptor --test
+  Your own recorded tweets, over and over as if they were new:
+    python -m traptor simulate --file monday.jsonl.gz --rate 100
+  The same, as recorded and once:
+    python -m traptor simulate --file monday.jsonl.gz --once
+  Two 503s first, then a stream that breaks in a message after 50:
+    echo '[{"fault": "status", "code": 503, "times": 2},
+           {"fault": "cut", "after": 50}]' > faults.json
+    python -m traptor simulate --faults faults.json
+  What is going on, and a fault while it runs:
+    curl http://127.0.0.1:8080/simulator/
+    curl -d '{"fault": "stall", "seconds": 95}' http://127.0.0.1:8080/simulator/faults
+"""
+
+
+@click.command(epilog=EXAMPLES, context_settings={"show_default": True})
+@click.option("--host", default="127.0.0.1", help="The address to listen on.")
+@click.option("--port", default=0, type=click.IntRange(0, 65535), help="The port; 0 takes any free one.")
+@click.option("--rate", default=10.0, type=click.FloatRange(0), help="Tweets per second; 0 for as fast as it goes.")
+@click.option("--limit", type=click.IntRange(0), help="Tweets per credential; then nothing but keep-alives.")
+@click.option("--seed", default=0, help="The same seed makes up the same tweets.")
+@click.option(
+    "--file",
+    "files",
+    multiple=True,
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Recorded tweets, one JSON object per line, plain or .gz; may be given several times.",
+)
+@click.option("--once", is_flag=True, help="Send the recorded tweets once and as they are, instead of over and over.")
+@click.option("--faults", type=click.File(), help="A JSON list of faults; docs/simulator.md has their table.")
+@click.option(
+    "--keep-alive", default=30.0, type=click.FloatRange(0, min_open=True), help="Seconds of quiet before one."
+)
+@click.option("--consumer-key", default=CREDENTIAL.consumer_key, help="The credential that is accepted.")
+@click.option("--consumer-secret", default=CREDENTIAL.consumer_secret)
+@click.option("--access-token", default=CREDENTIAL.access_token)
+@click.option("--access-token-secret", default=CREDENTIAL.access_token_secret)
+def simulate(
+    *,
+    files: tuple[Path, ...],
+    once: bool,
+    faults: Any,
+    keep_alive: float,
+    consumer_key: str,
+    consumer_secret: str,
+    access_token: str,
+    access_token_secret: str,
+    **options: Any,
+) -> None:
+    """A Twitter of your own: POST /1.1/statuses/filter.json as it was, on this machine.
+
+    It checks signatures, filters by the rules of the request, and makes up tweets that fit them. Standard error says
+    where it listens. Ctrl-C or SIGTERM ends it.
+    """
+    try:
+        simulator = Simulator(
+            credentials=[Credential(consumer_key, consumer_secret, access_token, access_token_secret)],
+            tweets=read_lines(files) if files else None,
+            loop=not once,
+            faults=json.load(faults) if faults else (),
+            keep_alive_seconds=keep_alive,
+            **options,
+        )
+    except (ValueError, OSError) as error:
+        raise click.UsageError(str(error)) from None
+    run(simulator)
+
+
+def run(simulator: Simulator) -> None:
+    """Until SIGINT, SIGTERM, or a stop over the control interface."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: simulator.stopping.set())
+    with simulator:
+        click.echo(f"listening on {simulator.url}", err=True)
+        simulator.stopping.wait()
+    requests, tweets = len(simulator.connections), simulator.tweets
+    click.echo(f"ended: {requests} requests for a stream, {tweets} tweets sent", err=True)
+
+
+def read_lines(files: Iterable[Path]) -> Iterator[bytes]:
+    """Blank lines left out. ValueError names the file and the line that is not a JSON object."""
+    for path in files:
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as lines:
+            for number, line in enumerate(lines, start=1):
+                if line.strip():
+                    yield _checked(line, f"{path}, line {number}")
+
+
+def _checked(line: bytes, place: str) -> bytes:
+    try:
+        decode(line)
+    except ValueError as error:
+        raise ValueError(f"{place}: {error}") from None
+    return line

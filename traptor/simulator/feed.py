@@ -1,0 +1,127 @@
+"""Where the tweets of a stream come from: recorded ones, or ones made up to fit the request."""
+
+import json
+import random
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import cycle
+from typing import Any, Protocol
+
+from traptor.simulator.predicates import Filter, Predicates
+from traptor.simulator.snowflakes import Snowflakes, Stamp
+from traptor.simulator.tweets import Writer
+from traptor.simulator.wire import Message
+
+DIFFERENT_TWEETS = 1000
+MOST_MISSES = 200
+
+
+def encode(message: Mapping[str, Any]) -> bytes:
+    r"""As on Twitter's wire: all ASCII, no blanks, ``/`` as ``\/``."""
+    return json.dumps(message, separators=(",", ":")).replace("/", "\\/").encode()
+
+
+def decode(line: bytes) -> dict[str, Any]:
+    """ValueError when the line is not a JSON object."""
+    message = json.loads(line)
+    if not isinstance(message, dict):
+        raise ValueError(f"not a JSON object: {line[:60]!r}")
+    return message
+
+
+def as_message(message: Mapping[str, Any] | bytes) -> Message:
+    """Bytes stay as they are; those that hold no tweet need not be JSON."""
+    body = encode(message) if isinstance(message, Mapping) else message.rstrip(b"\r\n")
+    return Message(body, _tweet_id(message if isinstance(message, Mapping) else body))
+
+
+def _tweet_id(message: Mapping[str, Any] | bytes) -> int | None:
+    try:
+        return int((decode(message) if isinstance(message, bytes) else message)["id_str"])
+    except (ValueError, KeyError):
+        return None
+
+
+class Template:
+    """A tweet encoded once, to be sent many times as a new one."""
+
+    def __init__(self, tweet: Mapping[str, Any]) -> None:
+        places = {"id": "\0id", "id_str": "\0id_str", "created_at": "\0created_at", "timestamp_ms": "\0timestamp_ms"}
+        body = encode({**tweet, **places}).replace(b"%", b"%%")
+        body = body.replace(b'"\\u0000id"', b"%(id)d").replace(b"\\u0000id_str", b"%(id)d")
+        body = body.replace(b"\\u0000created_at", b"%(created_at)b")
+        body = body.replace(b"\\u0000timestamp_ms", b"%(timestamp_ms)d")
+        self._body = body.replace(b"status\\/%b" % tweet["id_str"].encode(), b"status\\/%(id)d")
+
+    def message(self, stamp: Stamp) -> Message:
+        fields = {b"id": stamp.id, b"created_at": stamp.created_at.encode(), b"timestamp_ms": stamp.timestamp_ms}
+        return Message(self._body % fields, stamp.id)
+
+
+class Feed(Protocol):
+    """One credential's tweets. A new connection goes on where the last one stopped."""
+
+    def messages(self, predicates: Predicates) -> Iterator[Message]:
+        """Those that the predicates let through."""
+
+
+class Recorded:
+    """Messages as given, in their order, once."""
+
+    def __init__(self, lines: Sequence[bytes]) -> None:
+        self._lines = iter(lines)
+
+    def messages(self, predicates: Predicates) -> Iterator[Message]:
+        wanted = Filter(predicates)
+        for line in self._lines:
+            if wanted(decode(line)):
+                yield as_message(line)
+
+
+class Looped:
+    """Messages as given, over and over, each tweet with an id and a time of its own."""
+
+    def __init__(self, lines: Sequence[bytes], snowflakes: Snowflakes) -> None:
+        self._lines = lines
+        self._snowflakes = snowflakes
+
+    def messages(self, predicates: Predicates) -> Iterator[Message]:
+        wanted = Filter(predicates)
+        kept: list[Template | Message] = []
+        for line in self._lines:
+            if wanted(message := decode(line)):
+                kept.append(Template(message) if "id_str" in message else as_message(line))
+                yield self._renewed(kept[-1])
+        for entry in cycle(kept):
+            yield self._renewed(entry)
+
+    def _renewed(self, entry: Template | Message) -> Message:
+        return entry.message(self._snowflakes.next()) if isinstance(entry, Template) else entry
+
+
+class Synthetic:
+    """Tweets made up to fit the predicates: a thousand different ones, then again in any order as new ones."""
+
+    def __init__(self, seed: int | str, snowflakes: Snowflakes) -> None:
+        self._random = random.Random(seed)
+        self._snowflakes = snowflakes
+
+    def messages(self, predicates: Predicates) -> Iterator[Message]:
+        """Ends when no tweet can be made that fits, as with a phrase that matches nothing."""
+        templates = []
+        for template in self._templates(predicates):
+            templates.append(template)
+            yield template.message(self._snowflakes.next())
+        while len(templates) == DIFFERENT_TWEETS:
+            yield self._random.choice(templates).message(self._snowflakes.next())
+
+    def _templates(self, predicates: Predicates) -> Iterator[Template]:
+        wanted = Filter(predicates)
+        writer = Writer(self._random, predicates)
+        made = misses = 0
+        while made < DIFFERENT_TWEETS and misses < MOST_MISSES:
+            tweet = writer.tweet(self._snowflakes.next())
+            if wanted(tweet):
+                made, misses = made + 1, 0
+                yield Template(tweet)
+            else:
+                misses += 1

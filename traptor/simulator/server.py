@@ -1,0 +1,260 @@
+"""The simulator: its life, its accounts, its answers to requests for a stream, and what a test asks of it."""
+
+import math
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping
+from email.utils import formatdate
+from types import TracebackType
+from typing import Any, Self
+
+from traptor.simulator import notices, oauth, predicates
+from traptor.simulator.connection import Connection
+from traptor.simulator.faults import Answer, Calm, Clock, Drop, Fault, Plan, Status
+from traptor.simulator.feed import Feed, Looped, Recorded, Synthetic, as_message
+from traptor.simulator.handler import Server
+from traptor.simulator.oauth import CREDENTIAL, Credential
+from traptor.simulator.request import Dropped, Refusal, StreamRequest
+from traptor.simulator.snowflakes import Snowflakes
+from traptor.simulator.stream import Stream
+from traptor.simulator.wire import Wire
+
+STOP_SECONDS = 0.5
+REFUSALS = {
+    401: "Unauthorized",
+    403: "Forbidden: this account may not use statuses/filter",
+    404: "Not Found",
+    406: "No filter parameters found. Expect at least one parameter: follow track locations",
+    410: "Gone: this endpoint has been retired",
+    413: "Too Long",
+    416: "Range Unacceptable",
+    420: "Easy there, Turbo. Too many requests recently. Enhance your calm.",
+    429: "Too Many Requests",
+    503: "Service Unavailable",
+}
+"""Bodies by status."""
+
+
+class Account:
+    """What belongs to one credential, from connection to connection."""
+
+    def __init__(self, feed: Feed) -> None:
+        self.feed = feed
+        self.connections: list[Connection] = []
+        self.stream: Stream | None = None
+        self.requested_at = -math.inf
+
+
+class Simulator:
+    """A stand-in for ``https://stream.twitter.com``, in the background from start() to stop() or as a context manager.
+
+    ``tweets``, dicts or bytes, are sent once and as they are, or with ``loop`` over and over as new ones; with none,
+    tweets are made up to fit each request. ``rate`` in tweets per second, 0 for as fast as possible; after ``limit``
+    tweets per credential there are only keep-alives. ``faults`` are as in docs/simulator.md. Port 0 is any free one.
+    """
+
+    def __init__(
+        self,
+        *,
+        credentials: Iterable[Credential] = (CREDENTIAL,),
+        tweets: Iterable[Mapping[str, Any] | bytes] | None = None,
+        loop: bool = False,
+        rate: float = 10.0,
+        limit: int | None = None,
+        seed: int = 0,
+        faults: Iterable[Mapping[str, Any] | Fault] = (),
+        keep_alive_seconds: float = 30.0,
+        host: str = "127.0.0.1",
+        port: int = 0,
+    ) -> None:
+        self.connections: list[Connection] = []
+        self.stopping = threading.Event()
+        self.faults = Plan(faults, self._wake)
+        self._credentials = list(credentials)
+        self._lines = None if tweets is None else [as_message(tweet).body for tweet in tweets]
+        self._loop = loop
+        self._rate = rate
+        self._limit = math.inf if limit is None else limit
+        self._seed = seed
+        self._keep_alive_seconds = keep_alive_seconds
+        self._snowflakes = Snowflakes()
+        self._accounts: dict[Credential, Account] = {}
+        self._changed = threading.Condition(threading.RLock())
+        self._server = Server((host, port), self)
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), name="simulator", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the open streams in good order, and close the port; after half a second without good order."""
+        self.stopping.set()
+        self._server.shutdown()
+        for stream in self._open_streams():
+            stream.end("simulator stopped")
+        if not self._wait_for(lambda: not self._open_streams(), STOP_SECONDS):
+            for stream in self._open_streams():
+                stream.abort()
+        self._server.server_close()
+        self._thread.join()
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    @property
+    def url(self) -> str:
+        host, port = self._server.server_address[:2]
+        return f"http://{host!s}:{port}"
+
+    @property
+    def sent(self) -> list[str]:
+        """The ids of all tweets whose last byte went to a socket, connection by connection."""
+        return [tweet_id for connection in list(self.connections) for tweet_id in connection.sent]
+
+    @property
+    def tweets(self) -> int:
+        """How many those are."""
+        return sum(connection.tweets for connection in list(self.connections))
+
+    def push(self, message: Mapping[str, Any] | bytes) -> int:
+        """Send a message to all open streams at once, whatever their predicates. Gives the number of streams."""
+        streams = self._open_streams()
+        for stream in streams:
+            stream.push(as_message(message))
+        return len(streams)
+
+    def finish(self) -> None:
+        """No more tweets but those that are pushed. Streams stay open."""
+        self._limit = 0
+        self._wake()
+
+    def wait_for_connection(self, number: int = 1, timeout_seconds: float = 10.0) -> Connection:
+        """The request of this number, counted from 1, as soon as it is answered. Raises TimeoutError."""
+        if not self._wait_for(lambda: self._is_answered(number), timeout_seconds):
+            raise TimeoutError(f"{len(self.connections)} requests, not {number}, after {timeout_seconds} s")
+        return self.connections[number - 1]
+
+    def wait_for_sent(self, tweets: int, timeout_seconds: float = 10.0) -> list[str]:
+        """The ids of all tweets sent, as soon as there are so many. Raises TimeoutError."""
+        if not self._wait_for(lambda: self.tweets >= tweets, timeout_seconds):
+            raise TimeoutError(f"{self.tweets} tweets sent, not {tweets}, after {timeout_seconds} s")
+        return self.sent
+
+    def open(self, request: StreamRequest, connected: socket.socket) -> Stream:
+        """A stream for this request. Raises Refusal or Dropped."""
+        connection = self._record(request)
+        try:
+            account = self._admit(connection, request)
+        except (Refusal, Dropped) as refusal:
+            with self._changed:
+                connection.status = refusal.status if isinstance(refusal, Refusal) else 0
+                connection.close("refused")
+                self._changed.notify_all()
+            raise
+        with self._changed:
+            stream = self._stream(account, connection, request, connected)
+            self._replace(account, stream)
+            connection.status = 200
+            self._changed.notify_all()
+        return stream
+
+    def _record(self, request: StreamRequest) -> Connection:
+        with self._changed:
+            connection = Connection(len(self.connections) + 1, request.headers)
+            self.connections.append(connection)
+        return connection
+
+    def _admit(self, connection: Connection, request: StreamRequest) -> Account:
+        try:
+            credential = oauth.check(self._credentials, *request)
+        except oauth.Unauthorized as error:
+            raise Refusal(401, f"{REFUSALS[401]}: {error}") from None
+        connection.consumer_key = credential.consumer_key
+        account = self._account(credential)
+        now = time.monotonic()
+        idle_seconds, account.requested_at = now - account.requested_at, now
+        if fault := self.faults.answer(connection.number, idle_seconds):
+            raise _refusal(fault)
+        connection.predicates = predicates.parse(request.query)
+        account.connections.append(connection)
+        return account
+
+    def _account(self, credential: Credential) -> Account:
+        with self._changed:
+            return self._accounts.setdefault(credential, Account(self._feed()))
+
+    def _feed(self) -> Feed:
+        if self._lines is None:
+            return Synthetic(self._seed, self._snowflakes)
+        return Looped(self._lines, self._snowflakes) if self._loop else Recorded(self._lines)
+
+    def _stream(
+        self, account: Account, connection: Connection, request: StreamRequest, connected: socket.socket
+    ) -> Stream:
+        return Stream(
+            connection,
+            connected,
+            Wire(connected, gzip=request.takes_gzip, on_sent=connection.count),
+            account.feed.messages(connection.predicates),
+            self.faults,
+            rate=self._rate,
+            room=lambda: self._limit - sum(connection.tweets for connection in account.connections),
+            keep_alive_seconds=self._keep_alive_seconds,
+            on_change=self._notify,
+        )
+
+    def _replace(self, account: Account, stream: Stream) -> None:
+        """One standing connection per account: the older one is told, and ended."""
+        if account.stream:
+            last = as_message(notices.disconnect(7, account.stream.connection.consumer_key))
+            account.stream.end(f"replaced by connection {stream.connection.number}", last)
+        account.stream = stream
+
+    def _open_streams(self) -> list[Stream]:
+        with self._changed:
+            streams = [account.stream for account in self._accounts.values() if account.stream]
+        return [stream for stream in streams if stream.connection.closed_at is None]
+
+    def _is_answered(self, number: int) -> bool:
+        if len(self.connections) < number:
+            return False
+        connection = self.connections[number - 1]
+        return bool(connection.status) or connection.closed_at is not None
+
+    def _wake(self) -> None:
+        for stream in self._open_streams():
+            stream.wake()
+
+    def _notify(self) -> None:
+        with self._changed:
+            self._changed.notify_all()
+
+    def _wait_for(self, condition: Callable[[], bool], timeout_seconds: float) -> bool:
+        with self._changed:
+            return self._changed.wait_for(condition, timeout_seconds)
+
+
+def _refusal(fault: Answer) -> Exception:
+    match fault:
+        case Status():
+            headers = dict[str, str]()
+            if fault.retry_after is not None:
+                headers["Retry-After"] = str(fault.retry_after)
+            if fault.reset_after is not None:
+                headers["x-rate-limit-reset"] = str(math.ceil(time.time() + fault.reset_after))
+            body = REFUSALS.get(fault.code, "") if fault.body is None else fault.body
+            return Refusal(fault.code, body, headers)
+        case Clock():
+            date = formatdate(time.time() + fault.seconds, usegmt=True)
+            return Refusal(401, "Timestamp out of bounds: compare your clock with the Date header", {"Date": date})
+        case Calm():
+            return Refusal(420, REFUSALS[420])
+        case Drop():
+            return Dropped()

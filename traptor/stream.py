@@ -1,0 +1,225 @@
+"""Open a filter stream through birdy, and turn its bytes into messages."""
+
+import contextlib
+import json
+import queue
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import requests
+from birdy.twitter import StreamClient, StreamResponse, TwitterApiError, TwitterAuthError, TwitterRateLimitError
+from urllib3.exceptions import DecodeError, HTTPError, ProtocolError, ReadTimeoutError
+
+from traptor import __version__
+
+CONNECT_TIMEOUT_SECONDS = 30.0
+STALL_SECONDS = 90.0
+"""Three keep-alives of 30 s missed: Twitter asks to treat the stream as dead."""
+MAX_MESSAGE_BYTES = 1 << 20
+IDLE_SECONDS = 0.1
+"""How long a quiet stream waits before it yields None, so that flags are seen."""
+READ_BYTES = 1 << 16
+QUEUED_READS = 256
+"""Reads kept while they wait to be looked at: 16 MiB at most."""
+ERROR_BODY_BYTES = 500
+
+
+class StreamEnded(Exception):
+    """The stream is over. ``cause`` is closed, cut, reset, stalled, garbled or broken; ``detail`` says more."""
+
+    def __init__(self, cause: str, detail: str = "") -> None:
+        super().__init__(f"{cause}: {detail}" if detail else cause)
+        self.cause = cause
+        self.detail = detail
+
+
+class MyBirdyClient(StreamClient):  # type: ignore[misc]
+    """birdy's streaming client with time-outs, gzip, and an address of choice.
+
+    ``client.stream.statuses.filter.post(track=…)`` returns a FilterStream, or raises birdy's TwitterClientError where
+    the network fails, and TwitterApiError (with ``status_code`` and ``headers``) where Twitter answers with an error.
+    """
+
+    user_agent_string = f"Traptor/{__version__}"
+
+    def __init__(
+        self,
+        consumer_key: str,
+        consumer_secret: str,
+        access_token: str,
+        access_token_secret: str,
+        stream_url: str = "https://stream.twitter.com",
+    ) -> None:
+        self.stream_url = stream_url
+        super().__init__(consumer_key, consumer_secret, access_token, access_token_secret)
+
+    def __repr__(self) -> str:
+        return f"MyBirdyClient({self.stream_url!r})"
+
+    @staticmethod
+    def get_json_object_hook(data: dict[str, Any]) -> dict[str, Any]:
+        """Messages stay plain dicts."""
+        return data
+
+    def configure_oauth_session(self, session: requests.Session) -> requests.Session:
+        session.headers.update({"User-Agent": self.user_agent_string, "Accept-Encoding": "gzip"})
+        return session
+
+    def construct_resource_url(self, path: str) -> str:
+        return f"{self.stream_url}/{self.api_version}/{path.split('/', 1)[1]}.json"
+
+    def make_api_call(self, method: str, url: str, **request: Any) -> requests.Response:
+        timeouts = (CONNECT_TIMEOUT_SECONDS, STALL_SECONDS)
+        return self.session.request(  # type: ignore[no-any-return]
+            method, url, stream=True, timeout=timeouts, allow_redirects=False, **request
+        )
+
+    def handle_response(self, method: str, response: requests.Response) -> "FilterStream":
+        if response.status_code == requests.codes.ok:
+            return FilterStream(response, method)
+        errors = {401: TwitterAuthError, 420: TwitterRateLimitError, 429: TwitterRateLimitError}
+        error = errors.get(response.status_code, TwitterApiError)
+        raise error(_body(response), response=response, request_method=method)
+
+
+def _body(response: requests.Response) -> str:
+    """The start of an error's body on one line."""
+    try:
+        text = response.raw.read(ERROR_BODY_BYTES, decode_content=True).decode("utf-8", "replace")
+    except (HTTPError, OSError):
+        text = ""
+    response.close()
+    return " ".join(text.split()) or response.reason or "no body"
+
+
+class Framer:
+    r"""Bytes to messages. They end with ``\r\n``; a bare ``\n`` may stand inside one.
+
+    Blank lines are keep-alives and yield nothing. A message over ``max_bytes`` comes cut to one byte more than that,
+    so that whoever takes it sees that it is too long.
+    """
+
+    def __init__(self, max_bytes: int = MAX_MESSAGE_BYTES) -> None:
+        self._max_bytes = max_bytes
+        self._tail: list[bytes] = []
+        self._tail_bytes = 0
+        self._last_cut = b""
+
+    def feed(self, data: bytes) -> list[bytes]:
+        """The messages that end within these bytes, each without its line end."""
+        if b"\n" not in data:
+            self._keep(data)
+            return []
+        *lines, rest = b"".join((*self._tail, self._last_cut, data)).split(b"\r\n")
+        self._tail, self._tail_bytes, self._last_cut = [], 0, b""
+        self._keep(rest)
+        return [line[: self._max_bytes + 1] for line in lines if line]
+
+    def pending(self) -> bool:
+        """Has a message begun that has not ended?"""
+        return self._tail_bytes > 0
+
+    def _keep(self, data: bytes) -> None:
+        room = self._max_bytes + 1 - self._tail_bytes
+        if len(data) > room:
+            # What is cut may end in half a line end.
+            self._last_cut = data[-1:]
+            data = data[:room]
+        self._tail.append(data)
+        self._tail_bytes += len(data)
+
+
+class FilterStream(StreamResponse):  # type: ignore[misc]
+    """An open stream. A thread of its own reads it, so that it is read however long a message takes to handle.
+
+    ``last_byte`` is the time.monotonic() of the last sign of life, keep-alives included.
+    """
+
+    def __init__(self, response: requests.Response, method: str) -> None:
+        super().__init__(response, method, json_object_hook=None)
+        self.received_bytes = 0
+        self.last_byte = time.monotonic()
+        self._response = response
+        self._framer = Framer()
+        self._reads: queue.Queue[list[bytes] | StreamEnded] = queue.Queue(QUEUED_READS)
+        self._closed = threading.Event()
+        self._reader = threading.Thread(target=self._read, name="traptor-stream", daemon=True)
+        self._reader.start()
+
+    def messages(self) -> Iterator[bytes | None]:
+        """Each message the moment its last byte is here, and None after every quiet tenth of a second.
+
+        Raises StreamEnded when all that arrived has been yielded; after ``close`` it ends quietly instead.
+        """
+        while True:
+            try:
+                read = self._reads.get(timeout=IDLE_SECONDS)
+            except queue.Empty:
+                if self._closed.is_set():
+                    return
+                yield None
+                continue
+            if isinstance(read, StreamEnded):
+                if self._closed.is_set():
+                    return
+                raise read
+            yield from read
+
+    def stream(self) -> Iterator[dict[str, Any]]:
+        """The messages as dicts, as birdy yields them; what is not JSON is left out."""
+        for message in self.messages():
+            try:
+                yield json.loads(message or b"")
+            except (ValueError, RecursionError):
+                continue
+
+    def close(self) -> None:
+        """Stop reading, at once, also on a silent stream. What has arrived can still be had from ``messages``."""
+        self._closed.set()
+        # Nothing more is read, so nothing need hold the reader back.
+        self._reads.maxsize = 0
+        with contextlib.suppress(OSError, RuntimeError, ValueError):  # it is down already
+            self._response.raw.shutdown()
+
+    def _read(self) -> None:
+        """The reader thread: socket to queue, until the stream ends or is closed."""
+        try:
+            ended = self._read_to_end()
+        except ReadTimeoutError:
+            ended = StreamEnded("stalled", f"no byte for {STALL_SECONDS:g} s")
+        except ProtocolError as error:
+            ended = StreamEnded("reset" if isinstance(error.__cause__, OSError) else "cut", str(error))
+        except DecodeError as error:
+            ended = StreamEnded("garbled", str(error))
+        except Exception as error:
+            # A socket that is shut down while it is read may fail as anything; whatever it is, the stream is over.
+            ended = StreamEnded("broken", f"{type(error).__name__}: {error}")
+        self._response.close()
+        self._hand_over(ended)
+
+    def _read_to_end(self) -> StreamEnded:
+        while not self._closed.is_set() and (data := self._response.raw.read1(READ_BYTES, decode_content=True)):
+            self.last_byte = time.monotonic()
+            self.received_bytes += len(data)
+            if messages := self._framer.feed(data):
+                self._hand_over(messages)
+        return StreamEnded("cut", "in the middle of a message") if self._framer.pending() else StreamEnded("closed")
+
+    def _hand_over(self, read: list[bytes] | StreamEnded) -> None:
+        while True:
+            try:
+                return self._reads.put(read, timeout=1.0)
+            except queue.Full:
+                continue
+
+
+def credentials(apikeys: Mapping[str, str]) -> tuple[str, str, str, str]:
+    """The four texts that the client takes, from APIKEYS."""
+    return (
+        apikeys["CONSUMER_KEY"],
+        apikeys["CONSUMER_SECRET"],
+        apikeys["ACCESS_TOKEN"],
+        apikeys["ACCESS_TOKEN_SECRET"],
+    )

@@ -1,0 +1,785 @@
+"""The Traptor: one credential, one type of rule, one stream. The story of the program, in the order of its life."""
+
+import contextlib
+import logging
+import math
+import queue
+import signal
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future
+from email.utils import parsedate_to_datetime
+from pathlib import Path
+from typing import Any
+
+import redis
+import requests
+from birdy.twitter import TwitterApiError, TwitterClientError
+
+from traptor import backoff, counters, delivery, heartbeat, keys, logs, messages, notices, rules, settings, stream
+from traptor.exits import Exit
+from traptor.matching import Matcher, compile_rules
+from traptor.reports import Reporter
+from traptor.spool import Message, Spool
+from traptor.stream import FilterStream, MyBirdyClient, StreamEnded
+
+__all__ = ["MyBirdyClient", "Traptor", "main"]
+
+GOOD_STRETCH_SECONDS = 60.0
+"""A stream that lasts so long makes earlier failures forgotten."""
+BEAT_SECONDS = 1.0
+"""The main loop shows that it makes progress at least this often, also while it waits."""
+TICK_SECONDS = 0.1
+"""How often the door is asked to settle what is on its way."""
+STUCK_SECONDS = 15.0
+"""Without progress of the main loop for so long, no heartbeat is written."""
+COUNTERS_SECONDS = 1.0
+CLOCK_SKEW_SECONDS = 300.0
+"""Twitter refuses signatures that are older or younger."""
+SKIPPED_HEAD_BYTES = 200
+
+
+class Traptor:
+    """Reads rules from Redis, opens a birdy stream, enriches, and delivers to Kafka.
+
+    ``redis_conn``, ``pubsub_conn`` and ``heartbeat_conn`` are redis-py clients, or anything that behaves like them.
+    ``apikeys`` has CONSUMER_KEY, CONSUMER_SECRET, ACCESS_TOKEN and ACCESS_TOKEN_SECRET. Booleans may be texts.
+    With ``test`` nothing goes to Kafka; messages go to standard output. What is not among the parameters comes from
+    ``self.settings``, read from the environment and localsettings.py. Raises ValueError for a wrong value.
+    """
+
+    def __init__(  # noqa: PLR0917 - the signature is what people call
+        self,
+        redis_conn: Any,
+        pubsub_conn: Any,
+        heartbeat_conn: Any,
+        traptor_notify_channel: str = "traptor-notify",
+        rule_check_interval: float = 60,
+        traptor_type: str = "track",
+        traptor_id: int = 0,
+        apikeys: Mapping[str, str] | None = None,
+        kafka_enabled: bool | str = "true",
+        kafka_hosts: str = "localhost:9092",
+        kafka_topic: str = "traptor",
+        use_sentry: bool | str = "false",
+        sentry_url: str | None = None,
+        log_level: str = "INFO",
+        log_dir: str = "/var/log/traptor",
+        log_file_name: str = "traptor.log",
+        test: bool | str = False,
+        enable_stats_collection: bool | str = "true",
+    ) -> None:
+        self.redis_conn = redis_conn
+        self.pubsub_conn = pubsub_conn
+        self.heartbeat_conn = heartbeat_conn
+        self.settings = settings.load(
+            {
+                "REDIS_PUBSUB_CHANNEL": traptor_notify_channel,
+                "RULE_CHECK_INTERVAL": rule_check_interval,
+                "TRAPTOR_TYPE": traptor_type,
+                "TRAPTOR_ID": traptor_id,
+                "KAFKA_ENABLED": kafka_enabled,
+                "KAFKA_HOSTS": kafka_hosts,
+                "KAFKA_TOPIC": kafka_topic,
+                "USE_SENTRY": use_sentry,
+                "SENTRY_URL": sentry_url,
+                "LOG_LEVEL": log_level,
+                "LOG_DIR": log_dir,
+                "LOG_FILE": log_file_name,
+                "ENABLE_STATS_COLLECTION": enable_stats_collection,
+                **(apikeys or {}),
+            }
+        )
+        self.traptor_notify_channel = self.settings.REDIS_PUBSUB_CHANNEL
+        self.rule_check_interval = self.settings.RULE_CHECK_INTERVAL
+        self.traptor_type = self.settings.TRAPTOR_TYPE
+        self.traptor_id = self.settings.TRAPTOR_ID
+        self.apikeys = self.settings.apikeys
+        self.kafka_enabled = self.settings.KAFKA_ENABLED
+        self.kafka_hosts = self.settings.KAFKA_HOSTS
+        self.kafka_topic = self.settings.KAFKA_TOPIC
+        self.use_sentry = self.settings.USE_SENTRY
+        self.sentry_url = self.settings.SENTRY_URL
+        self.test = settings.boolean(test)
+        self.enable_stats_collection = self.settings.ENABLE_STATS_COLLECTION
+
+        self.name = f"traptor-{self.traptor_type}-{self.traptor_id}"
+        self.logger: Any = logging.getLogger(f"traptor.{self.traptor_type}-{self.traptor_id}")
+        self.restart_flag = False
+        self.birdy_conn: Any = None
+        self.birdy_stream: Any = None
+        self.redis_rules: list[dict[str, str]] = []
+        self.twitter_rules: str | None = None
+        self.locations_rule: dict[str, Any] = {}
+        self.rule_counters: dict[str, counters.RollingCounter] = {}
+        self.limit_counter: Any = None
+        self.counts: Counter[str] = Counter()
+        """received (messages), tweets, matched, and skipped_REASON."""
+
+        self._door: delivery.Kafka | delivery.StandardOutput = delivery.StandardOutput()
+        self._reporter = Reporter(None)
+        self._problems: list[rules.Problem] = []
+        self._compiled([])
+        self._backoff = backoff.Backoff()
+        self._unauthorized = 0
+        self._delivered_since_open = False
+        self._connect_not_before = 0.0
+        self._may_connect_early = False
+        self._limit_watch = counters.LimitWatch()
+        self._tweet_limit: int | None = None
+        self._stopping = False
+        self._stopped = threading.Event()
+        # A SimpleQueue may be put to by a signal handler, which an Event may not be set by.
+        self._wake: queue.SimpleQueue[None] = queue.SimpleQueue()
+        self._notices: Iterator[object] | None = None
+        self._read_rules_at = math.inf
+        """When to look at the rules again though no notice has come."""
+        self._restart_not_before = 0.0
+        self._progress_at = time.monotonic()
+        self._tick_at = 0.0
+
+    @classmethod
+    def from_settings(cls, wanted: settings.Settings, *, test: bool = False) -> "Traptor":
+        """A Traptor with connections of its own."""
+        made = cls(
+            connect_to_redis(wanted),
+            connect_to_redis(wanted),
+            connect_to_redis(wanted),
+            traptor_notify_channel=wanted.REDIS_PUBSUB_CHANNEL,
+            rule_check_interval=wanted.RULE_CHECK_INTERVAL,
+            traptor_type=wanted.TRAPTOR_TYPE,
+            traptor_id=wanted.TRAPTOR_ID,
+            apikeys=wanted.apikeys,
+            kafka_enabled=wanted.KAFKA_ENABLED,
+            kafka_hosts=wanted.KAFKA_HOSTS,
+            kafka_topic=wanted.KAFKA_TOPIC,
+            use_sentry=wanted.USE_SENTRY,
+            sentry_url=wanted.SENTRY_URL,
+            log_level=wanted.LOG_LEVEL,
+            log_dir=wanted.LOG_DIR,
+            log_file_name=wanted.LOG_FILE,
+            test=test,
+            enable_stats_collection=wanted.ENABLE_STATS_COLLECTION,
+        )
+        made.settings = wanted
+        return made
+
+    def __repr__(self) -> str:
+        return f"Traptor(type={self.traptor_type!r}, id={self.traptor_id!r}, topic={self.kafka_topic!r})"
+
+    @property
+    def kafka_conn(self) -> Any:
+        """The producer; None while there is none."""
+        return self._door.producer if isinstance(self._door, delivery.Kafka) else None
+
+    @kafka_conn.setter
+    def kafka_conn(self, producer: Any) -> None:
+        if not isinstance(self._door, delivery.Kafka):
+            self._door = self._make_kafka_door()
+        self._door.producer = producer
+
+    # The whole life
+
+    def run(self, tweet_limit: int | None = None, delay: float = 0.0) -> None:
+        """Run until told to stop, or for so many tweets; connect after ``delay`` seconds.
+
+        Ends the process with exit code 3 if Twitter refuses it.
+        """
+        self._tweet_limit = tweet_limit
+        self._connect_not_before = time.monotonic() + delay
+        self._setup()
+        self._handle_signals()
+        for side_road in (self._listen_for_notices, self._send_heartbeat_message, self._write_counters):
+            threading.Thread(target=self._guarded, args=(side_road,), name=side_road.__name__, daemon=True).start()
+        try:
+            while not self._stopping:
+                self._collect()
+        finally:
+            self._shut_down()
+
+    def stop(self) -> None:
+        """Stop reading, deliver what was received, and let ``run`` return. Safe in a signal handler."""
+        self._stopping = True
+        self._wake.put(None)
+
+    def _handle_signals(self) -> None:
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGTERM, signal.SIGINT):
+                signal.signal(number, lambda *_: self.stop())
+
+    def _shut_down(self) -> None:
+        self._stopped.set()
+        self._close_stream()
+        self._door.close(self.settings.STOP_TIMEOUT)
+        with contextlib.suppress(redis.RedisError):
+            counters.write(self.heartbeat_conn, self._all_counters())
+        self.logger.info("stopped", extra=self.summary())
+
+    def summary(self) -> dict[str, int]:
+        """What this run has seen: received (tweets), matched, delivered, and what is not delivered."""
+        return {
+            "received": self.counts["tweets"],
+            "matched": self.counts["matched"],
+            "delivered": self._door.counts["delivered"],
+        }
+
+    # Setting up
+
+    def _setup(self) -> None:
+        """Set up logging, error reports, Kafka and birdy. Waits for nobody."""
+        logs.set_up(self.settings)
+        self._reporter = Reporter(self.sentry_url if self.use_sentry else None, self.settings.secrets)
+        self._setup_kafka()
+        self._setup_birdy()
+
+    def _setup_kafka(self) -> None:
+        """Set up the door: Kafka, looked for in the background until it is there, or standard output."""
+        if not self.kafka_enabled or self.test:
+            self._door = delivery.StandardOutput()
+            return
+        if unknown := delivery.unknown_options(self.settings.KAFKA_OPTIONS or {}):
+            raise settings.SettingError(
+                f"KAFKA_OPTIONS: {', '.join(unknown)} is not an option of kafka-python's producer"
+            )
+        self._door = self._make_kafka_door()
+        self._door.open()
+
+    def _make_kafka_door(self) -> delivery.Kafka:
+        path = Path(self.settings.SPOOL_DIR) / f"{self.traptor_type}-{self.traptor_id}.spool"
+        return delivery.Kafka(self._create_kafka_producer, Spool(path, self.settings.SPOOL_MAX_BYTES))
+
+    def _create_kafka_producer(self) -> Any:
+        """Create the Kafka producer. Raises kafka.errors.KafkaError where no broker answers."""
+        return delivery.connect(self.kafka_hosts, self.kafka_topic, self.settings.KAFKA_OPTIONS or {})
+
+    def _setup_birdy(self) -> None:
+        """Create ``self.birdy_conn``. Connects to nothing yet."""
+        self.birdy_conn = MyBirdyClient(*stream.credentials(self.apikeys), self.settings.TWITTER_STREAM_URL)
+
+    # One connection, from its rules to its end
+
+    def _collect(self) -> None:
+        """Wait until it is time, read the rules, connect, and collect until something ends it."""
+        self._wait_for_turn()
+        self._wait_for_rules()
+        if self._stopping:
+            return
+        self.twitter_rules = self._make_twitter_rules(self.redis_rules)
+        self._make_rule_counters()
+        self._make_limit_message_counter()
+        self._create_birdy_stream()
+        if self.birdy_stream is None:
+            return
+        opened_at = time.monotonic()
+        try:
+            self._main_loop()
+        except StreamEnded as ended:
+            self._stream_ended(ended, time.monotonic() - opened_at)
+        finally:
+            self._close_stream()
+            self.birdy_stream = None
+
+    def _wait_for_turn(self) -> None:
+        """Wait out the back-off. A notice cuts a short one short, but never the wait that Twitter has asked for."""
+        while not self._stopping and (left := self._connect_not_before - time.monotonic()) > 0:
+            if self.restart_flag and self._may_connect_early:
+                return
+            self._wait(min(left, BEAT_SECONDS))
+
+    def _stream_ended(self, ended: StreamEnded, lasted_seconds: float) -> None:
+        if lasted_seconds >= GOOD_STRETCH_SECONDS:
+            self._backoff.succeeded()
+        kind = backoff.Kind.DROPPED if self._delivered_since_open else backoff.Kind.NETWORK
+        wait_seconds = self._reconnect_in(kind)
+        self.logger.warning(
+            "stream ended",
+            extra={
+                "cause": ended.cause,
+                "detail": ended.detail,
+                "lasted_s": round(lasted_seconds, 1),
+                "wait_s": wait_seconds,
+            },
+        )
+
+    def _reconnect_in(self, kind: backoff.Kind, asked_seconds: float | None = None) -> float:
+        """Set when to connect again; returns the seconds until then."""
+        wait_seconds = self._backoff.failed(kind, asked_seconds)
+        self._connect_not_before = time.monotonic() + wait_seconds
+        self._may_connect_early = kind in {backoff.Kind.DROPPED, backoff.Kind.NETWORK}
+        return round(wait_seconds, 2)
+
+    # Rules
+
+    def _wait_for_rules(self) -> None:
+        """Wait for rules to appear in Redis, looking every ``rule_check_interval`` seconds and at every notice.
+
+        While Redis cannot be read, the last whole set stays.
+        """
+        told = False
+        while not self._stopping:
+            # Cleared before the rules are read: a notice that comes meanwhile means another look.
+            self.restart_flag = False
+            try:
+                found = list(self._get_redis_rules())
+            except redis.RedisError as error:
+                self.logger.warning("Redis cannot be read: the last rules stay", extra={"error": str(error)})
+                found = self.redis_rules
+            if found:
+                self.redis_rules = found
+                return
+            if not told:
+                self.logger.info("waiting for rules", extra={"keys": keys.rules(self.traptor_type, self.traptor_id)})
+                told = True
+            self.logger.debug("no rules yet", extra={"look_again_s": self.rule_check_interval})
+            self._pause(self.rule_check_interval)
+
+    def _get_redis_rules(self) -> Iterator[dict[str, str]]:
+        """Yield this Traptor's rules from Redis: those that one connection may ask for, in order of rule_id.
+
+        Each is a hash under ``traptor-<type>:<id>:<rule_id>``; a connection may have 5000 follow rules, 400 track
+        phrases or 25 locations boxes. What Twitter would refuse is left out with a warning. Raises redis.RedisError.
+        """
+        found = rules.check(self.traptor_type, rules.read(self.redis_conn, self.traptor_type, self.traptor_id))
+        self._tell_problems(found.problems)
+        yield from found.rules
+
+    def _tell_problems(self, problems: list[rules.Problem]) -> None:
+        """Warn of each rule that is left out, once for as long as it stays so."""
+        for problem in problems:
+            if problem not in self._problems:
+                self.logger.warning("rule left out", extra=problem._asdict())
+        if problems and problems != self._problems:
+            self.logger.warning("rules left out in all", extra={"count": len(problems)})
+        self._problems = problems
+
+    def _make_twitter_rules(self, rules_from_redis: list[dict[str, str]]) -> str:
+        """The rules, dicts as they come from Redis, as the value of Twitter's parameter. Compiles the matcher."""
+        checked = rules.check(self.traptor_type, sorted(rules_from_redis, key=rules.order))
+        if checked.problems:
+            self._tell_problems(checked.problems)
+        self._compiled(checked.rules)
+        if self.traptor_type == "locations":
+            self.locations_rule = self._get_locations_traptor_rule()
+        joined = rules.join(self.traptor_type, checked.rules)
+        self.logger.debug("rules for Twitter", extra={"rules": joined})
+        return joined
+
+    def _compiled(self, rule_set: list[dict[str, str]]) -> None:
+        self._matcher: Matcher = compile_rules(self.traptor_type, rule_set)
+        self._blocks = messages.Blocks(self.traptor_type, self.traptor_id, rule_set)
+        self._rule_ids = [rule.get("rule_id", "") for rule in rule_set]
+
+    def _get_locations_traptor_rule(self) -> dict[str, Any]:
+        """A dict with the single rule that a locations Traptor reports if there is one; of several, the last."""
+        rule = self.redis_rules[-1] if self.redis_rules else {}
+        return {"rule_tag": rule.get("tag"), "rule_value": rule.get("value"), **rule} if rule else {}
+
+    # Connecting
+
+    def _create_birdy_stream(self) -> None:
+        """Try to create ``self.birdy_stream``; None where that failed and a wait has been set, or we are to stop.
+
+        Ends the process with exit code 3 if Twitter's answer is meant for good, so that no supervisor restarts it and
+        gets the account locked out.
+        """
+        create = {
+            "track": self._create_twitter_track_stream,
+            "follow": self._create_twitter_follow_stream,
+            "locations": self._create_twitter_locations_stream,
+        }[self.traptor_type]
+        self.birdy_stream = None
+        try:
+            self._interruptibly(create)
+        except TwitterApiError as error:
+            self._answered_with_error(error)
+        except TwitterClientError as error:
+            wait_seconds = self._reconnect_in(backoff.Kind.NETWORK)
+            self.logger.warning("Twitter cannot be reached", extra={"error": str(error), "wait_s": wait_seconds})
+        if self.birdy_stream is not None:
+            self._unauthorized = 0
+            self._delivered_since_open = False
+            self._limit_watch = counters.LimitWatch()
+            self.logger.info("streaming", extra={"url": self.settings.TWITTER_STREAM_URL, "rules": len(self._rule_ids)})
+
+    def _create_twitter_follow_stream(self) -> None:
+        """Create a Twitter follow stream."""
+        self.birdy_stream = self._filter(follow=self.twitter_rules)
+
+    def _create_twitter_track_stream(self) -> None:
+        """Create a Twitter track stream."""
+        self.birdy_stream = self._filter(track=self.twitter_rules)
+
+    def _create_twitter_locations_stream(self) -> None:
+        """Create a Twitter locations stream."""
+        self.birdy_stream = self._filter(locations=self.twitter_rules)
+
+    def _filter(self, **predicates: str | None) -> Any:
+        """POST statuses/filter. Raises birdy's TwitterApiError and TwitterClientError."""
+        return self.birdy_conn.stream.statuses.filter.post(stall_warnings="true", **predicates)
+
+    def _interruptibly(self, blocking: Callable[[], None]) -> None:
+        """Run what may wait for a server for long, but come back at once when told to stop."""
+        done: Future[None] = Future()
+
+        def settle() -> None:
+            try:
+                blocking()
+            except BaseException as error:
+                done.set_exception(error)
+            else:
+                done.set_result(None)
+            self._wake.put(None)
+
+        threading.Thread(target=settle, name="traptor-opening", daemon=True).start()
+        while not (done.done() or self._stopping):
+            self._wait(BEAT_SECONDS)
+        if done.done():
+            done.result()
+
+    def _answered_with_error(self, error: TwitterApiError) -> None:
+        """Back off as Twitter asks, or end the process if the answer is meant for good."""
+        status = error.status_code
+        self._unauthorized = self._unauthorized + 1 if status == requests.codes.unauthorized else 0
+        if status is None or backoff.is_refusal(status, self._unauthorized or 1):
+            self._refused(error)
+        asked_seconds = backoff.asked_wait_seconds(error.headers or {}, time.time())
+        wait_seconds = self._reconnect_in(backoff.kind_of(status), asked_seconds)
+        self.logger.warning(
+            "Twitter answered with an error", extra={"status": status, "answer": str(error), "wait_s": wait_seconds}
+        )
+
+    def _refused(self, error: TwitterApiError) -> None:
+        reason = backoff.REFUSALS.get(error.status_code, "its answer cannot be read")
+        skew_seconds = _clock_skew_seconds((error.headers or {}).get("Date"))
+        if error.status_code == requests.codes.unauthorized and abs(skew_seconds) > CLOCK_SKEW_SECONDS:
+            reason = f"the clock of this machine is {skew_seconds:+.0f} s off Twitter's: set it right"
+        self.logger.critical(
+            f"Twitter refuses us, do not restart: {reason}", extra={"status": error.status_code, "answer": str(error)}
+        )
+        self._reporter.report(error)
+        raise SystemExit(Exit.REFUSED)
+
+    # Collecting
+
+    def _main_loop(self) -> None:
+        """Handle what the stream brings until it ends, or until told to stop or to restart.
+
+        Raises StreamEnded when Twitter or the network ended it.
+        """
+        handle = self._handle_dict if self._is_dict_path_wanted() else self._handle_bytes
+        received = self.birdy_stream.messages() if handle == self._handle_bytes else self.birdy_stream.stream()
+        for message in received:
+            if message is not None:
+                handle(message)
+            self._turn()
+            if self._reached_tweet_limit():
+                self.stop()
+                return
+            if self._stopping or (self._is_look_at_rules_due() and self._have_predicates_changed()):
+                self._close_stream()
+
+    def _is_look_at_rules_due(self) -> bool:
+        """A notice has come, or it is time anyway; a storm of notices is answered once in RESTART_MIN_INTERVAL."""
+        return (self.restart_flag and self._progress_at >= self._restart_not_before) or (
+            self._progress_at >= self._read_rules_at
+        )
+
+    def _have_predicates_changed(self) -> bool:
+        """Read the rules again. If Twitter need not be asked anew, they are taken up at once, on the open stream."""
+        self.restart_flag = False
+        self._plan_next_look(self.settings.RULE_REFRESH_INTERVAL)
+        try:
+            found = list(self._get_redis_rules())
+        except redis.RedisError as error:
+            self.logger.warning("Redis cannot be read: the last rules stay", extra={"error": str(error)})
+            self._plan_next_look(self.rule_check_interval)
+            return False
+        if not found or rules.join(self.traptor_type, found) != self.twitter_rules:
+            self._restart_not_before = self._progress_at + self.settings.RESTART_MIN_INTERVAL
+            return True
+        if found != self.redis_rules:
+            self.redis_rules = found
+            self._make_twitter_rules(found)
+            self._make_rule_counters()
+        return False
+
+    def _plan_next_look(self, seconds: float) -> None:
+        self._read_rules_at = self._progress_at + seconds if seconds else math.inf
+
+    def _is_dict_path_wanted(self) -> bool:
+        """Has somebody replaced the stream, or a method that takes dicts? Then messages go through those methods."""
+        replaced = any(
+            name in vars(self) or getattr(type(self), name) is not getattr(Traptor, name) for name in DICT_METHODS
+        )
+        return replaced or not isinstance(self.birdy_stream, FilterStream)
+
+    def _turn(self) -> None:
+        """What is due between two messages: show progress, and let the door settle."""
+        now = self._progress_at = time.monotonic()
+        if now >= self._tick_at:
+            self._tick_at = now + TICK_SECONDS
+            self._door.tick()
+
+    def _close_stream(self) -> None:
+        """Read no more; what has arrived is still handled."""
+        if hasattr(self.birdy_stream, "close"):
+            self.birdy_stream.close()
+
+    def _reached_tweet_limit(self) -> bool:
+        return self._tweet_limit is not None and self.counts["tweets"] >= self._tweet_limit
+
+    def _handle_bytes(self, raw: bytes) -> None:
+        """One message on the short way: Twitter's bytes stay as they are, the ``traptor`` object is appended."""
+        self.counts["received"] += 1
+        self._delivered_since_open = True
+        if len(raw) > stream.MAX_MESSAGE_BYTES:
+            self._skip("too_long", raw)
+            return
+        try:
+            message = messages.decode(raw)
+        except ValueError:
+            self._skip("not_json", raw)
+            return
+        if not isinstance(message, messages.Tweet):
+            self._handle_odd(message, raw)
+            return
+        matches = self._matcher.match(message)
+        self._count_tweet([match.position for match in matches])
+        self._deliver(message.id_str, self._blocks.append(raw, message.created_at, matches))
+
+    def _handle_odd(self, message: Any, raw: bytes) -> None:
+        """A notice, which passes through untouched, or a tweet whose bytes cannot be kept as they are."""
+        enriched = self._enrich_tweet(message)
+        if self._message_is_tweet(message):
+            self._deliver(str(message["id_str"]), messages.dump(enriched))
+        else:
+            self._deliver(None, raw)
+
+    def _handle_dict(self, message: Any) -> None:
+        """One message on the long way, through the methods that people replace."""
+        self.counts["received"] += 1
+        self._delivered_since_open = True
+        enriched = self._enrich_tweet(message)
+        self._send_enriched_data_to_kafka(message, enriched)
+
+    def _skip(self, reason: str, raw: bytes) -> None:
+        self.counts[f"skipped_{reason}"] += 1
+        self.logger.warning("message skipped", extra={"reason": reason, "head": repr(raw[:SKIPPED_HEAD_BYTES])})
+
+    def _count_tweet(self, indexes: list[int]) -> None:
+        self.counts["tweets"] += 1
+        if indexes:
+            self.counts["matched"] += 1
+        for index in indexes:
+            self._increment_rule_counter(self._rule_ids[index])
+
+    def _deliver(self, id_str: str | None, value: bytes) -> None:
+        self._door.send(Message(id_str.encode() if id_str else None, value, self.kafka_topic))
+
+    def _send_enriched_data_to_kafka(self, tweet: Any, enriched_data: Any) -> None:
+        """Send the enriched data, keyed by the tweet's id. Waits for nobody; standard output where Kafka is off."""
+        id_str = str(tweet["id_str"]) if self._message_is_tweet(tweet) else None
+        self._deliver(id_str, messages.dump(enriched_data))
+
+    # Enriching, dict in and dict out
+
+    def _enrich_tweet(self, tweet: Any) -> Any:
+        """The tweet with its ``traptor`` object; any other message as it is. Counts either."""
+        if self._message_is_tweet(tweet):
+            tweet = self._create_traptor_obj(tweet)
+            tweet = self._add_iso_created_at(tweet)
+            return self._find_rule_matches(tweet)
+        if self._message_is_limit_message(tweet) and (count := messages.limit_count(tweet)) is not None:
+            self._increment_limit_message_counter(count)
+        return tweet
+
+    @staticmethod
+    def _message_is_tweet(message: Any) -> bool:
+        return messages.kind(message) == "tweet"
+
+    @staticmethod
+    def _message_is_limit_message(message: Any) -> bool:
+        return messages.kind(message) == "limit"
+
+    def _create_traptor_obj(self, tweet_dict: dict[str, Any]) -> dict[str, Any]:
+        """The tweet with a ``traptor`` dict that holds type and id of this Traptor."""
+        return {**tweet_dict, "traptor": dict(self._blocks.identity)}
+
+    def _add_iso_created_at(self, tweet_dict: dict[str, Any]) -> dict[str, Any]:
+        """The tweet with ``traptor.created_at_iso``; None where it has no time that can be read."""
+        iso = messages.iso_time_or_none(tweet_dict.get("created_at"))
+        return {**tweet_dict, "traptor": {**tweet_dict.get("traptor", {}), "created_at_iso": iso}}
+
+    def _find_rule_matches(self, tweet_dict: dict[str, Any]) -> dict[str, Any]:
+        """The tweet with the flat fields of the last rule that holds, and all that hold in ``rules``."""
+        matches = self._matcher.match(messages.view(tweet_dict))
+        self._count_tweet([match.position for match in matches])
+        matched = messages.load(self._blocks.matched(matches))
+        return {**tweet_dict, "traptor": {**tweet_dict.get("traptor", {}), **matched}}
+
+    @staticmethod
+    def _tweet_time_to_iso(tweet_time: str) -> str:
+        """``created_at`` in ISO format. Raises ValueError for what is no time."""
+        return messages.iso_time(tweet_time)
+
+    # Counting
+
+    def _make_rule_counters(self) -> dict[str, counters.RollingCounter]:
+        """Make ``self.rule_counters``, by rule_id; the counters of rules that stay go on counting."""
+        self.rule_counters = {
+            rule_id: self.rule_counters.get(rule_id) or self._create_rule_counter(rule_id)
+            for rule_id in self._rule_ids
+            if self.enable_stats_collection
+        }
+        return self.rule_counters
+
+    def _create_rule_counter(self, rule_id: str) -> counters.RollingCounter:
+        """A counter of one rule's matches within the rolling window."""
+        key = keys.stats(self.traptor_type, self.traptor_id, rule_id)
+        return counters.RollingCounter(key, self.settings.STATS_COLLECTION_WINDOW)
+
+    def _delete_rule_counters(self) -> None:
+        """Forget the rule counters; what they wrote to Redis goes with its TTL."""
+        self.rule_counters = {}
+
+    def _increment_rule_counter(self, rule_value: str) -> None:
+        """Count a match of the rule with this rule_id."""
+        if counter := self.rule_counters.get(rule_value):
+            counter.increment()
+
+    def _make_limit_message_counter(self) -> None:
+        """Make ``self.limit_counter``, the tweets that Twitter says it withheld within the rolling window."""
+        self.limit_counter = self.limit_counter or counters.RollingCounter(
+            keys.limit(self.traptor_type, self.traptor_id), self.settings.LIMIT_COUNT_COLLECTION_WINDOW
+        )
+
+    def _increment_limit_message_counter(self, limit_count: int) -> None:
+        """Count what this number in a limit notice adds to the largest one seen on this connection."""
+        if raised := self._limit_watch.raised_by(limit_count):
+            self._make_limit_message_counter()
+            self.limit_counter.increment(raised)
+
+    # Side roads: each runs in a thread of its own, and only sets flags
+
+    def _guarded(self, side_road: Callable[[], None]) -> None:
+        """Run a side road for as long as we live: whatever surfaces at its edge is told, and it goes on."""
+        name = side_road.__name__.strip("_")
+        while not self._stopped.is_set():
+            try:
+                side_road()
+            except redis.RedisError as error:
+                self.logger.warning("Redis fails: trying again", extra={"in": name, "error": str(error)})
+            except Exception as error:
+                self.logger.exception("a thread failed and is started again", extra={"in": name})
+                self._reporter.report(error)
+            self._stopped.wait(SIDE_ROAD_RETRY_SECONDS)
+
+    def _listen_for_notices(self) -> None:
+        while not self._stopped.is_set():
+            self._check_redis_pubsub_for_restart()
+
+    def _check_redis_pubsub_for_restart(self) -> None:
+        """Look for a notice for this Traptor; when one has come, set ``restart_flag`` and return.
+
+        The subscription stays for the next call, so that nothing published in between is lost.
+        """
+        self._notices = self._notices or notices.payloads(self.pubsub_conn, self.traptor_notify_channel)
+        try:
+            for payload in self._notices:
+                if payload is notices.SUBSCRIBED:
+                    # A notice may have been lost before the subscription stood.
+                    self._read_rules_at = 0.0
+                elif keys.is_notice_for(payload, self.traptor_type, self.traptor_id):
+                    self.logger.info("restart notice")
+                    self.restart_flag = True
+                    self._wake.put(None)
+                    return
+                elif payload is None and self._stopped.wait(self.settings.PUBSUB_CHECK_INTERVAL):
+                    return
+        except BaseException:
+            self._notices = None
+            raise
+
+    def _send_heartbeat_message(self) -> None:
+        """Write a heartbeat to Redis every HEARTBEAT_INTERVAL, for as long as the main loop makes progress."""
+        while not self._stopped.is_set():
+            if time.monotonic() - self._progress_at < STUCK_SECONDS:
+                self._add_heartbeat_message_to_redis(self.heartbeat_conn)
+            self._stopped.wait(self.settings.HEARTBEAT_INTERVAL)
+
+    def _add_heartbeat_message_to_redis(self, heartbeat_conn: Any) -> Any:
+        """Add a heartbeat to Redis. Raises redis.ConnectionError when Redis refuses it three times."""
+        return heartbeat.beat(heartbeat_conn, self.traptor_type, self.traptor_id, self.settings.HEARTBEAT_INTERVAL)
+
+    def _write_counters(self) -> None:
+        """Write the counters that have changed to Redis, once a second."""
+        while not self._stopped.wait(COUNTERS_SECONDS):
+            counters.write(self.heartbeat_conn, self._all_counters())
+
+    def _all_counters(self) -> list[counters.RollingCounter]:
+        return [*self.rule_counters.values(), *([self.limit_counter] if self.limit_counter else [])]
+
+    # Waiting
+
+    def _pause(self, seconds: float) -> None:
+        """Wait, unless told to stop or to restart."""
+        deadline = time.monotonic() + seconds
+        while not (self._stopping or self.restart_flag) and (left := deadline - time.monotonic()) > 0:
+            self._wait(min(left, BEAT_SECONDS))
+
+    def _wait(self, seconds: float) -> None:
+        """Wait until woken, and show that the main loop makes progress."""
+        self._turn()
+        with contextlib.suppress(queue.Empty):
+            self._wake.get(timeout=seconds)
+        self._turn()
+
+
+DICT_METHODS = (
+    "_enrich_tweet",
+    "_message_is_tweet",
+    "_message_is_limit_message",
+    "_create_traptor_obj",
+    "_add_iso_created_at",
+    "_find_rule_matches",
+    "_tweet_time_to_iso",
+    "_increment_rule_counter",
+    "_increment_limit_message_counter",
+    "_send_enriched_data_to_kafka",
+)
+"""Whoever replaces one of these sees every message pass through it."""
+SIDE_ROAD_RETRY_SECONDS = 5.0
+
+
+def connect_to_redis(wanted: settings.Settings) -> "redis.Redis":
+    """A client for the Redis of these settings; it connects when it is first used.
+
+    RESP2 is spoken, so that any server since Redis 2.8 will do.
+    """
+    waits: dict[str, Any] = {
+        "socket_timeout": 5.0,
+        "socket_connect_timeout": 5.0,
+        "health_check_interval": 15,
+        "protocol": 2,
+        "decode_responses": True,
+    }
+    if wanted.REDIS_URL:
+        return redis.Redis.from_url(wanted.REDIS_URL, **waits)
+    return redis.Redis(host=wanted.REDIS_HOST, port=wanted.REDIS_PORT, db=wanted.REDIS_DB, **waits)
+
+
+def _clock_skew_seconds(date: str | None) -> float:
+    """How far this machine's clock is ahead of an HTTP Date header; 0 where there is none."""
+    try:
+        return time.time() - parsedate_to_datetime(date or "").timestamp()
+    except ValueError:
+        return 0.0
+
+
+def main() -> None:
+    """The command line: run a Traptor instance."""
+    from traptor.cli import main as command_line  # the command line itself imports this module
+
+    command_line()
