@@ -1,7 +1,8 @@
 """The vectors of tests/vectors: a yes or a no for each, and what is ours where Twitter's documents are silent.
 
-A line of these files has the request's ``parameters``, the fields of a ``tweet`` that matter, in the v1.1 shape, and
-what is ``expected``. Lines without a tweet are about the request itself: accepted or rejected.
+A line of these files has the request's ``parameters``, the fields of a ``tweet`` that matter, in the v1.1 shape, what
+is ``expected``, and as ``mark`` who says so: the documents, an inference from them, observed traffic, or we ourselves.
+Lines without a tweet are about the request: accepted or rejected. Expected "never sent" and "notice" are the stream's.
 """
 
 import json
@@ -129,7 +130,7 @@ EVERYWHERE = complete(
                     "urls": [{"expanded_url": "https://www.cafe.example/menu", "display_url": None}],
                     "media": [PHOTO],
                 },
-                "extended_entities": {"media": [PHOTO, PHOTO]},
+                "extended_entities": {"media": [PHOTO, PHOTO | {"display_url": "pic.twitter.com/Second"}]},
             },
             "quoted_status": QUOTED,
         },
@@ -146,6 +147,7 @@ EVERYWHERE = complete(
         ("@cafe", ("retweeted_status.user_mentions",)),
         ("$cafe", ("retweeted_status.text", "retweeted_status.symbols")),
         ("cafe.example/menu", ("retweeted_status.urls",)),
+        ("pic.twitter.com/second", ("retweeted_status.media",)),
         ("pic.twitter.com/cafe", ("retweeted_status.media",)),
         ("café", tuple(f"{quoted}.{field}" for quoted in QUOTED_AT for field in ("text", "hashtags"))),
         ("menu bob", ("text", "user_mentions", "retweeted_status.urls", "retweeted_status.media")),
