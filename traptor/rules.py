@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from decimal import Decimal
 from typing import Any, NamedTuple
 
 import redis
@@ -126,10 +127,7 @@ def _user_id(value: str) -> list[str]:
 
 
 def _boxes(value: str) -> list[str]:
-    return [
-        ",".join(f"{number:g}" if number == int(number) else repr(number) for number in box)
-        for box in parse_boxes(value)
-    ]
+    return [",".join(f"{Decimal(str(number)).normalize():f}" for number in box) for box in parse_boxes(value)]
 
 
 _PREDICATES = {"track": _phrases, "follow": _user_id, "locations": _boxes}
