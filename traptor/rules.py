@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from typing import Any, NamedTuple
 
@@ -39,17 +39,31 @@ def read(conn: "redis.Redis", traptor_type: str, traptor_id: int) -> list[dict[s
 
     Works with ``decode_responses`` on or off. Raises redis.RedisError rather than return a part of them.
     """
-    rule_keys = sorted({_text(key) for key in conn.scan_iter(keys.rules(traptor_type, traptor_id), count=1000)})
-    found = []
+    found = _read(conn, keys.rules(traptor_type, traptor_id))
+    return sorted((rule for _, rule in found), key=order)
+
+
+def read_all(conn: "redis.Redis", traptor_type: str) -> dict[int, list[dict[str, str]]]:
+    """All rules of one type, by the id of their Traptor, each list as ``read`` returns it."""
+    found: dict[int, list[dict[str, str]]] = {}
+    for key, rule in _read(conn, keys.rules(traptor_type, "*")):
+        if parsed := keys.parse(key):
+            found.setdefault(parsed.traptor_id, []).append(rule)
+    return {traptor_id: sorted(found[traptor_id], key=order) for traptor_id in sorted(found)}
+
+
+def _read(conn: "redis.Redis", pattern: str) -> Iterator[tuple[str, dict[str, str]]]:
+    """Each rule under a key of this pattern, with its key."""
+    rule_keys = sorted({_text(key) for key in conn.scan_iter(pattern, count=1000)})
     for start in range(0, len(rule_keys), _KEYS_PER_ROUND_TRIP):
         some_keys = rule_keys[start : start + _KEYS_PER_ROUND_TRIP]
         with conn.pipeline(transaction=False) as pipe:
             for key in some_keys:
                 pipe.hgetall(key)
-            found += [
-                _rule(key, fields) for key, fields in zip(some_keys, pipe.execute(raise_on_error=False), strict=True)
-            ]
-    return sorted((rule for rule in found if rule), key=order)
+            answers = pipe.execute(raise_on_error=False)
+        for key, fields in zip(some_keys, answers, strict=True):
+            if rule := _rule(key, fields):
+                yield key, rule
 
 
 def _rule(key: str, fields: Any) -> dict[str, str]:
