@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 APIKEY_NAMES = ("CONSUMER_KEY", "CONSUMER_SECRET", "ACCESS_TOKEN", "ACCESS_TOKEN_SECRET")
 
@@ -148,12 +148,18 @@ class Settings:
     KAFKA_ENABLED: bool = _setting(True, BOOLEAN, "send to Kafka; otherwise write to standard output")
     KAFKA_HOSTS: str = _setting("localhost:9092", HOSTS, "Kafka's bootstrap servers")
     KAFKA_TOPIC: str = _setting("traptor", TEXT, "topic of the enriched tweets")
+    KAFKA_NOTICES_TOPIC: str = _setting(
+        "", TEXT, "topic of delete, limit and other notices and of gap records; unset: notices go with the tweets"
+    )
     KAFKA_OPTIONS: dict[str, Any] | None = _setting(  # noqa: RUF009 - it makes a field
         None, JSON_OBJECT, "more arguments of kafka-python's producer: TLS, SASL, compression", secret=True
     )
     SPOOL_DIR: str = _setting("/var/spool/traptor", TEXT, "directory of the spool: what waits while Kafka is away")
     SPOOL_MAX_BYTES: int = _setting(1 << 30, _whole(0), "size up to which messages are spooled", unit="bytes")
     STOP_TIMEOUT: float = _setting(8.0, _seconds(), "time to deliver what was received when told to stop", unit="s")
+    DEDUPE_WINDOW: int = _setting(10_000, _whole(0), "tweets among which duplicates are found and dropped")
+    METRICS_PORT: int = _setting(0, _whole(0, 65535), "port of /metrics and /healthz; 0 = off")
+    METRICS_ADDRESS: str = _setting("127.0.0.1", TEXT, "address of /metrics and /healthz")
     USE_SENTRY: bool = _setting(False, BOOLEAN, "report errors to Sentry")
     SENTRY_URL: str = _setting("", _url("https", "http"), "Sentry's DSN", secret=True)
     LOG_LEVEL: str = _setting(
@@ -179,9 +185,10 @@ class Settings:
         found = list(self.apikeys.values())
         for url in (self.REDIS_URL, self.SENTRY_URL):
             parts = urlsplit(url)
-            found += [parts.password or "", parts.username or "" if url == self.SENTRY_URL else ""]
+            found += [parts.password or "", unquote(parts.password or "")]
+            found += [parts.username or "" if url == self.SENTRY_URL else ""]
         found += [str(value) for name, value in (self.KAFKA_OPTIONS or {}).items() if "password" in name]
-        return [secret for secret in found if secret]
+        return [secret for secret in dict.fromkeys(found) if secret]
 
 
 def known() -> list["dataclasses.Field[Any]"]:
@@ -202,7 +209,7 @@ def load(
     levels = [
         ("command line", command_line or {}),
         ("environment", os.environ if environ is None else environ),
-        (local.get("__file__", "localsettings.py"), {**(local.get("APIKEYS") or {}), **local}),
+        (local.get("__file__", "localsettings.py"), {**_apikeys(local), **local}),
     ]
     values: dict[str, Any] = {}
     sources: dict[str, str] = {}
@@ -211,6 +218,13 @@ def load(
         if raw is not None:
             values[one.name] = _parse(one, raw)
     return Settings(**values, sources=sources)
+
+
+def _apikeys(local: Mapping[str, Any]) -> Mapping[str, Any]:
+    apikeys = local.get("APIKEYS") or {}
+    if not isinstance(apikeys, Mapping):
+        raise SettingError(f"APIKEYS: its value is not allowed; allowed is a dict with {', '.join(APIKEY_NAMES)}")
+    return apikeys
 
 
 def _find(one: "dataclasses.Field[Any]", levels: list[tuple[str, Mapping[str, Any]]]) -> tuple[Any, str]:
@@ -253,7 +267,8 @@ def local_settings() -> dict[str, Any]:
             try:
                 return {**runpy.run_path(str(path)), "__file__": str(path)}
             except Exception as error:
-                raise SettingError(f"{path} cannot be read: {type(error).__name__}: {error}") from None
+                # The error's own text may quote a key that stands there without its quotes.
+                raise SettingError(f"{path} cannot be read: {type(error).__name__}; python {path} shows it") from None
     return {}
 
 
