@@ -1,6 +1,10 @@
 """Every Redis key and channel message, built and parsed."""
 
+import re
 from datetime import datetime
+from typing import NamedTuple
+
+TYPES = ("track", "follow", "locations")
 
 
 def rule(traptor_type: str, traptor_id: int | str, rule_id: int | str) -> str:
@@ -32,6 +36,63 @@ def limit(traptor_type: str, traptor_id: int | str) -> str:
 
 def status(traptor_type: str, traptor_id: int | str) -> str:
     return f"traptor:status:{traptor_type}:{traptor_id}"
+
+
+def gaps(traptor_type: str, traptor_id: int | str) -> str:
+    """A list of gap records."""
+    return f"traptor:gaps:{traptor_type}:{traptor_id}"
+
+
+def life(traptor_type: str, traptor_id: int | str) -> str:
+    """The last sign of life: what the next start needs to know."""
+    return f"traptor:life:{traptor_type}:{traptor_id}"
+
+
+def lease(credential: str) -> str:
+    """Who uses a credential, by its hash."""
+    return f"traptor:lease:{credential}"
+
+
+def backoff(credential: str) -> str:
+    """When a credential may connect again, by its hash."""
+    return f"traptor:backoff:{credential}"
+
+
+def silent(traptor_type: str, traptor_id: int | str) -> str:
+    """Since when a Traptor that has rules has shown no sign of life, as ``rules rebalance`` found it."""
+    return f"traptor:silent:{traptor_type}:{traptor_id}"
+
+
+def homes(traptor_type: str) -> str:
+    """Where moved rules came from."""
+    return f"traptor:homes:{traptor_type}"
+
+
+class Key(NamedTuple):
+    """A key taken apart. ``rest`` is the rule_id, or the time of a heartbeat."""
+
+    kind: str
+    traptor_type: str
+    traptor_id: int
+    rest: str
+
+
+_KINDS = {
+    "traptor-": "rule",
+    "stats:": "stats",
+    "traptor:status:": "status",
+    "traptor:silent:": "silent",
+    "": "heartbeat",
+}
+_KEY = re.compile(rf"({'|'.join(_KINDS)})({'|'.join(TYPES)}):([0-9]{{1,9}})(?::(.+))?", re.DOTALL)
+
+
+def parse(key: str) -> Key | None:
+    """What this key of Redis is to the fleet; None for one that is not of its kind."""
+    if not (found := _KEY.fullmatch(key)):
+        return None
+    prefix, traptor_type, traptor_id, rest = found.groups(default="")
+    return Key(_KINDS[prefix], traptor_type, int(traptor_id), rest)
 
 
 def notice(traptor_type: str, traptor_id: int | str) -> str:
