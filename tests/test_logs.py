@@ -1,0 +1,132 @@
+"""Log lines and where they go."""
+
+import json
+import logging
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from traptor import logs, settings
+from traptor.settings import Settings
+
+LOGGER = logging.getLogger("traptor.track-0")
+
+
+@pytest.fixture(autouse=True)
+def _set_up_undone() -> Iterator[None]:
+    yield
+    for name in ("traptor", "kafka"):
+        for handler in list(logging.getLogger(name).handlers):
+            logging.getLogger(name).removeHandler(handler)
+            handler.close()
+
+
+def made(**wanted: Any) -> Settings:
+    return settings.load({"LOG_DIR": "/dev/null", **wanted}, {}, {})
+
+
+def record(message: str, *args: object, error: Exception | None = None, **extra: object) -> logging.LogRecord:
+    info = (type(error), error, None) if error else None
+    return LOGGER.makeRecord("traptor.track-0", logging.INFO, "", 0, message, args, info, extra=extra)
+
+
+TIME = r"20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z"
+LINES: list[tuple[logging.LogRecord, str, dict[str, Any]]] = [
+    (record("streaming"), "streaming", {"message": "streaming"}),
+    (
+        record("streaming", rules=3, url="http://x"),
+        "streaming  rules=3 url=http://x",
+        {"message": "streaming", "rules": 3, "url": "http://x"},
+    ),
+    (record("%s of %d", "one", 2), "one of 2", {"message": "one of 2"}),
+    (record("key", key=b"7"), "key  key=b'7'", {"message": "key", "key": "b'7'"}),
+    (record("été", tag="日本"), "été  tag=日本", {"message": "été", "tag": "日本"}),
+    (
+        record("failed", error=OSError("disk")),
+        "failed\nOSError: disk",
+        {"message": "failed", "exception": "OSError: disk"},
+    ),
+]
+
+
+@pytest.mark.parametrize("given,plain,fields", LINES)
+def test_a_record_is_a_line_with_its_facts(given: logging.LogRecord, plain: str, fields: dict[str, Any]) -> None:
+    line = logs.PlainFormatter([]).format(given)
+    assert re.fullmatch(rf"{TIME} INFO traptor\.track-0: {re.escape(plain)}", line)
+    parsed = json.loads(logs.JsonFormatter([]).format(given))
+    assert re.fullmatch(TIME, parsed.pop("timestamp"))
+    assert parsed == {"level": "INFO", "logger": "traptor.track-0", **fields}
+
+
+def test_lines_go_to_standard_error_and_to_the_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    logs.set_up(made(LOG_DIR=str(tmp_path / "deep" / "logs"), LOG_JSON=True, LOG_FILE_NAME="mine.log"))
+    LOGGER.info("streaming")
+    LOGGER.debug("unseen")
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert json.loads(shown.err)["message"] == "streaming"
+    assert (tmp_path / "deep/logs/mine.log").read_text() == shown.err
+
+
+@pytest.mark.parametrize("wanted,shown", [({"LOG_STDOUT": False}, False), ({"LOG_STDOUT": True}, True)])
+def test_the_terminal_can_be_left_out(
+    wanted: dict[str, Any], shown: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    logs.set_up(made(LOG_DIR=str(tmp_path), **wanted))
+    LOGGER.info("streaming")
+    assert ("streaming" in capsys.readouterr().err) is shown
+    assert "streaming" in (tmp_path / "traptor.log").read_text()
+
+
+@pytest.mark.parametrize("wanted", [{"LOG_STDOUT": False}, {"LOG_STDOUT": True}])
+def test_a_directory_that_cannot_be_written_is_a_warning(
+    wanted: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("")
+    logs.set_up(made(LOG_DIR=str(tmp_path / "file"), **wanted))
+    LOGGER.info("streaming")
+    warning, line = capsys.readouterr().err.splitlines()
+    assert "WARNING traptor.logs: no log file: set LOG_DIR" in warning
+    assert str(tmp_path / "file") in warning
+    assert line.endswith("streaming")
+
+
+def test_the_file_is_rotated(tmp_path: Path) -> None:
+    logs.set_up(made(LOG_DIR=str(tmp_path), LOG_STDOUT=False, LOG_MAX_BYTES=500, LOG_BACKUPS=2))
+    for number in range(40):
+        LOGGER.info("line", extra={"number": number})
+    files = sorted(path.name for path in tmp_path.iterdir())
+    assert files == ["traptor.log", "traptor.log.1", "traptor.log.2"]
+    assert all(path.stat().st_size <= 500 for path in tmp_path.iterdir())
+    assert "number=39" in (tmp_path / "traptor.log").read_text()
+
+
+@pytest.mark.parametrize(
+    "level,logger,told",
+    [
+        ("INFO", "traptor.stream", {"INFO", "WARNING"}),
+        ("DEBUG", "traptor.stream", {"DEBUG", "INFO", "WARNING"}),
+        ("ERROR", "traptor.stream", set()),
+        ("INFO", "kafka.conn", set()),
+        ("DEBUG", "kafka.conn", {"INFO", "WARNING"}),
+    ],
+)
+def test_levels(level: str, logger: str, told: set[str], capsys: pytest.CaptureFixture[str]) -> None:
+    logs.set_up(made(LOG_LEVEL=level))
+    capsys.readouterr()
+    for one in ("DEBUG", "INFO", "WARNING"):
+        logging.getLogger(logger).log(logging.getLevelNamesMapping()[one], "told")
+    assert {line.split()[1] for line in capsys.readouterr().err.splitlines()} == told
+
+
+def test_set_up_twice_tells_once(capsys: pytest.CaptureFixture[str]) -> None:
+    for _ in range(2):
+        logs.set_up(made())
+    capsys.readouterr()
+    LOGGER.warning("told")
+    assert len(capsys.readouterr().err.splitlines()) == 1
+    assert all(handler.stream is sys.stderr for handler in logging.getLogger("traptor").handlers)  # type: ignore[attr-defined]
