@@ -4,7 +4,8 @@ import json
 from typing import TYPE_CHECKING, Any
 from urllib.parse import SplitResult, parse_qs
 
-from traptor.simulator.request import Refusal
+from traptor.simulator.faults import parse
+from traptor.simulator.refusals import Refusal
 
 if TYPE_CHECKING:
     from traptor.simulator.server import Simulator
@@ -55,10 +56,10 @@ def _sent(simulator: "Simulator", query: dict[str, list[str]]) -> list[str]:
 
 def _add_faults(simulator: "Simulator", body: bytes) -> dict[str, int]:
     try:
-        faults = json.loads(body)
-        faults = faults if isinstance(faults, list) else [faults]
-        for fault in faults:
-            simulator.faults.append(fault)
+        given = json.loads(body)
+        faults = [parse(fault) for fault in (given if isinstance(given, list) else [given])]
     except ValueError as error:
         raise Refusal(400, str(error)) from None
+    for fault in faults:
+        simulator.faults.append(fault)
     return {"added": len(faults)}

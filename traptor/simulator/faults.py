@@ -144,16 +144,16 @@ StreamFault = (
     Stall | Cut | Reset | End | Disconnect | Split | Slow | Garbage | Newline | Oversized
     | Duplicate | Disorder | Limit | Notice | Send
 )  # fmt: skip
-_KINDS = {kind.__struct_config__.tag: kind for kind in (*get_args(Answer), *get_args(StreamFault))}
+KINDS = {str(kind.__struct_config__.tag): kind for kind in (*get_args(Answer), *get_args(StreamFault))}
 
 
 def parse(fault: Mapping[str, Any] | Fault) -> Fault:
     """ValueError says what is wrong and what is allowed."""
     if isinstance(fault, Fault):
         return fault
-    kind = _KINDS.get(fault.get("fault"))
+    kind = KINDS.get(str(fault.get("fault"))) if isinstance(fault, Mapping) else None
     if kind is None:
-        raise ValueError(f"{fault} needs a 'fault' that is one of: {', '.join(sorted(map(str, _KINDS)))}")
+        raise ValueError(f"{fault!r} is no object with a 'fault' that is one of: {', '.join(sorted(KINDS))}")
     try:
         parsed: Fault = msgspec.convert(fault, kind)
     except msgspec.ValidationError as error:
@@ -186,10 +186,9 @@ class Plan:
         with self._lock:
             for pending in self._pending:
                 fault = pending.fault
-                if isinstance(fault, Answer) and pending.concerns(connection):
-                    if isinstance(fault, Calm) and idle_seconds >= fault.seconds:
-                        continue
-                    pending.spend(connection)
+                is_calm = isinstance(fault, Calm) and idle_seconds >= fault.seconds
+                if isinstance(fault, Answer) and pending.concerns(connection) and not is_calm:
+                    self._spend(pending, connection)
                     return fault
         return None
 
@@ -198,7 +197,7 @@ class Plan:
         with self._lock:
             for pending in self._pending:
                 if (gap := pending.gap(connection, messages)) is not None and gap <= 0:
-                    pending.spend(connection)
+                    self._spend(pending, connection)
                     assert isinstance(pending.fault, StreamFault)
                     return pending.fault
         return None
@@ -209,24 +208,21 @@ class Plan:
             gaps = [pending.gap(connection, messages) for pending in self._pending]
         return min((gap for gap in gaps if gap is not None), default=None)
 
+    def _spend(self, pending: "_Pending", connection: int) -> None:
+        pending.spent_on.add(connection)
+        if len(pending.spent_on) == pending.fault.times:
+            self._pending.remove(pending)
+
 
 class _Pending:
     def __init__(self, fault: Fault) -> None:
         self.fault = fault
-        self._spent_on: set[int] = set()
+        self.spent_on: set[int] = set()
 
     def concerns(self, connection: int) -> bool:
-        fault = self.fault
-        return (
-            fault.connection in (None, connection)
-            and connection not in self._spent_on
-            and (fault.times == 0 or len(self._spent_on) < fault.times)
-        )
+        return self.fault.connection in (None, connection) and connection not in self.spent_on
 
     def gap(self, connection: int, messages: int) -> int | None:
         if isinstance(self.fault, Disturbance) and self.concerns(connection):
             return self.fault.after - messages
         return None
-
-    def spend(self, connection: int) -> None:
-        self._spent_on.add(connection)

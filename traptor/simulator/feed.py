@@ -29,16 +29,20 @@ def decode(line: bytes) -> dict[str, Any]:
 
 
 def as_message(message: Mapping[str, Any] | bytes) -> Message:
-    """Bytes stay as they are; those that hold no tweet need not be JSON."""
-    body = encode(message) if isinstance(message, Mapping) else message.rstrip(b"\r\n")
-    return Message(body, _tweet_id(message if isinstance(message, Mapping) else body))
-
-
-def _tweet_id(message: Mapping[str, Any] | bytes) -> int | None:
+    """Bytes stay as they are, and need not be JSON."""
+    if isinstance(message, Mapping):
+        return Message(encode(message), _tweet_id(message))
+    body = message.rstrip(b"\r\n")
     try:
-        return int((decode(message) if isinstance(message, bytes) else message)["id_str"])
-    except (ValueError, KeyError):
-        return None
+        return Message(body, _tweet_id(decode(body)))
+    except (ValueError, RecursionError):
+        return Message(body)
+
+
+def _tweet_id(message: Mapping[str, Any]) -> int | None:
+    """None also for what cannot be a tweet's: ids have 64 bits."""
+    id_str = str(message.get("id_str"))
+    return int(id_str) if id_str.isdecimal() and len(id_str) < 20 else None
 
 
 class Template:
@@ -58,14 +62,14 @@ class Template:
 
 
 class Feed(Protocol):
-    """One credential's tweets. A new connection goes on where the last one stopped."""
+    """One credential's tweets, from connection to connection."""
 
     def messages(self, predicates: Predicates) -> Iterator[Message]:
         """Those that the predicates let through."""
 
 
 class Recorded:
-    """Messages as given, in their order, once."""
+    """Messages as given, in their order, once: a new connection goes on where the last one stopped."""
 
     def __init__(self, lines: Sequence[bytes]) -> None:
         self._lines = iter(lines)

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import SplitResult, urlsplit
 
 from traptor.simulator import control
-from traptor.simulator.request import Refusal, StreamRequest
+from traptor.simulator.refusals import Refusal
+from traptor.simulator.request import StreamRequest
 
 if TYPE_CHECKING:
     from traptor.simulator.server import Simulator
@@ -47,7 +48,7 @@ class Handler(BaseHTTPRequestHandler):
         self.close_connection = True
         url = urlsplit(self.path)
         try:
-            body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            body = self._read_body()
             if url.path == STREAM_PATH:
                 self._stream(url, body.decode("latin-1"))
             elif url.path.startswith(control.PATH):
@@ -60,6 +61,12 @@ class Handler(BaseHTTPRequestHandler):
             logger.debug("simulator: no answer", extra={"client": self.client_address, "reason": repr(error)})
 
     do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = do_OPTIONS = route
+
+    def _read_body(self) -> bytes:
+        length = self.headers.get("Content-Length", "0")
+        if not length.isdecimal():
+            raise Refusal(400, "Bad Request: Content-Length")
+        return self.rfile.read(int(length))
 
     def _stream(self, url: SplitResult, form: str) -> None:
         if self.command not in ("GET", "POST"):

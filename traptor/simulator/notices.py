@@ -27,9 +27,9 @@ def limit(track: int) -> Notice:
     return {"limit": {"track": track, "timestamp_ms": _now_ms()}}
 
 
-def disconnect(code: int, consumer_key: str = "") -> Notice:
-    stream_name = f"{consumer_key}-statuses{code}"
-    return {"disconnect": {"code": code, "stream_name": stream_name, "reason": REASONS.get(code, "Unknown")}}
+def disconnect(code: int) -> Notice:
+    reason = REASONS.get(code, "Unknown")
+    return {"disconnect": {"code": code, "stream_name": "simulator-statuses", "reason": reason}}
 
 
 def warning(percent_full: int) -> Notice:

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from hmac import compare_digest
 from typing import NamedTuple
 
+from oauthlib.oauth1 import Client
 from oauthlib.oauth1.rfc5849 import signature
 
 CLOCK_TOLERANCE_SECONDS = 300
@@ -63,7 +64,7 @@ def _sign(credential: Credential, method: str, url: str, parameters: list[tuple[
     # oauthlib's stubs want a Literal and a dict, its functions take any method and pairs.
     normalized = signature.normalize_parameters(signed)  # type: ignore[arg-type]
     base_string = signature.signature_base_string(method, signature.base_string_uri(url), normalized)  # type: ignore[arg-type]
-    signed_by: str = signature.sign_hmac_sha1(base_string, credential.consumer_secret, credential.access_token_secret)
+    signed_by: str = signature.sign_hmac_sha1_with_client(base_string, Client(*credential))
     return signed_by
 
 

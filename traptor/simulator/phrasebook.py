@@ -1,5 +1,7 @@
 """What synthetic people write, who they are and where: by language, in several scripts."""
 
+from traptor.matching import Box
+
 SENTENCES = {
     "en": [
         "The rain stopped just in time for the market this morning.",
@@ -62,9 +64,9 @@ SOURCES = (
     '<a href="http://twitter.com/download/android" rel="nofollow">Twitter for Android</a>',
 )
 PLACES = (
-    ("São Paulo", "Brazil", "BR", (-46.83, -24.01, -46.36, -23.36)),
-    ("Riverside", "United States", "US", (-117.52, 33.85, -117.27, 34.02)),
-    ("Lyon", "France", "FR", (4.77, 45.71, 4.9, 45.81)),
-    ("大阪市", "日本", "JP", (135.37, 34.59, 135.6, 34.77)),
+    ("São Paulo", "Brazil", "BR", Box(-46.83, -24.01, -46.36, -23.36)),
+    ("Riverside", "United States", "US", Box(-117.52, 33.85, -117.27, 34.02)),
+    ("Lyon", "France", "FR", Box(4.77, 45.71, 4.9, 45.81)),
+    ("大阪市", "日本", "JP", Box(135.37, 34.59, 135.6, 34.77)),
 )
-"""Name, country, country code, and the box west, south, east, north."""
+"""Name, country, country code, and box."""

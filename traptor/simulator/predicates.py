@@ -7,7 +7,7 @@ from urllib.parse import parse_qsl
 
 from traptor import messages
 from traptor.matching import Matcher, compile_rules, parse_boxes
-from traptor.simulator.request import Refusal
+from traptor.simulator.refusals import Refusal
 
 MOST_PHRASES, MOST_USER_IDS, MOST_BOXES = 400, 5000, 25
 LONGEST_PHRASE_BYTES = 60

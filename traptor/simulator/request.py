@@ -1,6 +1,5 @@
-"""A request for a stream, and the ways not to get one."""
+"""A request for a stream, as HTTP brought it."""
 
-from collections.abc import Mapping
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
@@ -21,17 +20,3 @@ class StreamRequest(NamedTuple):
     @property
     def takes_gzip(self) -> bool:
         return "gzip" in self.headers.get("Accept-Encoding", "")
-
-
-class Refusal(Exception):
-    """An answer other than a stream: status, plain text for the body, headers beside or instead of the usual ones."""
-
-    def __init__(self, status: int, body: str, headers: Mapping[str, str] | None = None) -> None:
-        super().__init__(f"{status} {body}")
-        self.status = status
-        self.body = body
-        self.headers = headers or {}
-
-
-class Dropped(ConnectionAbortedError):
-    """Close the connection without an answer."""

@@ -5,35 +5,22 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
-from email.utils import formatdate
 from types import TracebackType
 from typing import Any, Self
 
-from traptor.simulator import notices, oauth, predicates
+from traptor.simulator import notices, oauth, predicates, refusals
 from traptor.simulator.connection import Connection
-from traptor.simulator.faults import Answer, Calm, Clock, Drop, Fault, Plan, Status
+from traptor.simulator.faults import Fault, Plan
 from traptor.simulator.feed import Feed, Looped, Recorded, Synthetic, as_message
 from traptor.simulator.handler import Server
 from traptor.simulator.oauth import CREDENTIAL, Credential
-from traptor.simulator.request import Dropped, Refusal, StreamRequest
+from traptor.simulator.refusals import Dropped, Refusal
+from traptor.simulator.request import StreamRequest
 from traptor.simulator.snowflakes import Snowflakes
 from traptor.simulator.stream import Stream
 from traptor.simulator.wire import Wire
 
 STOP_SECONDS = 0.5
-REFUSALS = {
-    401: "Unauthorized",
-    403: "Forbidden: this account may not use statuses/filter",
-    404: "Not Found",
-    406: "No filter parameters found. Expect at least one parameter: follow track locations",
-    410: "Gone: this endpoint has been retired",
-    413: "Too Long",
-    416: "Range Unacceptable",
-    420: "Easy there, Turbo. Too many requests recently. Enhance your calm.",
-    429: "Too Many Requests",
-    503: "Service Unavailable",
-}
-"""Bodies by status."""
 
 
 class Account:
@@ -42,7 +29,6 @@ class Account:
     def __init__(self, feed: Feed) -> None:
         self.feed = feed
         self.connections: list[Connection] = []
-        self.stream: Stream | None = None
         self.requested_at = -math.inf
 
 
@@ -80,6 +66,7 @@ class Simulator:
         self._keep_alive_seconds = keep_alive_seconds
         self._snowflakes = Snowflakes()
         self._accounts: dict[Credential, Account] = {}
+        self._streams: list[Stream] = []
         self._changed = threading.Condition(threading.RLock())
         self._server = Server((host, port), self)
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), name="simulator", daemon=True)
@@ -125,10 +112,7 @@ class Simulator:
 
     def push(self, message: Mapping[str, Any] | bytes) -> int:
         """Send a message to all open streams at once, whatever their predicates. Gives the number of streams."""
-        streams = self._open_streams()
-        for stream in streams:
-            stream.push(as_message(message))
-        return len(streams)
+        return sum(stream.push(as_message(message)) for stream in self._open_streams())
 
     def finish(self) -> None:
         """No more tweets but those that are pushed. Streams stay open."""
@@ -139,6 +123,12 @@ class Simulator:
         """The request of this number, counted from 1, as soon as it is answered. Raises TimeoutError."""
         if not self._wait_for(lambda: self._is_answered(number), timeout_seconds):
             raise TimeoutError(f"{len(self.connections)} requests, not {number}, after {timeout_seconds} s")
+        return self.connections[number - 1]
+
+    def wait_for_close(self, number: int = 1, timeout_seconds: float = 10.0) -> Connection:
+        """The connection of this number, as soon as it is closed. Raises TimeoutError."""
+        if not self._wait_for(lambda: self._is_closed(number), timeout_seconds):
+            raise TimeoutError(f"connection {number} is not closed after {timeout_seconds} s")
         return self.connections[number - 1]
 
     def wait_for_sent(self, tweets: int, timeout_seconds: float = 10.0) -> list[str]:
@@ -159,6 +149,8 @@ class Simulator:
                 self._changed.notify_all()
             raise
         with self._changed:
+            if self.stopping.is_set():
+                raise Dropped
             stream = self._stream(account, connection, request, connected)
             self._replace(account, stream)
             connection.status = 200
@@ -175,13 +167,13 @@ class Simulator:
         try:
             credential = oauth.check(self._credentials, *request)
         except oauth.Unauthorized as error:
-            raise Refusal(401, f"{REFUSALS[401]}: {error}") from None
+            raise Refusal(401, f"{refusals.BODIES[401]}: {error}") from None
         connection.consumer_key = credential.consumer_key
         account = self._account(credential)
         now = time.monotonic()
         idle_seconds, account.requested_at = now - account.requested_at, now
         if fault := self.faults.answer(connection.number, idle_seconds):
-            raise _refusal(fault)
+            raise refusals.of_fault(fault)
         connection.predicates = predicates.parse(request.query)
         account.connections.append(connection)
         return account
@@ -212,21 +204,25 @@ class Simulator:
 
     def _replace(self, account: Account, stream: Stream) -> None:
         """One standing connection per account: the older one is told, and ended."""
-        if account.stream:
-            last = as_message(notices.disconnect(7, account.stream.connection.consumer_key))
-            account.stream.end(f"replaced by connection {stream.connection.number}", last)
-        account.stream = stream
+        for older in self._open_streams():
+            if older.connection in account.connections:
+                last = as_message(notices.disconnect(7))
+                older.end(f"replaced by connection {stream.connection.number}", last)
+        self._streams.append(stream)
 
     def _open_streams(self) -> list[Stream]:
         with self._changed:
-            streams = [account.stream for account in self._accounts.values() if account.stream]
-        return [stream for stream in streams if stream.connection.closed_at is None]
+            self._streams = [stream for stream in self._streams if stream.connection.closed_at is None]
+            return list(self._streams)
 
     def _is_answered(self, number: int) -> bool:
         if len(self.connections) < number:
             return False
         connection = self.connections[number - 1]
         return bool(connection.status) or connection.closed_at is not None
+
+    def _is_closed(self, number: int) -> bool:
+        return self._is_answered(number) and self.connections[number - 1].closed_at is not None
 
     def _wake(self) -> None:
         for stream in self._open_streams():
@@ -239,22 +235,3 @@ class Simulator:
     def _wait_for(self, condition: Callable[[], bool], timeout_seconds: float) -> bool:
         with self._changed:
             return self._changed.wait_for(condition, timeout_seconds)
-
-
-def _refusal(fault: Answer) -> Exception:
-    match fault:
-        case Status():
-            headers = dict[str, str]()
-            if fault.retry_after is not None:
-                headers["Retry-After"] = str(fault.retry_after)
-            if fault.reset_after is not None:
-                headers["x-rate-limit-reset"] = str(math.ceil(time.time() + fault.reset_after))
-            body = REFUSALS.get(fault.code, "") if fault.body is None else fault.body
-            return Refusal(fault.code, body, headers)
-        case Clock():
-            date = formatdate(time.time() + fault.seconds, usegmt=True)
-            return Refusal(401, "Timestamp out of bounds: compare your clock with the Date header", {"Date": date})
-        case Calm():
-            return Refusal(420, REFUSALS[420])
-        case Drop():
-            return Dropped()

@@ -54,10 +54,13 @@ class Stream:
         self._waker.setblocking(False)
         self._selector = selectors.DefaultSelector()
 
-    def push(self, message: Message) -> None:
-        """From any thread: to be sent next."""
+    def push(self, message: Message) -> bool:
+        """From any thread: to be sent next, unless the stream is about to end."""
+        if self._cause:
+            return False
         self._pushed.append(message)
         self.wake()
+        return True
 
     def end(self, cause: str, last: Message | None = None) -> None:
         """From any thread: send what was pushed, and ``last``, then end."""
@@ -117,7 +120,7 @@ class Stream:
 
     def _take(self, most: int) -> list[Message]:
         """So many tweets at most; when there are fewer, the feed is done."""
-        wanted = int(min(most, self._room()))
+        wanted = int(max(min(most, self._room()), 0))
         batch = list(islice(self._feed, wanted))
         self._taken += len(batch)
         self._is_feed_done = self._is_feed_done or len(batch) < wanted
@@ -125,9 +128,9 @@ class Stream:
 
     def _next(self) -> Message:
         """The next message, due or not; a limit notice when there is none."""
-        waiting = self._take_pushed() if self._pushed else self._take(1)
-        self._pushed.extendleft(reversed(waiting[1:]))
-        return waiting[0] if waiting else as_message(notices.limit(1))
+        if self._pushed:
+            return self._pushed.popleft()
+        return next(iter(self._take(1)), as_message(notices.limit(1)))
 
     def _due(self) -> int:
         """How many tweets are to be sent now."""
@@ -149,7 +152,8 @@ class Stream:
             self._wire.send(batch)
         finally:
             self._on_change()
-        self._last_tweet = next((message for message in reversed(batch) if message.tweet_id), self._last_tweet)
+        tweets = [message for message in batch if message.tweet_id is not None]
+        self._last_tweet = tweets[-1] if tweets else self._last_tweet
         self._last_sent = time.monotonic()
 
     def _send_raw(self, data: bytes) -> None:
@@ -183,8 +187,7 @@ class Stream:
             case faults.End():
                 self.end("fault: end")
             case faults.Disconnect():
-                last = as_message(notices.disconnect(fault.code, self.connection.consumer_key))
-                self.end(f"fault: disconnect {fault.code}", last)
+                self.end(f"fault: disconnect {fault.code}", as_message(notices.disconnect(fault.code)))
             case faults.Split():
                 self._wire.chunk_bytes = fault.bytes or None
                 self._wire.between_chunks = lambda: None

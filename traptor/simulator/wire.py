@@ -10,6 +10,8 @@ from itertools import pairwise
 from typing import NamedTuple
 
 KEEP_ALIVE = b"\r\n"
+GZIP_LEVEL = 3
+"""A tenth of the bytes would cost twice the time of an eighth."""
 
 
 class Message(NamedTuple):
@@ -28,7 +30,7 @@ class Wire:
 
     def __init__(self, connected: socket.socket, *, gzip: bool, on_sent: Callable[[int | None], None]) -> None:
         self._socket = connected
-        self._gzip = zlib.compressobj(wbits=31) if gzip else None
+        self._gzip = zlib.compressobj(GZIP_LEVEL, wbits=zlib.MAX_WBITS | 16) if gzip else None
         self._on_sent = on_sent
         self._encoded_bytes = 0
         self._sent_bytes = 0
@@ -54,13 +56,13 @@ class Wire:
         self._socket.sendall(b"0\r\n\r\n")
 
     def reset(self) -> None:
-        """Close with RST, dropping what the client has not read."""
+        """Close the socket with RST."""
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.cut()
 
     def cut(self) -> None:
         """Close the socket without an end."""
-        # The server's own close would wait for the reader of the request, and shuts down first.
+        # The server that owns the socket ends it in good order, and not while the request has a reader.
         os.close(self._socket.detach())
 
     def _encode(self, data: bytes) -> bytes:
