@@ -8,15 +8,16 @@ PYTHON ?= python3
 PIP := .venv/bin/pip --quiet --disable-pip-version-check
 # jq ends with its input, not by Ctrl-C, so that the last tweets are seen.
 JQ := $(if $(shell command -v jq),| (trap '' INT; jq --unbuffered .))
+IN_FRONT := .venv/bin/python -c 'import os; exit(not os.isatty(0) or os.tcgetpgrp(0) != os.getpgrp())'
 
 .PHONY: help demo test lint kafka kafka-start kafka-stop clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
 
-# In a terminal the demo gets a process group of its own (set -m): Ctrl-C is for it, not for make.
+# In front of a terminal the demo gets a process group of its own (set -m): Ctrl-C is for it, not for make.
 demo: .venv/run ## enriched sample tweets, without accounts or servers; Ctrl-C ends it
-	@if [ -t 0 ]; then set -m; fi; .venv/bin/python -m traptor --demo --test $(JQ)
+	@if $(IN_FRONT); then set -m; fi; .venv/bin/python -m traptor --demo --test $(JQ)
 
 test: .venv/test ## all tests, on real servers
 	@.venv/bin/pytest

