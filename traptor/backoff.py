@@ -57,6 +57,25 @@ TRIES_BEFORE_REFUSED = {401: 3}
 """Others are believed at once; a 401 may be a passing fault of theirs."""
 
 
+DISCONNECTS = {
+    1: Kind.DROPPED,  # shutdown
+    2: Kind.RATE_LIMITED,  # duplicate stream
+    4: Kind.DROPPED,  # stall: we read too slowly
+    7: Kind.RATE_LIMITED,  # admin logout: a newer stream has taken our place
+    10: Kind.NETWORK,  # stream exception
+    11: Kind.NETWORK,  # broker stall
+    12: Kind.DROPPED,  # shed load: "reconnect as usual"
+}
+"""How to go on after a disconnect message, by its code; after others as after a network error.
+
+After 2 and 7 somebody else uses the credential: coming back at once would throw each other out in turn.
+"""
+FINAL_DISCONNECTS = {
+    6: "the access token has been revoked",
+    9: "the count of messages asked for has been delivered",
+}
+
+
 class Backoff:
     """Counts failures by kind and says how long to wait. A good stretch forgets them."""
 

@@ -3,7 +3,7 @@
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 import redis
 
@@ -50,19 +50,25 @@ class RollingCounter:
         self._written = value
 
 
-def write(conn: "redis.Redis", counters: Iterable[RollingCounter]) -> int:
+def write(
+    conn: "redis.Redis", counters: Iterable[RollingCounter], texts: Mapping[str, tuple[str, int]] | None = None
+) -> int:
     """Write the counters that have changed since they were last written. Returns how many.
+
+    ``texts`` are written in the same round trip: by key, a text and its TTL in seconds.
 
     Raises redis.RedisError; nothing is lost by it: what was not written is written the next time.
     """
     changed = [(counter, counter.value()) for counter in counters if counter.changed()]
-    if changed:
+    if changed or texts:
         with conn.pipeline(transaction=False) as pipe:
             for counter, value in changed:
                 if value:
                     pipe.set(counter.key, value, ex=counter.window_seconds)
                 else:
                     pipe.delete(counter.key)
+            for key, (text, ttl_seconds) in (texts or {}).items():
+                pipe.set(key, text, ex=ttl_seconds)
             pipe.execute()
         for counter, value in changed:
             counter.written(value)

@@ -45,6 +45,8 @@ GATHER_SECONDS = 0.5
 """How long messages that Kafka does not take may wait in memory before they are written to the spool."""
 MEMORY_BYTES = 64 << 20
 """What may wait in memory where the spool cannot be written."""
+FULL_SECONDS = 10.0
+"""Told at most so often that messages are dropped, and told for so long after the last one."""
 REFILL = 500
 """Messages taken from the spool at a time."""
 
@@ -57,10 +59,13 @@ log = logging.getLogger(__name__)
 class Door(Protocol):
     """Where messages go."""
 
-    counts: Counter[str]
-    """delivered, spooled, apart, and dropped_REASON: messages so far."""
-
     def send(self, message: Message) -> None: ...
+
+    def waiting(self) -> int: ...
+
+    def forget(self, key: bytes) -> None: ...
+
+    def scrub(self, user_id: str, up_to_id: int) -> None: ...
 
     def tick(self) -> None: ...
 
@@ -70,14 +75,24 @@ class Door(Protocol):
 class StandardOutput:
     """One message per line, flushed one by one. Raises BrokenPipeError when the reader has gone."""
 
-    def __init__(self, out: BinaryIO | None = None) -> None:
+    def __init__(self, counts: Counter[str], out: BinaryIO | None = None) -> None:
+        self.counts = counts
         self._out = out or sys.stdout.buffer
-        self.counts: Counter[str] = Counter()
 
     def send(self, message: Message) -> None:
         self._out.write(message.value + b"\n")
         self._out.flush()
         self.counts["delivered"] += 1
+
+    def waiting(self) -> int:
+        """Nothing waits here."""
+        return 0
+
+    def forget(self, key: bytes) -> None:
+        """What is out is out."""
+
+    def scrub(self, user_id: str, up_to_id: int) -> None:
+        """What is out is out."""
 
     def tick(self) -> None:
         """Nothing waits here."""
@@ -103,14 +118,24 @@ class Kafka:
 
     ``connect`` makes a producer or raises KafkaError; it is called by a thread of its own until it succeeds.
     Only that thread and the caller's are involved, so the caller never waits for a broker that is away.
+    ``counts`` gets taken_up, delivered, spooled, apart and dropped:REASON. ``acknowledged`` is called with each
+    message that Kafka has acknowledged, and the time.
     """
 
-    def __init__(self, connect: Callable[[], Any], spool: Spool, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        connect: Callable[[], Any],
+        spool: Spool,
+        counts: Counter[str],
+        acknowledged: Callable[[Message, float], None] | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.producer: Any = None
         self.spool = spool
-        self.counts: Counter[str] = Counter()
+        self.counts = counts
         self.down = False
         """Kafka has been told more than it acknowledges."""
+        self._acknowledged = acknowledged
         self._connect = connect
         self._clock = clock
         self._closing = threading.Event()
@@ -124,6 +149,7 @@ class Kafka:
         """Up to this row, everything in the spool is on its way."""
         self._rows_on_their_way: set[int] = set()
         self._not_before = 0.0
+        self._dropped_at = -FULL_SECONDS
 
     def open(self) -> None:
         """Take up the spool and start to look for the broker."""
@@ -131,6 +157,7 @@ class Kafka:
             self.spool.open_if_there()
         except SpoolError as error:
             log.error("spool cannot be read", extra={"error": str(error)})
+        self.counts["taken_up"] += self.spool.count
         if self.spool.count:
             log.info("spool taken up", extra={"messages": self.spool.count, "bytes": self.spool.size_bytes})
         self._look_for_broker()
@@ -139,6 +166,38 @@ class Kafka:
         """Messages that Kafka has not acknowledged, in memory and on disk."""
         unspooled = sum(sent.row is None for sent in self._window)
         return unspooled + len(self._gathered) + self.spool.count
+
+    def ack_lag_seconds(self) -> float:
+        """The age of the oldest message on its way."""
+        return self._clock() - self._window[0].since if self._window else 0.0
+
+    def is_down(self) -> bool:
+        """Does Kafka not take or not acknowledge what it is given?"""
+        return self.down or (self.producer is None and self.waiting() > 0)
+
+    def is_full(self) -> bool:
+        """Are messages being dropped, for want of room?"""
+        return self._clock() - self._dropped_at < FULL_SECONDS
+
+    def forget(self, key: bytes) -> None:
+        """Its author deleted it: a message that still waits is dropped."""
+        kept = deque(message for message in self._gathered if message.key != key)
+        dropped = len(self._gathered) - len(kept)
+        self._gathered = kept
+        self._gathered_bytes = sum(message.size_bytes() for message in kept)
+        try:
+            dropped += self.spool.forget(key, self._rows_on_their_way)
+        except SpoolError as error:
+            self._tell_spool_fails(error)
+        self.counts["dropped:deleted"] += dropped
+
+    def scrub(self, user_id: str, up_to_id: int) -> None:
+        """Its author took the location back: what still waits loses it."""
+        self._gathered = deque(message.without_location(user_id, up_to_id) for message in self._gathered)
+        try:
+            self.spool.scrub(user_id, up_to_id)
+        except SpoolError as error:
+            self._tell_spool_fails(error)
 
     def send(self, message: Message) -> None:
         """Take a message. It goes to Kafka at once if nothing older waits, or else after what does."""
@@ -219,6 +278,7 @@ class Kafka:
     def _settle(self) -> None:
         """Look at the oldest messages on their way, for as long as they are answered."""
         delivered: list[tuple[int, Message]] = []
+        now = time.time()
         while self._window and self._window[0].future.is_done:
             sent = self._window.popleft()
             self._window_bytes -= sent.message.size_bytes()
@@ -226,6 +286,8 @@ class Kafka:
                 self._rows_on_their_way.discard(sent.row)
             if not sent.future.failed():
                 self.counts["delivered"] += 1
+                if self._acknowledged:
+                    self._acknowledged(sent.message, now)
                 if sent.row is not None:
                     delivered.append((sent.row, sent.message))
             elif isinstance(sent.future.exception, NEVER_TAKEN):
@@ -345,9 +407,10 @@ class Kafka:
 
     def _drop(self, messages: Sequence[Message], reason: str) -> None:
         if messages:
-            if not self.counts[f"dropped_{reason}"]:
-                log.error("messages are dropped", extra={"reason": reason, "newest_key": messages[-1].key})
-            self.counts[f"dropped_{reason}"] += len(messages)
+            if self._clock() - self._dropped_at >= FULL_SECONDS:
+                log.error("messages are dropped", extra={"reason": reason, "count": len(messages)})
+            self._dropped_at = self._clock()
+            self.counts[f"dropped:{reason}"] += len(messages)
 
     def _tell_spool_fails(self, error: SpoolError) -> None:
         log.error("spool fails: messages wait in memory", extra={"error": str(error), "waiting": len(self._gathered)})

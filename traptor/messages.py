@@ -188,6 +188,43 @@ def limit_count(message: Mapping[str, Any]) -> int | None:
     return count if isinstance(count, int) and count >= 0 else None
 
 
+def number(message: Mapping[str, Any], kind_: str, field: str) -> int | None:
+    """A whole number inside a notice; None where there is none."""
+    inside = message.get(kind_)
+    value = inside.get(field) if isinstance(inside, Mapping) else None
+    return value if isinstance(value, int) else None
+
+
+def deleted_id(message: Mapping[str, Any]) -> str | None:
+    """The id of the tweet that a delete notice speaks of."""
+    inside = message["delete"]
+    status = inside.get("status") if isinstance(inside, Mapping) else None
+    return _id_str(status, "id") if isinstance(status, Mapping) else None
+
+
+def scrubbed(message: Mapping[str, Any]) -> tuple[str, int] | None:
+    """Of a scrub_geo notice: the user, and the last tweet that loses its location."""
+    inside = message["scrub_geo"]
+    if not isinstance(inside, Mapping):
+        return None
+    user_id, up_to_id = _id_str(inside, "user_id"), _id_str(inside, "up_to_status_id")
+    return (user_id, int(up_to_id)) if user_id and up_to_id and up_to_id.isdigit() else None
+
+
+def subject_id(message: Any) -> str | None:
+    """The id that a notice speaks of: a tweet's, else a user's; None for notices about the stream."""
+    kind_ = kind(message)
+    if kind_ == "delete":
+        return deleted_id(message)
+    inside = message.get(kind_) if kind_ != "unknown" else None
+    return (_id_str(inside, "id") or _id_str(inside, "user_id")) if isinstance(inside, Mapping) else None
+
+
+def _id_str(fields: Mapping[str, Any], name: str) -> str | None:
+    value = fields.get(f"{name}_str", fields.get(name))
+    return str(value) if isinstance(value, int | str) else None
+
+
 _MONTHS = {
     name: f"{number:02}"
     for number, name in enumerate(
@@ -217,8 +254,13 @@ def iso_time(created_at: str) -> str:
 class Blocks:
     """Makes the ``traptor`` object. Each rule is serialised once, here."""
 
-    def __init__(self, traptor_type: str, traptor_id: int, rules: Sequence[Rule]) -> None:
-        self.identity = {"id": traptor_id, "id_str": str(traptor_id), "rule_type": traptor_type}
+    def __init__(self, traptor_type: str, traptor_id: int, rules: Sequence[Rule], rule_set: str) -> None:
+        self.identity = {
+            "id": traptor_id,
+            "id_str": str(traptor_id),
+            "rule_type": traptor_type,
+            "rule_set": rule_set,
+        }
         own = {*self.identity, "created_at_iso", "rule_tag", "rule_value", "rules"}
         self._head = dump(self.identity)[:-1]
         self._flat = [

@@ -152,6 +152,11 @@ def join(traptor_type: str, rules: Iterable[Rule]) -> str:
     return ",".join(dict.fromkeys(one for rule in rules for one in predicates(traptor_type, rule)))
 
 
+def count(traptor_type: str, rules: Iterable[Rule]) -> int:
+    """How much of the limit these rules take: different predicates."""
+    return len({one for rule in rules for one in predicates(traptor_type, rule)})
+
+
 def version(rules: Sequence[Rule]) -> str:
     """A short hash of a rule set's content."""
     content = json.dumps([sorted(rule.items()) for rule in rules])

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+_IN_FILE = "file "
 APIKEY_NAMES = ("CONSUMER_KEY", "CONSUMER_SECRET", "ACCESS_TOKEN", "ACCESS_TOKEN_SECRET")
 
 
@@ -173,7 +174,7 @@ class Settings:
     LOG_BACKUPS: int = _setting(5, _whole(0), "rotated log files that are kept")
 
     sources: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
-    """Where each value came from: ``command line``, ``environment``, a path, or ``default``."""
+    """Where each value came from: ``command line``, ``environment``, a path, ``file PATH`` or ``default``."""
 
     @property
     def apikeys(self) -> dict[str, str]:
@@ -220,6 +221,16 @@ def load(
     return Settings(**values, sources=sources)
 
 
+def with_secrets_read_again(current: Settings) -> Settings:
+    """The same settings, with those API keys that stand in files as they are now. Raises SettingError."""
+    fresh: dict[str, Any] = {
+        name: _read_secret(name, current.sources[name].removeprefix(_IN_FILE))
+        for name in APIKEY_NAMES
+        if current.sources.get(name, "").startswith(_IN_FILE)
+    }
+    return dataclasses.replace(current, **fresh) if fresh else current
+
+
 def _apikeys(local: Mapping[str, Any]) -> Mapping[str, Any]:
     apikeys = local.get("APIKEYS") or {}
     if not isinstance(apikeys, Mapping):
@@ -237,7 +248,7 @@ def _find(one: "dataclasses.Field[Any]", levels: list[tuple[str, Mapping[str, An
         if raw is not None and path:
             raise SettingError(f"{one.name} and {one.name}_FILE are both set ({source}): set one of them")
         if path:
-            return _read_secret(one.name, path), str(path)
+            return _read_secret(one.name, path), f"{_IN_FILE}{path}"
         if raw is not None:
             return raw, source
     return None, "default"

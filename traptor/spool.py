@@ -1,6 +1,7 @@
 """What waits on disk while Kafka is away: one SQLite file per Traptor, oldest first out."""
 
 import contextlib
+import json
 import os
 import sqlite3
 import time
@@ -32,6 +33,18 @@ class Message(NamedTuple):
 
     def size_bytes(self) -> int:
         return len(self.value) + len(self.key or b"") + _ROW_BYTES
+
+    def without_location(self, user_id: str, up_to_id: int) -> "Message":
+        """The message without geo, coordinates and place, if it is a tweet of this user up to this id."""
+        try:
+            tweet = json.loads(self.value)
+            concerned = tweet["user"]["id_str"] == user_id and int(tweet["id_str"]) <= up_to_id
+        except (ValueError, KeyError, TypeError):
+            return self
+        if not concerned:
+            return self
+        tweet.update(geo=None, coordinates=None, place=None)
+        return self._replace(value=json.dumps(tweet, separators=(",", ":")).encode("ascii"))
 
 
 class SpoolError(Exception):
@@ -102,6 +115,30 @@ class Spool:
         self.count -= len(stored)
         self.size_bytes -= sum(message.size_bytes() for _, message in stored)
         self._remove_if_empty()
+
+    def forget(self, key: bytes, on_their_way: set[int]) -> int:
+        """Take out what waits under this key; returns how many messages."""
+        if not self.count:
+            return 0
+        with self._transaction() as db:
+            found = db.execute("SELECT id, value, topic FROM waiting WHERE key = ?", (key,)).fetchall()
+        stored = [(id_, Message(key, value, topic)) for id_, value, topic in found if id_ not in on_their_way]
+        if stored:
+            self.remove(stored)
+        return len(stored)
+
+    def scrub(self, user_id: str, up_to_id: int) -> None:
+        """Take the location out of what waits from this user, up to this id."""
+        if not self.count:
+            return
+        with self._transaction() as db:
+            found = db.execute(
+                "SELECT id, key, value, topic FROM waiting WHERE INSTR(value, ?)", (f'"id_str":"{user_id}"'.encode(),)
+            ).fetchall()
+            for id_, *fields in found:
+                scrubbed = Message(*fields).without_location(user_id, up_to_id)
+                db.execute("UPDATE waiting SET value = ? WHERE id = ?", (scrubbed.value, id_))
+            self._measure(db)
 
     def set_apart(self, message: Message, reason: str) -> None:
         """Keep a message that Kafka will never take, for a person to look at."""

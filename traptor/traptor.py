@@ -1,28 +1,55 @@
 """The Traptor: one credential, one type of rule, one stream. The story of the program, in the order of its life."""
 
 import contextlib
+import json
 import logging
 import math
+import os
 import queue
 import signal
+import socket
 import threading
 import time
-from collections import Counter
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
+from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
+from http.server import ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import redis
 import requests
 from birdy.twitter import TwitterApiError, TwitterClientError
 
-from traptor import backoff, counters, delivery, heartbeat, keys, logs, messages, notices, rules, settings, stream
+from traptor import (
+    __version__,
+    backoff,
+    counters,
+    delivery,
+    gaps,
+    heartbeat,
+    keys,
+    logs,
+    messages,
+    metrics,
+    notices,
+    rules,
+    settings,
+    status,
+    stream,
+)
+from traptor.account import Account
+from traptor.credential import Credential
+from traptor.duplicates import RecentIds
 from traptor.exits import Exit
+from traptor.gaps import KEPT, KEPT_SECONDS, Gap, Gaps
+from traptor.lease import RENEW_SECONDS
 from traptor.matching import Matcher, compile_rules
 from traptor.reports import Reporter
 from traptor.spool import Message, Spool
+from traptor.status import State
 from traptor.stream import FilterStream, MyBirdyClient, StreamEnded
 
 __all__ = ["MyBirdyClient", "Traptor", "main"]
@@ -35,7 +62,7 @@ TICK_SECONDS = 0.1
 """How often the door is asked to settle what is on its way."""
 STUCK_SECONDS = 15.0
 """Without progress of the main loop for so long, no heartbeat is written."""
-COUNTERS_SECONDS = 1.0
+REPORT_SECONDS = 1.0
 CLOCK_SKEW_SECONDS = 300.0
 """Twitter refuses signatures that are older or younger."""
 SKIPPED_HEAD_BYTES = 200
@@ -115,18 +142,31 @@ class Traptor:
         self.locations_rule: dict[str, Any] = {}
         self.rule_counters: dict[str, counters.RollingCounter] = {}
         self.limit_counter: Any = None
-        self.counts: Counter[str] = Counter()
-        """received (messages), tweets, matched, and skipped_REASON."""
+        self.account = Account()
+        self.phase = State.STARTING
 
-        self._door: delivery.Kafka | delivery.StandardOutput = delivery.StandardOutput()
+        self._door: delivery.Kafka | delivery.StandardOutput = delivery.StandardOutput(self.account.counts)
         self._reporter = Reporter(None)
         self._problems: list[rules.Problem] = []
         self._compiled([])
-        self._backoff = backoff.Backoff()
+        self._predicate_count = 0
+        self._gaps = Gaps(self.traptor_type, self.traptor_id, self._tell_gap)
+        self._untold_gaps: deque[Gap] = deque(maxlen=KEPT)
+        self._recent = RecentIds(self.settings.DEDUPE_WINDOW)
+        self._latency = metrics.Latency()
+        self._metrics_server: ThreadingHTTPServer | None = None
+        self._use_credential()
         self._unauthorized = 0
-        self._delivered_since_open = False
-        self._connect_not_before = 0.0
-        self._may_connect_early = False
+        self._disconnect_code: int | None = None
+        self._stream_opened_at = 0.0
+        self._has_received = False
+        """Has the open stream brought a message?"""
+        self._is_good_stretch = False
+        self._last_message_at = self._last_tweet_at = 0.0
+        self._percent_full = 0
+        self._since = datetime.now(UTC)
+        self._told_state = State.STARTING
+        self._reason = ""
         self._limit_watch = counters.LimitWatch()
         self._tweet_limit: int | None = None
         self._stopping = False
@@ -134,6 +174,7 @@ class Traptor:
         # A SimpleQueue may be put to by a signal handler, which an Event may not be set by.
         self._wake: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._notices: Iterator[object] | None = None
+        self._may_have_missed_notices = False
         self._read_rules_at = math.inf
         """When to look at the rules again though no notice has come."""
         self._restart_not_before = 0.0
@@ -188,10 +229,16 @@ class Traptor:
         Ends the process with exit code 3 if Twitter refuses it.
         """
         self._tweet_limit = tweet_limit
-        self._connect_not_before = time.monotonic() + delay
+        self._credential.not_before = time.monotonic() + delay
         self._setup()
         self._handle_signals()
-        for side_road in (self._listen_for_notices, self._send_heartbeat_message, self._write_counters):
+        self._recall_life()
+        for side_road in (
+            self._listen_for_notices,
+            self._send_heartbeat_message,
+            self._hold_credential,
+            self._report_every_second,
+        ):
             threading.Thread(target=self._guarded, args=(side_road,), name=side_road.__name__, daemon=True).start()
         try:
             while not self._stopping:
@@ -210,34 +257,59 @@ class Traptor:
                 signal.signal(number, lambda *_: self.stop())
 
     def _shut_down(self) -> None:
+        if self.phase is not State.REFUSED:
+            self.phase = State.STOPPING
         self._stopped.set()
         self._close_stream()
+        self._credential.release()
+        self._gaps.finish()
         self._door.close(self.settings.STOP_TIMEOUT)
-        with contextlib.suppress(redis.RedisError):
-            counters.write(self.heartbeat_conn, self._all_counters())
+        try:
+            self._report()
+        except redis.RedisError as error:
+            self.logger.warning("the end is not noted in Redis", extra={"error": str(error)})
+        if self._metrics_server:
+            self._metrics_server.shutdown()
         self.logger.info("stopped", extra=self.summary())
 
     def summary(self) -> dict[str, int]:
-        """What this run has seen: received (tweets), matched, delivered, and what is not delivered."""
-        return {
-            "received": self.counts["tweets"],
-            "matched": self.counts["matched"],
-            "delivered": self._door.counts["delivered"],
+        """This run in figures: tweets received and matched, messages delivered; what waits or was dropped, if any."""
+        counts = self.account.counts
+        seen = {
+            "received": counts["received:tweet"],
+            "matched": counts["matched"],
+            "delivered": counts["delivered"],
         }
+        left = {"waiting": self._door.waiting(), "apart": counts["apart"], "dropped": self.account.sum("dropped")}
+        return seen | {name: count for name, count in left.items() if count}
 
     # Setting up
 
     def _setup(self) -> None:
-        """Set up logging, error reports, Kafka and birdy. Waits for nobody."""
+        """Set up logging, error reports, metrics, Kafka and birdy. Waits for nobody. Raises SettingError."""
         logs.set_up(self.settings)
         self._reporter = Reporter(self.sentry_url if self.use_sentry else None, self.settings.secrets)
+        self._setup_metrics()
         self._setup_kafka()
         self._setup_birdy()
+
+    def _setup_metrics(self) -> None:
+        address, port = self.settings.METRICS_ADDRESS, self.settings.METRICS_PORT
+        if not port:
+            return
+        labels = {"type": self.traptor_type, "id": str(self.traptor_id)}
+        collector = metrics.TraptorCollector(
+            labels, lambda: dict(self._all_counts()), self._gauges, self._state, self._latency
+        )
+        try:
+            self._metrics_server = metrics.serve(address, port, collector, self._state)
+        except OSError as error:
+            raise settings.SettingError(f"METRICS_PORT: {address}:{port} cannot be used: {error.strerror}") from None
 
     def _setup_kafka(self) -> None:
         """Set up the door: Kafka, looked for in the background until it is there, or standard output."""
         if not self.kafka_enabled or self.test:
-            self._door = delivery.StandardOutput()
+            self._door = delivery.StandardOutput(self.account.counts)
             return
         if unknown := delivery.unknown_options(self.settings.KAFKA_OPTIONS or {}):
             raise settings.SettingError(
@@ -248,7 +320,8 @@ class Traptor:
 
     def _make_kafka_door(self) -> delivery.Kafka:
         path = Path(self.settings.SPOOL_DIR) / f"{self.traptor_type}-{self.traptor_id}.spool"
-        return delivery.Kafka(self._create_kafka_producer, Spool(path, self.settings.SPOOL_MAX_BYTES))
+        spool = Spool(path, self.settings.SPOOL_MAX_BYTES)
+        return delivery.Kafka(self._create_kafka_producer, spool, self.account.counts, self._acknowledged)
 
     def _create_kafka_producer(self) -> Any:
         """Create the Kafka producer. Raises kafka.errors.KafkaError where no broker answers."""
@@ -258,10 +331,13 @@ class Traptor:
         """Create ``self.birdy_conn``. Connects to nothing yet."""
         self.birdy_conn = MyBirdyClient(*stream.credentials(self.apikeys), self.settings.TWITTER_STREAM_URL)
 
+    def _use_credential(self) -> None:
+        self._credential = Credential(self.redis_conn, self.apikeys, self.traptor_type, self.traptor_id)
+
     # One connection, from its rules to its end
 
     def _collect(self) -> None:
-        """Wait until it is time, read the rules, connect, and collect until something ends it."""
+        """Wait until it is our turn, read the rules, connect, and collect until something ends it."""
         self._wait_for_turn()
         self._wait_for_rules()
         if self._stopping:
@@ -272,43 +348,81 @@ class Traptor:
         self._create_birdy_stream()
         if self.birdy_stream is None:
             return
-        opened_at = time.monotonic()
         try:
             self._main_loop()
         except StreamEnded as ended:
-            self._stream_ended(ended, time.monotonic() - opened_at)
+            self._stream_ended(ended)
         finally:
             self._close_stream()
             self.birdy_stream = None
 
     def _wait_for_turn(self) -> None:
-        """Wait out the back-off. A notice cuts a short one short, but never the wait that Twitter has asked for."""
-        while not self._stopping and (left := self._connect_not_before - time.monotonic()) > 0:
-            if self.restart_flag and self._may_connect_early:
+        """Wait for the credential, then wait out the back-off.
+
+        A notice cuts a short wait short, but never the one that Twitter has asked for.
+        """
+        self._renew_secrets()
+        self._wait_for_credential()
+        while not self._stopping and (left := self._credential.wait_seconds()) > 0:
+            if self.restart_flag and self._credential.may_connect_early:
                 return
+            self.phase = State.BACKING_OFF if self.phase is not State.STARTING else State.STARTING
             self._wait(min(left, BEAT_SECONDS))
 
-    def _stream_ended(self, ended: StreamEnded, lasted_seconds: float) -> None:
-        if lasted_seconds >= GOOD_STRETCH_SECONDS:
-            self._backoff.succeeded()
-        kind = backoff.Kind.DROPPED if self._delivered_since_open else backoff.Kind.NETWORK
-        wait_seconds = self._reconnect_in(kind)
-        self.logger.warning(
-            "stream ended",
-            extra={
-                "cause": ended.cause,
-                "detail": ended.detail,
-                "lasted_s": round(lasted_seconds, 1),
-                "wait_s": wait_seconds,
-            },
-        )
+    def _wait_for_credential(self) -> None:
+        told = None
+        while not self._stopping and (holder := self._credential.take()) is not None:
+            self.phase = State.BACKING_OFF
+            self._reason = "credential in use by {host} pid {pid}, {type}:{id}".format_map(defaultdict(str, holder))
+            if holder != told:
+                self.logger.warning("waiting for the credential", extra={"reason": self._reason})
+                told = holder
+            self._wait(BEAT_SECONDS)
 
-    def _reconnect_in(self, kind: backoff.Kind, asked_seconds: float | None = None) -> float:
-        """Set when to connect again; returns the seconds until then."""
-        wait_seconds = self._backoff.failed(kind, asked_seconds)
-        self._connect_not_before = time.monotonic() + wait_seconds
-        self._may_connect_early = kind in {backoff.Kind.DROPPED, backoff.Kind.NETWORK}
-        return round(wait_seconds, 2)
+    def _renew_secrets(self) -> None:
+        """Secrets that stand in files are read again before each connection."""
+        try:
+            fresh = settings.with_secrets_read_again(self.settings)
+        except settings.SettingError as error:
+            self.logger.warning("secrets not read again: the old ones stay", extra={"error": str(error)})
+            return
+        if fresh.apikeys != self.settings.apikeys:
+            self.logger.info("new credentials")
+            self.settings, self.apikeys = fresh, fresh.apikeys
+            logs.set_up(fresh)
+            self._credential.release()
+            self._use_credential()
+            self._setup_birdy()
+
+    def _stream_ended(self, ended: StreamEnded) -> None:
+        """Twitter or the network ended the stream: note the gap, and when to connect again."""
+        quiet_seconds = time.monotonic() - self.birdy_stream.last_byte
+        code, self._disconnect_code = self._disconnect_code, None
+        cause = ended.cause if code is None else f"disconnect-{code}"
+        self._gaps.begin(datetime.now(UTC) - timedelta(seconds=quiet_seconds), cause)
+        if code in backoff.FINAL_DISCONNECTS:
+            self._refuse(f"disconnect {code}: {backoff.FINAL_DISCONNECTS[code]}")
+        if code is not None:
+            kind = backoff.DISCONNECTS.get(code, backoff.Kind.NETWORK)
+        else:
+            kind = backoff.Kind.DROPPED if self._has_received else backoff.Kind.NETWORK
+        self._back_off(kind, cause, {"detail": ended.detail, "lasted_s": round(self._lasted_seconds(), 1)})
+
+    def _lasted_seconds(self) -> float:
+        return time.monotonic() - self._stream_opened_at
+
+    def _back_off(
+        self, kind: backoff.Kind, reason: str, facts: dict[str, Any], asked_seconds: float | None = None
+    ) -> None:
+        wait_seconds = self._credential.failed(kind, asked_seconds)
+        self.phase, self._reason = State.BACKING_OFF, reason
+        self.logger.warning("no stream", extra={"cause": reason, **facts, "wait_s": round(wait_seconds, 2)})
+
+    def _refuse(self, reason: str) -> NoReturn:
+        """End the process so that it is not restarted."""
+        self.phase, self._reason = State.REFUSED, reason
+        self.logger.critical(f"Twitter refuses us, do not restart: {reason}")
+        raise SystemExit(Exit.REFUSED)
 
     # Rules
 
@@ -320,7 +434,7 @@ class Traptor:
         told = False
         while not self._stopping:
             # Cleared before the rules are read: a notice that comes meanwhile means another look.
-            self.restart_flag = False
+            self.restart_flag = self._may_have_missed_notices = False
             try:
                 found = list(self._get_redis_rules())
             except redis.RedisError as error:
@@ -329,6 +443,7 @@ class Traptor:
             if found:
                 self.redis_rules = found
                 return
+            self.phase = State.WAITING_FOR_RULES
             if not told:
                 self.logger.info("waiting for rules", extra={"keys": keys.rules(self.traptor_type, self.traptor_id)})
                 told = True
@@ -363,12 +478,14 @@ class Traptor:
         if self.traptor_type == "locations":
             self.locations_rule = self._get_locations_traptor_rule()
         joined = rules.join(self.traptor_type, checked.rules)
+        self._predicate_count = rules.count(self.traptor_type, checked.rules)
         self.logger.debug("rules for Twitter", extra={"rules": joined})
         return joined
 
     def _compiled(self, rule_set: list[dict[str, str]]) -> None:
+        self.rule_set = rules.version(rule_set)
         self._matcher: Matcher = compile_rules(self.traptor_type, rule_set)
-        self._blocks = messages.Blocks(self.traptor_type, self.traptor_id, rule_set)
+        self._blocks = messages.Blocks(self.traptor_type, self.traptor_id, rule_set, self.rule_set)
         self._rule_ids = [rule.get("rule_id", "") for rule in rule_set]
 
     def _get_locations_traptor_rule(self) -> dict[str, Any]:
@@ -390,18 +507,32 @@ class Traptor:
             "locations": self._create_twitter_locations_stream,
         }[self.traptor_type]
         self.birdy_stream = None
+        self.phase = State.CONNECTING
+        self._gaps.tried()
         try:
             self._interruptibly(create)
         except TwitterApiError as error:
             self._answered_with_error(error)
         except TwitterClientError as error:
-            wait_seconds = self._reconnect_in(backoff.Kind.NETWORK)
-            self.logger.warning("Twitter cannot be reached", extra={"error": str(error), "wait_s": wait_seconds})
+            self._back_off(backoff.Kind.NETWORK, "network", {"error": str(error)})
         if self.birdy_stream is not None:
-            self._unauthorized = 0
-            self._delivered_since_open = False
-            self._limit_watch = counters.LimitWatch()
-            self.logger.info("streaming", extra={"url": self.settings.TWITTER_STREAM_URL, "rules": len(self._rule_ids)})
+            self._stream_opened()
+
+    def _stream_opened(self) -> None:
+        self._stream_opened_at = self._last_message_at = time.monotonic()
+        self._unauthorized = 0
+        self._has_received = self._is_good_stretch = False
+        self._percent_full = 0
+        self._limit_watch = counters.LimitWatch()
+        if self._gaps.open:
+            self.account.counts[f"reconnects:{self._gaps.open.cause}"] += 1
+        self._gaps.end(datetime.now(UTC), self.rule_set, self._stream_opened_at)
+        self.phase, self._reason = State.STREAMING, ""
+        self._plan_next_look(self.settings.RULE_REFRESH_INTERVAL)
+        self.logger.info(
+            "streaming",
+            extra={"url": self.settings.TWITTER_STREAM_URL, "rules": len(self._rule_ids), "rule_set": self.rule_set},
+        )
 
     def _create_twitter_follow_stream(self) -> None:
         """Create a Twitter follow stream."""
@@ -440,26 +571,14 @@ class Traptor:
 
     def _answered_with_error(self, error: TwitterApiError) -> None:
         """Back off as Twitter asks, or end the process if the answer is meant for good."""
-        status = error.status_code
+        status, headers = error.status_code, error.headers or {}
         self._unauthorized = self._unauthorized + 1 if status == requests.codes.unauthorized else 0
         if status is None or backoff.is_refusal(status, self._unauthorized or 1):
-            self._refused(error)
-        asked_seconds = backoff.asked_wait_seconds(error.headers or {}, time.time())
-        wait_seconds = self._reconnect_in(backoff.kind_of(status), asked_seconds)
-        self.logger.warning(
-            "Twitter answered with an error", extra={"status": status, "answer": str(error), "wait_s": wait_seconds}
-        )
-
-    def _refused(self, error: TwitterApiError) -> None:
-        reason = backoff.REFUSALS.get(error.status_code, "its answer cannot be read")
-        skew_seconds = _clock_skew_seconds((error.headers or {}).get("Date"))
-        if error.status_code == requests.codes.unauthorized and abs(skew_seconds) > CLOCK_SKEW_SECONDS:
-            reason = f"the clock of this machine is {skew_seconds:+.0f} s off Twitter's: set it right"
-        self.logger.critical(
-            f"Twitter refuses us, do not restart: {reason}", extra={"status": error.status_code, "answer": str(error)}
-        )
-        self._reporter.report(error)
-        raise SystemExit(Exit.REFUSED)
+            self._reporter.report(error)
+            skew_seconds = _clock_skew_seconds(headers.get("Date")) if self._unauthorized else 0.0
+            self._refuse(f"{status} {error}: {_advice(status, skew_seconds)}")
+        asked_seconds = backoff.asked_wait_seconds(headers, time.time())
+        self._back_off(backoff.kind_of(status), f"http-{status}", {"answer": str(error)}, asked_seconds)
 
     # Collecting
 
@@ -469,26 +588,35 @@ class Traptor:
         Raises StreamEnded when Twitter or the network ended it.
         """
         handle = self._handle_dict if self._is_dict_path_wanted() else self._handle_bytes
-        received = self.birdy_stream.messages() if handle == self._handle_bytes else self.birdy_stream.stream()
+        received = self.birdy_stream.stream() if handle == self._handle_dict else self.birdy_stream.messages()
         for message in received:
             if message is not None:
                 handle(message)
             self._turn()
-            if self._reached_tweet_limit():
+            if self._has_reached_tweet_limit():
                 self.stop()
                 return
-            if self._stopping or (self._is_look_at_rules_due() and self._have_predicates_changed()):
-                self._close_stream()
+            if self._stopping or self._credential.lost or self._is_restart_due():
+                self._end_stream()
+
+    def _is_restart_due(self) -> bool:
+        return self._is_look_at_rules_due() and self._have_predicates_changed()
+
+    def _end_stream(self) -> None:
+        """We end the stream ourselves: read no more; what has arrived is still handled."""
+        if not self._stopping:
+            self._gaps.begin(datetime.now(UTC), "credential-lost" if self._credential.lost else "rules")
+        self._close_stream()
 
     def _is_look_at_rules_due(self) -> bool:
         """A notice has come, or it is time anyway; a storm of notices is answered once in RESTART_MIN_INTERVAL."""
-        return (self.restart_flag and self._progress_at >= self._restart_not_before) or (
-            self._progress_at >= self._read_rules_at
-        )
+        if self.restart_flag or self._may_have_missed_notices:
+            return self._progress_at >= self._restart_not_before
+        return self._progress_at >= self._read_rules_at
 
     def _have_predicates_changed(self) -> bool:
         """Read the rules again. If Twitter need not be asked anew, they are taken up at once, on the open stream."""
-        self.restart_flag = False
+        self.restart_flag = self._may_have_missed_notices = False
         self._plan_next_look(self.settings.RULE_REFRESH_INTERVAL)
         try:
             found = list(self._get_redis_rules())
@@ -503,6 +631,7 @@ class Traptor:
             self.redis_rules = found
             self._make_twitter_rules(found)
             self._make_rule_counters()
+            self.logger.info("rules taken up without reconnecting", extra={"rule_set": self.rule_set})
         return False
 
     def _plan_next_look(self, seconds: float) -> None:
@@ -516,24 +645,29 @@ class Traptor:
         return replaced or not isinstance(self.birdy_stream, FilterStream)
 
     def _turn(self) -> None:
-        """What is due between two messages: show progress, and let the door settle."""
+        """What is due between two messages: show progress, and let things settle."""
         now = self._progress_at = time.monotonic()
         if now >= self._tick_at:
             self._tick_at = now + TICK_SECONDS
             self._door.tick()
+            self._gaps.tick(now)
+            self.account.mark()
+            if self.birdy_stream is not None and not self._is_good_stretch and self._has_received:
+                self._is_good_stretch = self._lasted_seconds() >= GOOD_STRETCH_SECONDS
+                if self._is_good_stretch:
+                    self._credential.succeeded()
 
     def _close_stream(self) -> None:
-        """Read no more; what has arrived is still handled."""
+        """Read no more; what has arrived can still be handled."""
         if hasattr(self.birdy_stream, "close"):
             self.birdy_stream.close()
 
-    def _reached_tweet_limit(self) -> bool:
-        return self._tweet_limit is not None and self.counts["tweets"] >= self._tweet_limit
+    def _has_reached_tweet_limit(self) -> bool:
+        return self._tweet_limit is not None and self.account.counts["received:tweet"] >= self._tweet_limit
 
     def _handle_bytes(self, raw: bytes) -> None:
         """One message on the short way: Twitter's bytes stay as they are, the ``traptor`` object is appended."""
-        self.counts["received"] += 1
-        self._delivered_since_open = True
+        self._note_message()
         if len(raw) > stream.MAX_MESSAGE_BYTES:
             self._skip("too_long", raw)
             return
@@ -544,44 +678,82 @@ class Traptor:
             return
         if not isinstance(message, messages.Tweet):
             self._handle_odd(message, raw)
-            return
-        matches = self._matcher.match(message)
-        self._count_tweet([match.position for match in matches])
-        self._deliver(message.id_str, self._blocks.append(raw, message.created_at, matches))
+        elif self._is_new_tweet(id_str := message.id_str or ""):
+            matches = self._matcher.match(message)
+            self._count_matches([match.position for match in matches])
+            self._deliver(id_str, self._blocks.append(raw, message.created_at, matches))
 
     def _handle_odd(self, message: Any, raw: bytes) -> None:
         """A notice, which passes through untouched, or a tweet whose bytes cannot be kept as they are."""
-        enriched = self._enrich_tweet(message)
         if self._message_is_tweet(message):
-            self._deliver(str(message["id_str"]), messages.dump(enriched))
+            if self._is_new_tweet(str(message["id_str"])):
+                self._deliver(str(message["id_str"]), messages.dump(self._enrich_tweet(message)))
         else:
-            self._deliver(None, raw)
+            self._heed(message)
+            self._deliver_notice(self._enrich_tweet(message), raw)
 
     def _handle_dict(self, message: Any) -> None:
         """One message on the long way, through the methods that people replace."""
-        self.counts["received"] += 1
-        self._delivered_since_open = True
-        enriched = self._enrich_tweet(message)
-        self._send_enriched_data_to_kafka(message, enriched)
+        self._note_message()
+        if self._message_is_tweet(message):
+            if not self._is_new_tweet(str(message["id_str"])):
+                return
+        else:
+            self._heed(message)
+        self._send_enriched_data_to_kafka(message, self._enrich_tweet(message))
+
+    def _note_message(self) -> None:
+        self._has_received = True
+        self._last_message_at = self._progress_at
+
+    def _is_new_tweet(self, id_str: str) -> bool:
+        """Count a tweet; False for one that has come before."""
+        self.account.counts["received:tweet"] += 1
+        self._last_tweet_at = self._progress_at
+        self._gaps.tweet(id_str)
+        if self._recent.is_known(id_str):
+            self.account.counts["dropped:duplicate"] += 1
+            return False
+        return True
 
     def _skip(self, reason: str, raw: bytes) -> None:
-        self.counts[f"skipped_{reason}"] += 1
+        self.account.counts["received:unreadable"] += 1
+        self.account.counts[f"dropped:{reason}"] += 1
         self.logger.warning("message skipped", extra={"reason": reason, "head": repr(raw[:SKIPPED_HEAD_BYTES])})
 
-    def _count_tweet(self, indexes: list[int]) -> None:
-        self.counts["tweets"] += 1
-        if indexes:
-            self.counts["matched"] += 1
-        for index in indexes:
-            self._increment_rule_counter(self._rule_ids[index])
+    def _heed(self, message: Any) -> None:
+        """Do what a notice asks for, or remember what it says. Limit notices are counted where tweets are enriched."""
+        kind = messages.kind(message)
+        self.account.counts[f"received:{kind}"] += 1
+        if kind == "delete" and (id_str := messages.deleted_id(message)):
+            self._door.forget(id_str.encode())
+        elif kind == "scrub_geo" and (scrubbed := messages.scrubbed(message)):
+            self._door.scrub(*scrubbed)
+        elif kind == "disconnect":
+            self._disconnect_code = messages.number(message, "disconnect", "code")
+            self.logger.warning("Twitter disconnects us", extra={"notice": message["disconnect"]})
+        elif kind == "warning":
+            self._percent_full = messages.number(message, "warning", "percent_full") or 0
+            self.logger.warning("Twitter warns", extra={"notice": message["warning"]})
 
-    def _deliver(self, id_str: str | None, value: bytes) -> None:
-        self._door.send(Message(id_str.encode() if id_str else None, value, self.kafka_topic))
+    def _deliver(self, id_str: str, value: bytes) -> None:
+        self._door.send(Message(id_str.encode(), value, self.kafka_topic))
+
+    def _deliver_notice(self, message: Any, value: bytes) -> None:
+        """To the topic of notices, keyed by the id it speaks of, or else where the tweets go."""
+        if topic := self.settings.KAFKA_NOTICES_TOPIC:
+            key = messages.subject_id(message)
+            self._door.send(Message(key.encode() if key else None, value, topic))
+        else:
+            self._door.send(Message(None, value, self.kafka_topic))
 
     def _send_enriched_data_to_kafka(self, tweet: Any, enriched_data: Any) -> None:
         """Send the enriched data, keyed by the tweet's id. Waits for nobody; standard output where Kafka is off."""
-        id_str = str(tweet["id_str"]) if self._message_is_tweet(tweet) else None
-        self._deliver(id_str, messages.dump(enriched_data))
+        value = messages.dump(enriched_data)
+        if self._message_is_tweet(tweet):
+            self._deliver(str(tweet["id_str"]), value)
+        else:
+            self._deliver_notice(tweet, value)
 
     # Enriching, dict in and dict out
 
@@ -615,7 +787,7 @@ class Traptor:
     def _find_rule_matches(self, tweet_dict: dict[str, Any]) -> dict[str, Any]:
         """The tweet with the flat fields of the last rule that holds, and all that hold in ``rules``."""
         matches = self._matcher.match(messages.view(tweet_dict))
-        self._count_tweet([match.position for match in matches])
+        self._count_matches([match.position for match in matches])
         matched = messages.load(self._blocks.matched(matches))
         return {**tweet_dict, "traptor": {**tweet_dict.get("traptor", {}), **matched}}
 
@@ -625,6 +797,16 @@ class Traptor:
         return messages.iso_time(tweet_time)
 
     # Counting
+
+    def _count_matches(self, positions: list[int]) -> None:
+        self.account.counts["matched" if positions else "unmatched"] += 1
+        for position in positions:
+            self._increment_rule_counter(self._rule_ids[position])
+
+    def _acknowledged(self, message: Message, now: float) -> None:
+        """Kafka has it."""
+        if message.key and message.topic == self.kafka_topic:
+            self._latency.observe(message.key, now)
 
     def _make_rule_counters(self) -> dict[str, counters.RollingCounter]:
         """Make ``self.rule_counters``, by rule_id; the counters of rules that stay go on counting."""
@@ -658,6 +840,7 @@ class Traptor:
     def _increment_limit_message_counter(self, limit_count: int) -> None:
         """Count what this number in a limit notice adds to the largest one seen on this connection."""
         if raised := self._limit_watch.raised_by(limit_count):
+            self.account.counts["withheld"] += raised
             self._make_limit_message_counter()
             self.limit_counter.increment(raised)
 
@@ -689,8 +872,8 @@ class Traptor:
         try:
             for payload in self._notices:
                 if payload is notices.SUBSCRIBED:
-                    # A notice may have been lost before the subscription stood.
-                    self._read_rules_at = 0.0
+                    # One may have been published before the subscription stood.
+                    self._may_have_missed_notices = True
                 elif keys.is_notice_for(payload, self.traptor_type, self.traptor_id):
                     self.logger.info("restart notice")
                     self.restart_flag = True
@@ -705,7 +888,7 @@ class Traptor:
     def _send_heartbeat_message(self) -> None:
         """Write a heartbeat to Redis every HEARTBEAT_INTERVAL, for as long as the main loop makes progress."""
         while not self._stopped.is_set():
-            if time.monotonic() - self._progress_at < STUCK_SECONDS:
+            if self._is_alive():
                 self._add_heartbeat_message_to_redis(self.heartbeat_conn)
             self._stopped.wait(self.settings.HEARTBEAT_INTERVAL)
 
@@ -713,13 +896,153 @@ class Traptor:
         """Add a heartbeat to Redis. Raises redis.ConnectionError when Redis refuses it three times."""
         return heartbeat.beat(heartbeat_conn, self.traptor_type, self.traptor_id, self.settings.HEARTBEAT_INTERVAL)
 
-    def _write_counters(self) -> None:
-        """Write the counters that have changed to Redis, once a second."""
-        while not self._stopped.wait(COUNTERS_SECONDS):
-            counters.write(self.heartbeat_conn, self._all_counters())
+    def _hold_credential(self) -> None:
+        """Renew the lease, for as long as the main loop makes progress."""
+        while not self._stopped.wait(RENEW_SECONDS):
+            if self._is_alive():
+                self._credential.renew()
+
+    def _report_every_second(self) -> None:
+        while not self._stopped.wait(REPORT_SECONDS):
+            self._report()
+
+    def _report(self) -> None:
+        """Write counters, status, sign of life and gaps to Redis. Raises redis.RedisError; the next one catches up."""
+        self._tell_state()
+        status_ttl_seconds = max(15, round(3 * self.settings.HEARTBEAT_INTERVAL))
+        texts = {
+            keys.status(self.traptor_type, self.traptor_id): (json.dumps(self._status()), status_ttl_seconds),
+            keys.life(self.traptor_type, self.traptor_id): (json.dumps(self._life()), KEPT_SECONDS),
+        }
+        counters.write(self.heartbeat_conn, self._all_counters(), texts)
+        while self._untold_gaps:
+            gaps.store(self.heartbeat_conn, keys.gaps(self.traptor_type, self.traptor_id), self._untold_gaps[0])
+            self._untold_gaps.popleft()
 
     def _all_counters(self) -> list[counters.RollingCounter]:
         return [*self.rule_counters.values(), *([self.limit_counter] if self.limit_counter else [])]
+
+    def _is_alive(self) -> bool:
+        """Does the main loop make progress?"""
+        return time.monotonic() - self._progress_at < STUCK_SECONDS
+
+    # What is told of us
+
+    def _state(self) -> State:
+        """The state that matters most now."""
+        now = time.monotonic()
+        phase, open_stream = self.phase, self.birdy_stream
+        if phase is State.STREAMING and isinstance(open_stream, FilterStream):
+            phase = status.of_stream(now - open_stream.last_byte, now - self._last_message_at)
+        if isinstance(self._door, delivery.Kafka):
+            return status.worst(phase, kafka_down=self._door.is_down(), spool_full=self._door.is_full())
+        return phase
+
+    def _tell_state(self) -> None:
+        """Log a change of state once, and remember since when it holds."""
+        state = self._state()
+        if state is not self._told_state:
+            self._told_state, self._since = state, datetime.now(UTC)
+            self.logger.info("state", extra={"state": state.value, "reason": self._reason})
+
+    def _all_counts(self) -> Counter[str]:
+        counts = self.account.counts.copy()
+        counts["received_bytes"] += getattr(self.birdy_stream, "received_bytes", 0)
+        return counts
+
+    def _gauges(self) -> dict[str, float]:
+        """The values of metrics.GAUGES; those of a stream only while there is one."""
+        now = time.monotonic()
+        gauges = {
+            "gap_seconds": self._gaps.seconds,
+            "waiting_messages": self._door.waiting(),
+            "rules": len(self._rule_ids),
+            "rules_left_out": len(self._problems),
+        }
+        if isinstance(self._door, delivery.Kafka):
+            spool = self._door.spool
+            gauges |= {"spool_messages": spool.count, "spool_bytes": spool.size_bytes}
+            gauges["ack_lag_seconds"] = self._door.ack_lag_seconds()
+        if isinstance(open_stream := self.birdy_stream, FilterStream):
+            gauges["seconds_since_last_byte"] = now - open_stream.last_byte
+            gauges["stall_percent_full"] = self._percent_full
+        if self._last_tweet_at:
+            gauges["seconds_since_last_tweet"] = now - self._last_tweet_at
+        return gauges
+
+    def _status(self) -> dict[str, Any]:
+        """What stands in the status key: see docs/fleet.md."""
+        counts, gauges, state = self.account.counts, self._gauges(), self._state()
+        until = datetime.now(UTC) + timedelta(seconds=self._credential.wait_seconds())
+        return {
+            "type": self.traptor_type,
+            "id": self.traptor_id,
+            "state": state,
+            "since": gaps.iso(self._since),
+            "reason": self._reason,
+            "until": gaps.iso(until) if state is State.BACKING_OFF else None,
+            "host": socket.gethostname(),
+            "pid": os.getpid(),
+            "version": __version__,
+            "rule_set": self.rule_set,
+            "rules": len(self._rule_ids),
+            "predicates": self._predicate_count,
+            "predicate_limit": rules.LIMITS[self.traptor_type],
+            "left_out": len(self._problems),
+            "tweets_per_second": self.account.rate(),
+            "rates": self.account.rates(),
+            "last_tweet_at": _ago(gauges.get("seconds_since_last_tweet")),
+            "last_byte_at": _ago(gauges.get("seconds_since_last_byte")),
+            "received": self.account.sum("received"),
+            "matched": counts["matched"],
+            "unmatched": counts["unmatched"],
+            "delivered": counts["delivered"],
+            "spool_messages": gauges.get("spool_messages", 0),
+            "spool_bytes": gauges.get("spool_bytes", 0),
+            "apart": counts["apart"],
+            "dropped": self.account.sum("dropped"),
+            "withheld": counts["withheld"],
+            "ack_lag_seconds": round(gauges.get("ack_lag_seconds", 0.0), 1),
+            "gaps_day": self._gaps.of_last_day()[0],
+            "gap_seconds_day": self._gaps.of_last_day()[1],
+            "credential": self._credential.name,
+        }
+
+    def _life(self) -> dict[str, Any]:
+        """What the next start needs to know of this run."""
+        gap = self._gaps.open
+        return {
+            "at": gaps.iso(datetime.now(UTC)),
+            "stopped": self._stopping,
+            "last_tweet_id": self._gaps.last_tweet_id,
+            "withheld": self.account.counts["withheld"],
+            "gap": {"from": gap.since, "cause": gap.cause} if gap else None,
+        }
+
+    def _recall_life(self) -> None:
+        """Take up where the last run ended: what it withheld, and the gap since its last sign of life."""
+        try:
+            stored = self.redis_conn.get(keys.life(self.traptor_type, self.traptor_id))
+            life = json.loads(stored) if stored else None
+            if life:
+                self.account.counts["withheld"] = int(life["withheld"])
+                self._gaps.last_tweet_id = life["last_tweet_id"]
+                gap = life["gap"] or {"from": life["at"], "cause": "stopped" if life["stopped"] else "died"}
+                self._gaps.begin(datetime.fromisoformat(gap["from"]), gap["cause"])
+        except redis.RedisError as error:
+            self.logger.warning("last sign of life not known: Redis cannot be read", extra={"error": str(error)})
+        except (ValueError, TypeError, KeyError) as error:
+            self.logger.warning("last sign of life cannot be understood", extra={"error": repr(error)})
+
+    def _tell_gap(self, gap: Gap) -> None:
+        """A gap is over: log it, keep it for Redis, and send it where notices go."""
+        record = gap.record()
+        self.logger.warning("gap", extra=record)
+        self._untold_gaps.append(gap)
+        if topic := self.settings.KAFKA_NOTICES_TOPIC:
+            self.account.counts["received:gap"] += 1
+            key = keys.notice(self.traptor_type, self.traptor_id)
+            self._door.send(Message(key.encode(), messages.dump({"gap": record}), topic))
 
     # Waiting
 
@@ -770,12 +1093,23 @@ def connect_to_redis(wanted: settings.Settings) -> "redis.Redis":
     return redis.Redis(host=wanted.REDIS_HOST, port=wanted.REDIS_PORT, db=wanted.REDIS_DB, **waits)
 
 
+def _ago(seconds: float | None) -> str | None:
+    return None if seconds is None else gaps.iso(datetime.now(UTC) - timedelta(seconds=seconds))
+
+
 def _clock_skew_seconds(date: str | None) -> float:
     """How far this machine's clock is ahead of an HTTP Date header; 0 where there is none."""
     try:
         return time.time() - parsedate_to_datetime(date or "").timestamp()
     except ValueError:
         return 0.0
+
+
+def _advice(status: int | None, skew_seconds: float) -> str:
+    """What is the matter, and so what to do."""
+    if abs(skew_seconds) > CLOCK_SKEW_SECONDS:
+        return f"the clock of this machine is {skew_seconds:+.0f} s off Twitter's: set it right"
+    return backoff.REFUSALS.get(status or 0, "its answer cannot be read")
 
 
 def main() -> None:

@@ -1,0 +1,51 @@
+"""The account: what was received, and what became of every message of it.
+
+At every moment that nothing is in flight: received + taken up from an earlier run's spool = delivered + waiting
++ set apart + dropped, each drop by a named reason.
+"""
+
+import time
+from collections import Counter, deque
+from collections.abc import Callable
+from itertools import pairwise
+
+SLOT_SECONDS = 10
+SLOTS = 30
+"""Rates are kept for the last five minutes."""
+
+
+class Account:
+    """Counts by name; a name with a colon has a label behind it: ``received:tweet``, ``dropped:duplicate``."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self.counts: Counter[str] = Counter()
+        self._clock = clock
+        self._slots: deque[tuple[int, int]] = deque(maxlen=SLOTS + 1)
+        """Slot number and how many tweets there had been when it began."""
+
+    def sum(self, name: str) -> int:
+        """All counts under one name, whatever their label."""
+        return sum(count for key, count in list(self.counts.items()) if key.partition(":")[0] == name)
+
+    def is_balanced(self, waiting: int) -> bool:
+        """Is every message accounted for, with so many waiting?"""
+        came = self.sum("received") + self.counts["taken_up"]
+        return came == self.counts["delivered"] + waiting + self.counts["apart"] + self.sum("dropped")
+
+    def mark(self) -> None:
+        """Note how far we are; called at least once in SLOT_SECONDS for the rates to be right."""
+        slot = int(self._clock()) // SLOT_SECONDS
+        if not self._slots or self._slots[-1][0] != slot:
+            self._slots.append((slot, self.counts["received:tweet"]))
+
+    def rates(self) -> list[float]:
+        """Tweets per second in each slot that is over, oldest first."""
+        slots = list(self._slots)
+        return [
+            round((after - before) / ((end - start) * SLOT_SECONDS), 2)
+            for (start, before), (end, after) in pairwise(slots)
+        ]
+
+    def rate(self) -> float:
+        """Tweets per second in the last slot that is over."""
+        return (self.rates() or [0.0])[-1]

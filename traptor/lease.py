@@ -1,0 +1,65 @@
+"""The credential lease: one Traptor per credential, since Twitter ends the older of two streams."""
+
+import hashlib
+import json
+import os
+import socket
+from collections.abc import Mapping
+from typing import Any
+
+TTL_SECONDS = 15
+RENEW_SECONDS = 3.0
+
+
+def credential_hash(apikeys: Mapping[str, str]) -> str:
+    """A short hash of consumer key and token, never of a secret, to name a credential by."""
+    names = f"{apikeys.get('CONSUMER_KEY', '')}\0{apikeys.get('ACCESS_TOKEN', '')}"
+    return hashlib.sha256(names.encode()).hexdigest()[:16]
+
+
+class Lease:
+    """A key in Redis that says who we are, for as long as we renew it. Every method raises redis.RedisError."""
+
+    def __init__(self, conn: Any, key: str, traptor_type: str, traptor_id: int) -> None:
+        self._conn = conn
+        self._key = key
+        host = {"host": socket.gethostname(), "pid": os.getpid()}
+        self._own = json.dumps({**host, "type": traptor_type, "id": traptor_id, "nonce": os.urandom(4).hex()})
+
+    def take(self) -> dict[str, Any] | None:
+        """Take or renew the lease. None when it is ours, else who holds it: host, pid, type, id."""
+        if self._conn.set(self._key, self._own, nx=True, ex=TTL_SECONDS):
+            return None
+        holder: dict[str, Any] | None = self._conn.transaction(self._renew, self._key, value_from_callable=True)
+        return holder
+
+    def _renew(self, pipe: Any) -> dict[str, Any] | None:
+        held = _text(pipe.get(self._key))
+        pipe.multi()
+        if held in {self._own, ""}:
+            pipe.set(self._key, self._own, ex=TTL_SECONDS)
+            return None
+        return _holder(held)
+
+    def release(self) -> None:
+        """Hand the lease over, if it is ours."""
+
+        def delete(pipe: Any) -> None:
+            held = _text(pipe.get(self._key))
+            pipe.multi()
+            if held == self._own:
+                pipe.delete(self._key)
+
+        self._conn.transaction(delete, self._key)
+
+
+def _text(value: str | bytes | None) -> str:
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else value or ""
+
+
+def _holder(held: str) -> dict[str, Any]:
+    try:
+        fields = json.loads(held)
+    except ValueError:
+        fields = None
+    return fields if isinstance(fields, dict) else {"host": "unknown", "value": held[:100]}
