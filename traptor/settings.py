@@ -291,3 +291,14 @@ def markdown_table() -> str:
         default = "" if one.default in ("", None) else f"`{one.default}`{unit}"
         lines.append(f"| `{one.name}` | {default} | {one.metadata['meaning']} ({one.metadata['kind'].allowed}) |")
     return "\n".join(lines)
+
+
+def _write_table(readme: Path) -> None:
+    """Put the table between its marks in the README."""
+    before, _, rest = readme.read_text(encoding="utf-8").partition("<!-- settings -->\n")
+    _, mark, after = rest.partition("<!-- /settings -->")
+    readme.write_text(f"{before}<!-- settings -->\n{markdown_table()}\n{mark}{after}", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    _write_table(Path(__file__).parent.parent / "README.md")

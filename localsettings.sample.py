@@ -1,0 +1,17 @@
+"""Copy this to localsettings.py, which git ignores, and fill it in. Every setting of the README may stand here."""
+
+APIKEYS = {
+    "CONSUMER_KEY": "",
+    "CONSUMER_SECRET": "",
+    "ACCESS_TOKEN": "",
+    "ACCESS_TOKEN_SECRET": "",
+}
+
+TRAPTOR_TYPE = "track"
+TRAPTOR_ID = 0
+
+KAFKA_HOSTS = "localhost:9092"
+KAFKA_TOPIC = "traptor"
+
+REDIS_HOST = "localhost"
+REDIS_PORT = 6379
