@@ -1,0 +1,109 @@
+"""The shipped program group under a real supervisord: what is restarted, what is not, and what a stop keeps."""
+
+import json
+import os
+import re
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.deploy.supervisord import Supervisord
+from tests.servers import KafkaBroker, RedisServer, kafka, wait_until
+from traptor import rules
+from traptor.simulator import CREDENTIAL, Credential, Simulator
+
+pytestmark = pytest.mark.integration
+
+TOPIC = "tweets"
+UNKNOWN = Credential("unknown-key", "unknown-secret", "unknown-token", "unknown-token-secret")
+LEASE_SECONDS = 30.0
+"""After a crash the credential is free again by then."""
+RULES = [{"rule_id": "1", "tag": "weather", "value": "storm"}]
+
+
+@pytest.fixture(scope="module")
+def twitter() -> Iterator[Simulator]:
+    with Simulator(rate=200) as simulator:
+        yield simulator
+
+
+@pytest.fixture(scope="module")
+def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaBroker]:
+    with kafka(tmp_path_factory.mktemp("kafka")) as started:
+        started.create_topic(TOPIC)
+        yield started
+
+
+@pytest.fixture(scope="module")
+def supervisor(
+    tmp_path_factory: pytest.TempPathFactory, twitter: Simulator, broker: KafkaBroker
+) -> Iterator[Supervisord]:
+    """Two track Traptors: the first has Twitter's key, the second one that Twitter does not know."""
+    folder = tmp_path_factory.mktemp("supervisor")
+    (tmp_path_factory.getbasetemp() / "redis").mkdir()
+    with RedisServer(tmp_path_factory.getbasetemp() / "redis") as redis_server:
+        for traptor_id in (0, 1):
+            rules.write(redis_server.client(), "track", traptor_id, RULES)
+        made = Supervisord(folder, track_processes=2)
+        made.write_settings(
+            TWITTER_STREAM_URL=twitter.url,
+            REDIS_URL=redis_server.url,
+            KAFKA_HOSTS=broker.hosts,
+            KAFKA_TOPIC=TOPIC,
+            KAFKA_OPTIONS=json.dumps({"linger_ms": 5}),
+            LOG_DIR=folder / "log",
+            SPOOL_DIR=folder / "spool",
+        )
+        made.write_key("track:0", CREDENTIAL)
+        made.write_key("track:1", UNKNOWN)
+        with made:
+            yield made
+
+
+def test_a_process_runs_for_each_key(supervisor: Supervisord) -> None:
+    for process in ("track-0", "track-1"):
+        supervisor.wait_for_state(process, "RUNNING")
+    assert supervisor.ctl("status").count("\n") == 2
+
+
+def test_no_part_of_a_key_is_on_a_command_line(supervisor: Supervisord) -> None:
+    command = Path(f"/proc/{supervisor.pid('track-0')}/cmdline").read_text().split("\0")
+    assert command[1:-1] == ["-m", "traptor", "--type", "track", "--id", "0"]
+
+
+def test_a_crash_is_restarted(supervisor: Supervisord, twitter: Simulator) -> None:
+    supervisor.wait_for_state("track-0", "RUNNING")
+    twitter.wait_for_sent(50)
+    crashed = supervisor.pid("track-0")
+    os.kill(crashed, signal.SIGKILL)
+    wait_until(lambda: supervisor.pid("track-0") not in {0, crashed}, "another process")
+    twitter.wait_for_sent(twitter.tweets + 50, LEASE_SECONDS)
+
+
+def test_a_stop_loses_nothing_that_was_received(
+    supervisor: Supervisord, twitter: Simulator, broker: KafkaBroker
+) -> None:
+    supervisor.ctl("stop", "traptor:track-0")
+    before = len(broker.consume(TOPIC, 1))
+    supervisor.ctl("start", "traptor:track-0")
+    twitter.wait_for_sent(twitter.tweets + 300)
+    supervisor.ctl("stop", "traptor:track-0")
+    summary = (supervisor.folder / "track-0.out").read_text().splitlines()[-1]
+    received = int(re.search(r"received (\d+)", summary)[1])  # type: ignore[index]
+    collected = [key.decode() for key, _ in broker.consume(TOPIC, before + received)[before:] if key]
+    stream = [connection for connection in twitter.connections if connection.sent][-1]
+    assert received >= 300
+    assert collected == stream.sent[:received]
+
+
+def test_a_refused_credential_is_not_restarted(supervisor: Supervisord) -> None:
+    supervisor.wait_for_state("track-1", "EXITED", timeout_seconds=90)
+    assert "exited: track-1 (exit status 3; expected)" in supervisor.log()
+    assert supervisor.log().count("spawned: 'track-1'") == 1
+
+
+def test_each_traptor_has_a_log_of_its_own(supervisor: Supervisord) -> None:
+    names = {path.name for path in (supervisor.folder / "log").iterdir()}
+    assert names == {"traptor-track-0.log", "traptor-track-1.log"}
