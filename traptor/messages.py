@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, TypeVar, get_args, get_type_hints
 
 import msgspec
 from dateutil import parser
-from msgspec import UNSET, Raw, Struct, UnsetType
+from msgspec import UNSET, Struct
 
 Rule = Mapping[str, str]
 """One rule: every field of its Redis hash, ``rule_id``, ``value`` and ``tag`` among them."""
@@ -87,7 +87,7 @@ class Tweet(Struct, gc=False):
     place: Place | None = None
     retweeted_status: "Tweet | None" = None
     quoted_status: "Tweet | None" = None
-    traptor: Raw | UnsetType = UNSET
+    traptor: Any = UNSET
 
 
 class Match(NamedTuple):
@@ -208,7 +208,7 @@ def scrubbed(message: Mapping[str, Any]) -> tuple[str, int] | None:
     if not isinstance(inside, Mapping):
         return None
     user_id, up_to_id = _id_str(inside, "user_id"), _id_str(inside, "up_to_status_id")
-    return (user_id, int(up_to_id)) if user_id and up_to_id and up_to_id.isdigit() else None
+    return (user_id, int(up_to_id)) if user_id and up_to_id and up_to_id.isdecimal() else None
 
 
 def subject_id(message: Any) -> str | None:
