@@ -6,6 +6,7 @@ Source of the waits and of the list of codes: Twitter's "Connecting to a streami
 import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
 from enum import StrEnum
 
 
@@ -43,6 +44,7 @@ POLICIES = {
 }
 JITTER = 0.1
 
+UNAUTHORIZED = 401
 REFUSALS = {
     401: "the credentials or the clock of this machine are wrong",
     403: "this account may not use the stream (v1.1 was closed in March 2023)",
@@ -100,6 +102,26 @@ class Backoff:
 def is_refusal(status: int | None, failures: int) -> bool:
     """Is this answer, after so many of them in a row, meant for good?"""
     return status in REFUSALS and failures >= TRIES_BEFORE_REFUSED.get(status or 0, 1)
+
+
+CLOCK_SKEW_SECONDS = 300.0
+"""Twitter refuses signatures that are older or younger."""
+
+
+def advice(status: int | None, headers: Mapping[str, str], now: float) -> str:
+    """What is the matter with a request that was refused for good, and so what to do."""
+    skew_seconds = _clock_skew_seconds(headers.get("Date"), now) if status == UNAUTHORIZED else 0.0
+    if abs(skew_seconds) > CLOCK_SKEW_SECONDS:
+        return f"the clock of this machine is {skew_seconds:+.0f} s off Twitter's: set it right"
+    return REFUSALS.get(status or 0, "its answer cannot be read")
+
+
+def _clock_skew_seconds(date: str | None, now: float) -> float:
+    """How far ``now`` is ahead of an HTTP Date header; 0 where there is none."""
+    try:
+        return now - parsedate_to_datetime(date or "").timestamp()
+    except ValueError:
+        return 0.0
 
 
 def kind_of(status: int | None) -> Kind:

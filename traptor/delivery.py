@@ -45,6 +45,8 @@ GATHER_SECONDS = 0.5
 """How long messages that Kafka does not take may wait in memory before they are written to the spool."""
 MEMORY_BYTES = 64 << 20
 """What may wait in memory where the spool cannot be written."""
+CLOSING_SECONDS = 1.0
+"""What writing the spool and closing the producer may take of the time to stop."""
 FULL_SECONDS = 10.0
 """Told at most so often that messages are dropped, and told for so long after the last one."""
 REFILL = 500
@@ -213,20 +215,27 @@ class Kafka:
 
     def close(self, timeout_seconds: float) -> None:
         """Deliver what can be delivered in this time; the rest is in the spool."""
-        deadline = self._clock() + timeout_seconds
+        deadline = self._clock() + timeout_seconds - CLOSING_SECONDS
         self._closing.set()
-        self._pass_gathered_on()
-        if self.producer is not None:
-            try:
-                self.producer.flush(timeout=max(0.1, timeout_seconds - 0.5))
-            except KafkaError as error:
-                log.warning("Kafka did not take everything in time", extra={"error": str(error)})
-            self._settle()
+        self._deliver_until(deadline)
         self._to_spool([sent for sent in self._window if sent.row is None])
         self._write_gathered()
         if self.producer is not None:
-            self.producer.close(timeout=max(0.1, min(0.5, deadline - self._clock())))
+            self.producer.close(timeout=CLOSING_SECONDS / 2)
         self.spool.close()
+
+    def _deliver_until(self, deadline: float) -> None:
+        """Flush what is on its way and what waits, for as long as Kafka takes it."""
+        before = -1
+        while self.producer is not None and self.waiting() not in {0, before} and self._clock() < deadline:
+            before = self.waiting()
+            self._refill()
+            self._pass_gathered_on()
+            try:
+                self.producer.flush(timeout=deadline - self._clock())
+            except KafkaError as error:
+                log.warning("Kafka did not take everything in time", extra={"error": str(error)})
+            self._settle()
 
     # The broker
 

@@ -27,6 +27,15 @@ class Problem(NamedTuple):
     reason: str
 
 
+class Facts(NamedTuple):
+    """A rule set in figures: its version, its rules, the predicates asked for, and the rules left out."""
+
+    rule_set: str
+    rules: int
+    predicates: int
+    left_out: int
+
+
 class RuleSet(NamedTuple):
     """Rules that can be asked for on one connection, in order of rule_id, and the ones that cannot."""
 
@@ -155,6 +164,10 @@ def join(traptor_type: str, rules: Iterable[Rule]) -> str:
 def count(traptor_type: str, rules: Iterable[Rule]) -> int:
     """How much of the limit these rules take: different predicates."""
     return len({one for rule in rules for one in predicates(traptor_type, rule)})
+
+
+def facts(traptor_type: str, rules: Sequence[Rule], left_out: int) -> Facts:
+    return Facts(version(rules), len(rules), count(traptor_type, rules), left_out)
 
 
 def version(rules: Sequence[Rule]) -> str:

@@ -1,35 +1,29 @@
 """The Traptor: one credential, one type of rule, one stream. The story of the program, in the order of its life."""
 
 import contextlib
-import json
 import logging
 import math
-import os
 import queue
 import signal
-import socket
 import threading
 import time
-from collections import Counter, defaultdict, deque
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from datetime import UTC, datetime, timedelta
-from email.utils import parsedate_to_datetime
 from http.server import ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, NoReturn
 
 import redis
-import requests
 from birdy.twitter import TwitterApiError, TwitterClientError
 
 from traptor import (
-    __version__,
     backoff,
     counters,
     delivery,
-    gaps,
     heartbeat,
+    journal,
     keys,
     logs,
     messages,
@@ -37,20 +31,22 @@ from traptor import (
     notices,
     rules,
     settings,
-    status,
     stream,
 )
 from traptor.account import Account
+from traptor.connections import connect_to_redis
 from traptor.credential import Credential
 from traptor.duplicates import RecentIds
 from traptor.exits import Exit
-from traptor.gaps import KEPT, KEPT_SECONDS, Gap, Gaps
+from traptor.gaps import Gap, Gaps
+from traptor.journal import Journal
 from traptor.lease import RENEW_SECONDS
 from traptor.matching import Matcher, compile_rules
 from traptor.reports import Reporter
 from traptor.spool import Message, Spool
 from traptor.status import State
 from traptor.stream import FilterStream, MyBirdyClient, StreamEnded
+from traptor.vitals import Vitals
 
 __all__ = ["MyBirdyClient", "Traptor", "main"]
 
@@ -60,11 +56,7 @@ BEAT_SECONDS = 1.0
 """The main loop shows that it makes progress at least this often, also while it waits."""
 TICK_SECONDS = 0.1
 """How often the door is asked to settle what is on its way."""
-STUCK_SECONDS = 15.0
-"""Without progress of the main loop for so long, no heartbeat is written."""
 REPORT_SECONDS = 1.0
-CLOCK_SKEW_SECONDS = 300.0
-"""Twitter refuses signatures that are older or younger."""
 SKIPPED_HEAD_BYTES = 200
 
 
@@ -143,30 +135,31 @@ class Traptor:
         self.rule_counters: dict[str, counters.RollingCounter] = {}
         self.limit_counter: Any = None
         self.account = Account()
-        self.phase = State.STARTING
 
         self._door: delivery.Kafka | delivery.StandardOutput = delivery.StandardOutput(self.account.counts)
         self._reporter = Reporter(None)
         self._problems: list[rules.Problem] = []
-        self._compiled([])
-        self._predicate_count = 0
         self._gaps = Gaps(self.traptor_type, self.traptor_id, self._tell_gap)
-        self._untold_gaps: deque[Gap] = deque(maxlen=KEPT)
+        self._journal = Journal(
+            heartbeat_conn,
+            self.traptor_type,
+            self.traptor_id,
+            status_ttl_seconds=max(15, round(3 * self.settings.HEARTBEAT_INTERVAL)),
+        )
         self._recent = RecentIds(self.settings.DEDUPE_WINDOW)
         self._latency = metrics.Latency()
         self._metrics_server: ThreadingHTTPServer | None = None
-        self._use_credential()
+        self._credential = self._own_credential()
+        self._vitals = Vitals(
+            self.traptor_type, self.traptor_id, account=self.account, gaps=self._gaps, credential=self._credential
+        )
         self._unauthorized = 0
         self._disconnect_code: int | None = None
         self._stream_opened_at = 0.0
         self._has_received = False
         """Has the open stream brought a message?"""
         self._is_good_stretch = False
-        self._last_message_at = self._last_tweet_at = 0.0
-        self._percent_full = 0
-        self._since = datetime.now(UTC)
-        self._told_state = State.STARTING
-        self._reason = ""
+        self._compiled([])
         self._limit_watch = counters.LimitWatch()
         self._tweet_limit: int | None = None
         self._stopping = False
@@ -178,7 +171,6 @@ class Traptor:
         self._read_rules_at = math.inf
         """When to look at the rules again though no notice has come."""
         self._restart_not_before = 0.0
-        self._progress_at = time.monotonic()
         self._tick_at = 0.0
 
     @classmethod
@@ -257,8 +249,8 @@ class Traptor:
                 signal.signal(number, lambda *_: self.stop())
 
     def _shut_down(self) -> None:
-        if self.phase is not State.REFUSED:
-            self.phase = State.STOPPING
+        if self._vitals.phase is not State.REFUSED:
+            self._vitals.enter(State.STOPPING)
         self._stopped.set()
         self._close_stream()
         self._credential.release()
@@ -291,6 +283,7 @@ class Traptor:
         self._reporter = Reporter(self.sentry_url if self.use_sentry else None, self.settings.secrets)
         self._setup_metrics()
         self._setup_kafka()
+        self._vitals.door = self._door
         self._setup_birdy()
 
     def _setup_metrics(self) -> None:
@@ -299,10 +292,10 @@ class Traptor:
             return
         labels = {"type": self.traptor_type, "id": str(self.traptor_id)}
         collector = metrics.TraptorCollector(
-            labels, lambda: dict(self._all_counts()), self._gauges, self._state, self._latency
+            labels, self._vitals.counts, self._vitals.gauges, self._vitals.state, self._latency
         )
         try:
-            self._metrics_server = metrics.serve(address, port, collector, self._state)
+            self._metrics_server = metrics.serve(address, port, collector, self._vitals.state)
         except OSError as error:
             raise settings.SettingError(f"METRICS_PORT: {address}:{port} cannot be used: {error.strerror}") from None
 
@@ -331,8 +324,8 @@ class Traptor:
         """Create ``self.birdy_conn``. Connects to nothing yet."""
         self.birdy_conn = MyBirdyClient(*stream.credentials(self.apikeys), self.settings.TWITTER_STREAM_URL)
 
-    def _use_credential(self) -> None:
-        self._credential = Credential(self.redis_conn, self.apikeys, self.traptor_type, self.traptor_id)
+    def _own_credential(self) -> Credential:
+        return Credential(self.redis_conn, self.apikeys, self.traptor_type, self.traptor_id)
 
     # One connection, from its rules to its end
 
@@ -354,7 +347,7 @@ class Traptor:
             self._stream_ended(ended)
         finally:
             self._close_stream()
-            self.birdy_stream = None
+            self.birdy_stream = self._vitals.stream = None
 
     def _wait_for_turn(self) -> None:
         """Wait for the credential, then wait out the back-off.
@@ -366,16 +359,15 @@ class Traptor:
         while not self._stopping and (left := self._credential.wait_seconds()) > 0:
             if self.restart_flag and self._credential.may_connect_early:
                 return
-            self.phase = State.BACKING_OFF if self.phase is not State.STARTING else State.STARTING
             self._wait(min(left, BEAT_SECONDS))
 
     def _wait_for_credential(self) -> None:
         told = None
         while not self._stopping and (holder := self._credential.take()) is not None:
-            self.phase = State.BACKING_OFF
-            self._reason = "credential in use by {host} pid {pid}, {type}:{id}".format_map(defaultdict(str, holder))
+            reason = "credential in use by {host} pid {pid}, {type}:{id}".format_map(defaultdict(str, holder))
+            self._vitals.enter(State.BACKING_OFF, reason)
             if holder != told:
-                self.logger.warning("waiting for the credential", extra={"reason": self._reason})
+                self.logger.warning("waiting for the credential", extra={"reason": reason})
                 told = holder
             self._wait(BEAT_SECONDS)
 
@@ -391,7 +383,7 @@ class Traptor:
             self.settings, self.apikeys = fresh, fresh.apikeys
             logs.set_up(fresh)
             self._credential.release()
-            self._use_credential()
+            self._credential = self._vitals.credential = self._own_credential()
             self._setup_birdy()
 
     def _stream_ended(self, ended: StreamEnded) -> None:
@@ -415,12 +407,12 @@ class Traptor:
         self, kind: backoff.Kind, reason: str, facts: dict[str, Any], asked_seconds: float | None = None
     ) -> None:
         wait_seconds = self._credential.failed(kind, asked_seconds)
-        self.phase, self._reason = State.BACKING_OFF, reason
+        self._vitals.enter(State.BACKING_OFF, reason)
         self.logger.warning("no stream", extra={"cause": reason, **facts, "wait_s": round(wait_seconds, 2)})
 
     def _refuse(self, reason: str) -> NoReturn:
         """End the process so that it is not restarted."""
-        self.phase, self._reason = State.REFUSED, reason
+        self._vitals.enter(State.REFUSED, reason)
         self.logger.critical(f"Twitter refuses us, do not restart: {reason}")
         raise SystemExit(Exit.REFUSED)
 
@@ -443,7 +435,7 @@ class Traptor:
             if found:
                 self.redis_rules = found
                 return
-            self.phase = State.WAITING_FOR_RULES
+            self._vitals.enter(State.WAITING_FOR_RULES)
             if not told:
                 self.logger.info("waiting for rules", extra={"keys": keys.rules(self.traptor_type, self.traptor_id)})
                 told = True
@@ -478,7 +470,7 @@ class Traptor:
         if self.traptor_type == "locations":
             self.locations_rule = self._get_locations_traptor_rule()
         joined = rules.join(self.traptor_type, checked.rules)
-        self._predicate_count = rules.count(self.traptor_type, checked.rules)
+        self._vitals.rules = rules.facts(self.traptor_type, checked.rules, len(self._problems))
         self.logger.debug("rules for Twitter", extra={"rules": joined})
         return joined
 
@@ -507,7 +499,7 @@ class Traptor:
             "locations": self._create_twitter_locations_stream,
         }[self.traptor_type]
         self.birdy_stream = None
-        self.phase = State.CONNECTING
+        self._vitals.enter(State.CONNECTING)
         self._gaps.tried()
         try:
             self._interruptibly(create)
@@ -519,15 +511,16 @@ class Traptor:
             self._stream_opened()
 
     def _stream_opened(self) -> None:
-        self._stream_opened_at = self._last_message_at = time.monotonic()
+        self._stream_opened_at = self._vitals.last_message_at = time.monotonic()
         self._unauthorized = 0
         self._has_received = self._is_good_stretch = False
-        self._percent_full = 0
+        self._vitals.percent_full = 0
         self._limit_watch = counters.LimitWatch()
         if self._gaps.open:
             self.account.counts[f"reconnects:{self._gaps.open.cause}"] += 1
         self._gaps.end(datetime.now(UTC), self.rule_set, self._stream_opened_at)
-        self.phase, self._reason = State.STREAMING, ""
+        self._vitals.stream = self.birdy_stream
+        self._vitals.enter(State.STREAMING)
         self._plan_next_look(self.settings.RULE_REFRESH_INTERVAL)
         self.logger.info(
             "streaming",
@@ -572,11 +565,10 @@ class Traptor:
     def _answered_with_error(self, error: TwitterApiError) -> None:
         """Back off as Twitter asks, or end the process if the answer is meant for good."""
         status, headers = error.status_code, error.headers or {}
-        self._unauthorized = self._unauthorized + 1 if status == requests.codes.unauthorized else 0
+        self._unauthorized = self._unauthorized + 1 if status == backoff.UNAUTHORIZED else 0
         if status is None or backoff.is_refusal(status, self._unauthorized or 1):
             self._reporter.report(error)
-            skew_seconds = _clock_skew_seconds(headers.get("Date")) if self._unauthorized else 0.0
-            self._refuse(f"{status} {error}: {_advice(status, skew_seconds)}")
+            self._refuse(f"{status} {error}: {backoff.advice(status, headers, time.time())}")
         asked_seconds = backoff.asked_wait_seconds(headers, time.time())
         self._back_off(backoff.kind_of(status), f"http-{status}", {"answer": str(error)}, asked_seconds)
 
@@ -611,8 +603,8 @@ class Traptor:
     def _is_look_at_rules_due(self) -> bool:
         """A notice has come, or it is time anyway; a storm of notices is answered once in RESTART_MIN_INTERVAL."""
         if self.restart_flag or self._may_have_missed_notices:
-            return self._progress_at >= self._restart_not_before
-        return self._progress_at >= self._read_rules_at
+            return self._vitals.progress_at >= self._restart_not_before
+        return self._vitals.progress_at >= self._read_rules_at
 
     def _have_predicates_changed(self) -> bool:
         """Read the rules again. If Twitter need not be asked anew, they are taken up at once, on the open stream."""
@@ -625,7 +617,7 @@ class Traptor:
             self._plan_next_look(self.rule_check_interval)
             return False
         if not found or rules.join(self.traptor_type, found) != self.twitter_rules:
-            self._restart_not_before = self._progress_at + self.settings.RESTART_MIN_INTERVAL
+            self._restart_not_before = self._vitals.progress_at + self.settings.RESTART_MIN_INTERVAL
             return True
         if found != self.redis_rules:
             self.redis_rules = found
@@ -635,7 +627,7 @@ class Traptor:
         return False
 
     def _plan_next_look(self, seconds: float) -> None:
-        self._read_rules_at = self._progress_at + seconds if seconds else math.inf
+        self._read_rules_at = self._vitals.progress_at + seconds if seconds else math.inf
 
     def _is_dict_path_wanted(self) -> bool:
         """Has somebody replaced the stream, or a method that takes dicts? Then messages go through those methods."""
@@ -646,7 +638,7 @@ class Traptor:
 
     def _turn(self) -> None:
         """What is due between two messages: show progress, and let things settle."""
-        now = self._progress_at = time.monotonic()
+        now = self._vitals.progress_at = time.monotonic()
         if now >= self._tick_at:
             self._tick_at = now + TICK_SECONDS
             self._door.tick()
@@ -704,12 +696,12 @@ class Traptor:
 
     def _note_message(self) -> None:
         self._has_received = True
-        self._last_message_at = self._progress_at
+        self._vitals.last_message_at = self._vitals.progress_at
 
     def _is_new_tweet(self, id_str: str) -> bool:
         """Count a tweet; False for one that has come before."""
         self.account.counts["received:tweet"] += 1
-        self._last_tweet_at = self._progress_at
+        self._vitals.last_tweet_at = self._vitals.progress_at
         self._gaps.tweet(id_str)
         if self._recent.is_known(id_str):
             self.account.counts["dropped:duplicate"] += 1
@@ -733,7 +725,7 @@ class Traptor:
             self._disconnect_code = messages.number(message, "disconnect", "code")
             self.logger.warning("Twitter disconnects us", extra={"notice": message["disconnect"]})
         elif kind == "warning":
-            self._percent_full = messages.number(message, "warning", "percent_full") or 0
+            self._vitals.percent_full = messages.number(message, "warning", "percent_full") or 0
             self.logger.warning("Twitter warns", extra={"notice": message["warning"]})
 
     def _deliver(self, id_str: str, value: bytes) -> None:
@@ -888,7 +880,7 @@ class Traptor:
     def _send_heartbeat_message(self) -> None:
         """Write a heartbeat to Redis every HEARTBEAT_INTERVAL, for as long as the main loop makes progress."""
         while not self._stopped.is_set():
-            if self._is_alive():
+            if self._vitals.is_alive():
                 self._add_heartbeat_message_to_redis(self.heartbeat_conn)
             self._stopped.wait(self.settings.HEARTBEAT_INTERVAL)
 
@@ -899,7 +891,7 @@ class Traptor:
     def _hold_credential(self) -> None:
         """Renew the lease, for as long as the main loop makes progress."""
         while not self._stopped.wait(RENEW_SECONDS):
-            if self._is_alive():
+            if self._vitals.is_alive():
                 self._credential.renew()
 
     def _report_every_second(self) -> None:
@@ -908,137 +900,27 @@ class Traptor:
 
     def _report(self) -> None:
         """Write counters, status, sign of life and gaps to Redis. Raises redis.RedisError; the next one catches up."""
-        self._tell_state()
-        status_ttl_seconds = max(15, round(3 * self.settings.HEARTBEAT_INTERVAL))
-        texts = {
-            keys.status(self.traptor_type, self.traptor_id): (json.dumps(self._status()), status_ttl_seconds),
-            keys.life(self.traptor_type, self.traptor_id): (json.dumps(self._life()), KEPT_SECONDS),
-        }
-        counters.write(self.heartbeat_conn, self._all_counters(), texts)
-        while self._untold_gaps:
-            gaps.store(self.heartbeat_conn, keys.gaps(self.traptor_type, self.traptor_id), self._untold_gaps[0])
-            self._untold_gaps.popleft()
+        life = journal.life(self._gaps, self.account.counts["withheld"], stopped=self._stopping)
+        self._journal.write(self._all_counters(), self._vitals.status(), life)
 
     def _all_counters(self) -> list[counters.RollingCounter]:
         return [*self.rule_counters.values(), *([self.limit_counter] if self.limit_counter else [])]
 
-    def _is_alive(self) -> bool:
-        """Does the main loop make progress?"""
-        return time.monotonic() - self._progress_at < STUCK_SECONDS
-
-    # What is told of us
-
-    def _state(self) -> State:
-        """The state that matters most now."""
-        now = time.monotonic()
-        phase, open_stream = self.phase, self.birdy_stream
-        if phase is State.STREAMING and isinstance(open_stream, FilterStream):
-            phase = status.of_stream(now - open_stream.last_byte, now - self._last_message_at)
-        if isinstance(self._door, delivery.Kafka):
-            return status.worst(phase, kafka_down=self._door.is_down(), spool_full=self._door.is_full())
-        return phase
-
-    def _tell_state(self) -> None:
-        """Log a change of state once, and remember since when it holds."""
-        state = self._state()
-        if state is not self._told_state:
-            self._told_state, self._since = state, datetime.now(UTC)
-            self.logger.info("state", extra={"state": state.value, "reason": self._reason})
-
-    def _all_counts(self) -> Counter[str]:
-        counts = self.account.counts.copy()
-        counts["received_bytes"] += getattr(self.birdy_stream, "received_bytes", 0)
-        return counts
-
-    def _gauges(self) -> dict[str, float]:
-        """The values of metrics.GAUGES; those of a stream only while there is one."""
-        now = time.monotonic()
-        gauges = {
-            "gap_seconds": self._gaps.seconds,
-            "waiting_messages": self._door.waiting(),
-            "rules": len(self._rule_ids),
-            "rules_left_out": len(self._problems),
-        }
-        if isinstance(self._door, delivery.Kafka):
-            spool = self._door.spool
-            gauges |= {"spool_messages": spool.count, "spool_bytes": spool.size_bytes}
-            gauges["ack_lag_seconds"] = self._door.ack_lag_seconds()
-        if isinstance(open_stream := self.birdy_stream, FilterStream):
-            gauges["seconds_since_last_byte"] = now - open_stream.last_byte
-            gauges["stall_percent_full"] = self._percent_full
-        if self._last_tweet_at:
-            gauges["seconds_since_last_tweet"] = now - self._last_tweet_at
-        return gauges
-
-    def _status(self) -> dict[str, Any]:
-        """What stands in the status key: see docs/fleet.md."""
-        counts, gauges, state = self.account.counts, self._gauges(), self._state()
-        until = datetime.now(UTC) + timedelta(seconds=self._credential.wait_seconds())
-        return {
-            "type": self.traptor_type,
-            "id": self.traptor_id,
-            "state": state,
-            "since": gaps.iso(self._since),
-            "reason": self._reason,
-            "until": gaps.iso(until) if state is State.BACKING_OFF else None,
-            "host": socket.gethostname(),
-            "pid": os.getpid(),
-            "version": __version__,
-            "rule_set": self.rule_set,
-            "rules": len(self._rule_ids),
-            "predicates": self._predicate_count,
-            "predicate_limit": rules.LIMITS[self.traptor_type],
-            "left_out": len(self._problems),
-            "tweets_per_second": self.account.rate(),
-            "rates": self.account.rates(),
-            "last_tweet_at": _ago(gauges.get("seconds_since_last_tweet")),
-            "last_byte_at": _ago(gauges.get("seconds_since_last_byte")),
-            "received": self.account.sum("received"),
-            "matched": counts["matched"],
-            "unmatched": counts["unmatched"],
-            "delivered": counts["delivered"],
-            "spool_messages": gauges.get("spool_messages", 0),
-            "spool_bytes": gauges.get("spool_bytes", 0),
-            "apart": counts["apart"],
-            "dropped": self.account.sum("dropped"),
-            "withheld": counts["withheld"],
-            "ack_lag_seconds": round(gauges.get("ack_lag_seconds", 0.0), 1),
-            "gaps_day": self._gaps.of_last_day()[0],
-            "gap_seconds_day": self._gaps.of_last_day()[1],
-            "credential": self._credential.name,
-        }
-
-    def _life(self) -> dict[str, Any]:
-        """What the next start needs to know of this run."""
-        gap = self._gaps.open
-        return {
-            "at": gaps.iso(datetime.now(UTC)),
-            "stopped": self._stopping,
-            "last_tweet_id": self._gaps.last_tweet_id,
-            "withheld": self.account.counts["withheld"],
-            "gap": {"from": gap.since, "cause": gap.cause} if gap else None,
-        }
+    # Gaps
 
     def _recall_life(self) -> None:
-        """Take up where the last run ended: what it withheld, and the gap since its last sign of life."""
+        """Take up where the last run ended: what was withheld, and the gap since its last sign of life."""
         try:
-            stored = self.redis_conn.get(keys.life(self.traptor_type, self.traptor_id))
-            life = json.loads(stored) if stored else None
-            if life:
-                self.account.counts["withheld"] = int(life["withheld"])
-                self._gaps.last_tweet_id = life["last_tweet_id"]
-                gap = life["gap"] or {"from": life["at"], "cause": "stopped" if life["stopped"] else "died"}
-                self._gaps.begin(datetime.fromisoformat(gap["from"]), gap["cause"])
-        except redis.RedisError as error:
-            self.logger.warning("last sign of life not known: Redis cannot be read", extra={"error": str(error)})
-        except (ValueError, TypeError, KeyError) as error:
-            self.logger.warning("last sign of life cannot be understood", extra={"error": repr(error)})
+            if life := self._journal.last_life():
+                self.account.counts["withheld"] = journal.take_up(life, self._gaps)
+        except (redis.RedisError, ValueError) as error:
+            self.logger.warning("the end of the last run is not known", extra={"error": str(error)})
 
     def _tell_gap(self, gap: Gap) -> None:
         """A gap is over: log it, keep it for Redis, and send it where notices go."""
         record = gap.record()
         self.logger.warning("gap", extra=record)
-        self._untold_gaps.append(gap)
+        self._journal.add(gap)
         if topic := self.settings.KAFKA_NOTICES_TOPIC:
             self.account.counts["received:gap"] += 1
             key = keys.notice(self.traptor_type, self.traptor_id)
@@ -1074,42 +956,6 @@ DICT_METHODS = (
 )
 """Whoever replaces one of these sees every message pass through it."""
 SIDE_ROAD_RETRY_SECONDS = 5.0
-
-
-def connect_to_redis(wanted: settings.Settings) -> "redis.Redis":
-    """A client for the Redis of these settings; it connects when it is first used.
-
-    RESP2 is spoken, so that any server since Redis 2.8 will do.
-    """
-    waits: dict[str, Any] = {
-        "socket_timeout": 5.0,
-        "socket_connect_timeout": 5.0,
-        "health_check_interval": 15,
-        "protocol": 2,
-        "decode_responses": True,
-    }
-    if wanted.REDIS_URL:
-        return redis.Redis.from_url(wanted.REDIS_URL, **waits)
-    return redis.Redis(host=wanted.REDIS_HOST, port=wanted.REDIS_PORT, db=wanted.REDIS_DB, **waits)
-
-
-def _ago(seconds: float | None) -> str | None:
-    return None if seconds is None else gaps.iso(datetime.now(UTC) - timedelta(seconds=seconds))
-
-
-def _clock_skew_seconds(date: str | None) -> float:
-    """How far this machine's clock is ahead of an HTTP Date header; 0 where there is none."""
-    try:
-        return time.time() - parsedate_to_datetime(date or "").timestamp()
-    except ValueError:
-        return 0.0
-
-
-def _advice(status: int | None, skew_seconds: float) -> str:
-    """What is the matter, and so what to do."""
-    if abs(skew_seconds) > CLOCK_SKEW_SECONDS:
-        return f"the clock of this machine is {skew_seconds:+.0f} s off Twitter's: set it right"
-    return backoff.REFUSALS.get(status or 0, "its answer cannot be read")
 
 
 def main() -> None:

@@ -1,0 +1,20 @@
+"""Redis clients, from the settings."""
+
+from typing import Any
+
+import redis
+
+from traptor.settings import Settings
+
+_WAITS: dict[str, Any] = {"socket_timeout": 5.0, "socket_connect_timeout": 5.0, "health_check_interval": 15}
+
+
+def connect_to_redis(wanted: Settings) -> "redis.Redis":
+    """A client for the Redis of these settings; it connects when it is first used.
+
+    It speaks RESP2, so that any server since Redis 2.8 will do.
+    """
+    options = {**_WAITS, "protocol": 2, "decode_responses": True}
+    if wanted.REDIS_URL:
+        return redis.Redis.from_url(wanted.REDIS_URL, **options)
+    return redis.Redis(host=wanted.REDIS_HOST, port=wanted.REDIS_PORT, db=wanted.REDIS_DB, **options)
