@@ -1,0 +1,100 @@
+"""What a Traptor leaves in Redis: signs of life, counts, and nothing for ever."""
+
+import json
+import re
+from collections import Counter
+from collections.abc import Callable
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+
+import pytest
+import redis
+
+from tests.integration.daemon import Daemon, to_stdout
+from tests.servers import RedisServer, wait_until
+from traptor import rules
+from traptor.simulator import Simulator
+
+RULES = [
+    {"rule_id": "1", "tag": "drinks", "value": "coffee"},
+    {"rule_id": "2", "tag": "drinks", "value": "tea,coffee"},
+]
+
+Collect = Callable[..., Daemon]
+
+
+@pytest.fixture
+def collect(tmp_path: Path, redis_server: RedisServer, redis_db: redis.Redis) -> Collect:
+    """Makes a Traptor that has rules, and prints what it collects from a Twitter."""
+    rules.write(redis_db, "track", 0, RULES)
+    return partial(to_stdout, tmp_path, redis_server)
+
+
+def test_a_heartbeat_says_when_and_lives_for_two_intervals(collect: Collect, redis_db: redis.Redis) -> None:
+    with Simulator() as twitter, collect(twitter.url, HEARTBEAT_INTERVAL=2) as daemon:
+        wait_until(lambda: bool(redis_db.keys("track:0:*")), "a heartbeat")
+        key = redis_db.keys("track:0:*")[0]
+        assert re.fullmatch(r"track:0:\d{14}", key)
+        written_at = datetime.strptime(key, "track:0:%Y%m%d%H%M%S").replace(tzinfo=UTC)
+        assert abs((datetime.now(UTC) - written_at).total_seconds()) < 4
+        assert redis_db.get(key) == "alive"
+        assert 0 < redis_db.pttl(key) <= 4000
+        wait_until(lambda: key not in (beats := redis_db.keys("track:0:*")) and bool(beats), "the next heartbeats")
+        daemon.stop()
+
+
+def test_matches_are_counted_by_rule(collect: Collect, redis_db: redis.Redis) -> None:
+    with Simulator(rate=100) as twitter, collect(twitter.url, "--limit", "100", STATS_COLLECTION_WINDOW=60) as daemon:
+        assert daemon.wait_for_exit() == 0
+        tweets = [json.loads(line) for line in daemon.stdout.lines]
+        matches = Counter(rule["rule_id"] for tweet in tweets for rule in tweet["traptor"]["rules"])
+        assert len(matches) == 2
+        for rule_id, count in matches.items():
+            assert int(redis_db.get(f"stats:track:0:{rule_id}")) == count
+            assert 0 < redis_db.ttl(f"stats:track:0:{rule_id}") <= 60
+
+
+def test_without_statistics_there_are_no_counts(collect: Collect, redis_db: redis.Redis) -> None:
+    with (
+        Simulator(rate=100) as twitter,
+        collect(twitter.url, "--limit", "5", ENABLE_STATS_COLLECTION="'False'") as daemon,
+    ):
+        assert daemon.wait_for_exit() == 0
+        assert redis_db.keys("stats:*") == []
+
+
+@pytest.mark.parametrize(
+    "traptor_type,value", [("track", "coffee"), ("follow", "1001"), ("locations", "-74,40,-73,41")]
+)
+def test_what_twitter_withheld_is_the_largest_number_of_each_connection(
+    collect: Collect, redis_db: redis.Redis, traptor_type: str, value: str
+) -> None:
+    faults = [
+        {"fault": "limit", "connection": 1, "after": 3, "track": [5, 6, 10, 15, 10, 20]},
+        {"fault": "end", "connection": 1, "after": 12},
+        {"fault": "limit", "connection": 2, "after": 3, "track": [3, 7, 4]},
+    ]
+    rules.write(redis_db, traptor_type, 1, [{"rule_id": "1", "value": value}])
+    with (
+        Simulator(rate=50, faults=faults) as twitter,
+        collect(twitter.url, "--type", traptor_type, "--id", "1", LIMIT_COUNT_COLLECTION_WINDOW=60) as daemon,
+    ):
+        wait_until(lambda: redis_db.get(f"limit:{traptor_type}:1") == "27", "the count of both connections")
+        assert 0 < redis_db.ttl(f"limit:{traptor_type}:1") <= 60
+        daemon.stop()
+
+
+def test_nothing_stays_for_ever(collect: Collect, redis_db: redis.Redis) -> None:
+    faults = [{"fault": "limit", "after": 3}, {"fault": "end", "after": 15}]
+    with Simulator(rate=50, faults=faults) as twitter, collect(twitter.url) as daemon:
+        daemon.messages(50)
+        wait_until(lambda: bool(redis_db.keys("limit:*") and redis_db.keys("stats:*")), "the counts")
+        while_it_runs = forever(redis_db)
+        daemon.stop()
+        assert while_it_runs == forever(redis_db) == ["traptor-track:0:1", "traptor-track:0:2"]
+
+
+def forever(conn: redis.Redis) -> list[str]:
+    """The keys without a TTL."""
+    return sorted(key for key in conn.scan_iter() if conn.ttl(key) == -1)
