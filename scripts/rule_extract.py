@@ -1,10 +1,17 @@
-"""Rules from elsewhere into Redis, spread over as many Traptors as they need."""
+"""Rules from elsewhere into Redis, spread over as many Traptors as they need. The work is in the traptor package."""
 
+import json
+import sys
 from collections.abc import Iterable, Mapping
 from typing import Any
+from urllib.parse import quote
 
-from traptor import keys
+import click
+
+from traptor import keys, settings
+from traptor.exits import Exit
 from traptor.rules import LIMITS
+from traptor.rules_cli import load, load_source
 
 
 class RulesToRedis:
@@ -29,3 +36,49 @@ class RulesToRedis:
             for index, rule in enumerate(rules):
                 pipe.hset(keys.rule(traptor_type, index // most, index), mapping=dict(rule))
             pipe.execute()
+
+
+@click.group()
+def cli() -> None:
+    """Rules from a database or a file into Redis. `load` takes every source and shows what it would do."""
+
+
+type_argument = click.argument("traptor_type", type=click.Choice(keys.TYPES))
+
+
+@cli.command()
+@click.option("--settings", "database", default="{}", help="JSON object with HOST, PORT, USER, PASSWD and DB.")
+@type_argument
+def sqldb(database: str, traptor_type: str) -> None:
+    """Rules of one type from a MySQL database."""
+    try:
+        named = {"HOST": "localhost", "PORT": 3306, "USER": "", "PASSWD": "", "DB": "traptor", **json.loads(database)}
+    except (ValueError, TypeError):
+        raise click.BadParameter("is not a JSON object with HOST, PORT, USER, PASSWD and DB") from None
+    url = f"mysql://{quote(named['USER'], safe='')}@{named['HOST']}:{named['PORT']}/{named['DB']}"
+    password = {"MYSQL_PASSWORD": named["PASSWD"]} if named["PASSWD"] else {}
+    load_source(settings.load(password), url, None, traptor_type)
+
+
+@cli.command()
+@type_argument
+@click.argument("filename", type=click.Path(exists=True, dir_okay=False, allow_dash=True))
+@click.option("--conn", metavar="URL", help="The Redis to write to; otherwise that of the settings.")
+def jsonfile(traptor_type: str, filename: str, conn: str | None) -> None:
+    """Rules of one type from a file with a JSON object per line, as they are."""
+    load_source(settings.load({"REDIS_URL": conn}), filename, "jsonl", traptor_type, as_is=True)
+
+
+cli.add_command(load)
+
+
+def main() -> None:
+    try:
+        cli()
+    except settings.SettingError as error:
+        click.echo(f"rule_extract: {error}", err=True)
+        sys.exit(Exit.WRONG_SETTING)
+
+
+if __name__ == "__main__":
+    main()

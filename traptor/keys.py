@@ -68,6 +68,10 @@ def homes(traptor_type: str) -> str:
     return f"traptor:homes:{traptor_type}"
 
 
+RULES_LOCK = "traptor:lock:rules"
+"""Held by whoever changes rules."""
+
+
 class Key(NamedTuple):
     """A key taken apart. ``rest`` is the rule_id, or the time of a heartbeat."""
 
@@ -81,6 +85,7 @@ _KINDS = {
     "traptor-": "rule",
     "stats:": "stats",
     "traptor:status:": "status",
+    "traptor:life:": "life",
     "traptor:silent:": "silent",
     "": "heartbeat",
 }

@@ -140,6 +140,16 @@ class Settings:
     REDIS_URL: str = _setting(
         "", _url("redis", "rediss"), "Redis with user, password or TLS; wins over host, port and db", secret=True
     )
+    RULES_QUERY: str = _setting(
+        "select tag, value, type from rules", TEXT, "query of `rules load mysql://…`; its columns are a rule's fields"
+    )
+    MYSQL_PASSWORD: str = _setting("", TEXT, "password of the database of `rules load mysql://…`", secret=True)
+    REBALANCE_AFTER: float = _setting(
+        60.0, _seconds(), "silence after which `rules rebalance` moves the rules of a Traptor", unit="s"
+    )
+    REBALANCE_RETURN: bool = _setting(
+        False, BOOLEAN, "moved rules go back when their Traptor lives again; otherwise they stay"
+    )
     REDIS_PUBSUB_CHANNEL: str = _setting("traptor-notify", TEXT, "channel of restart notices")
     PUBSUB_CHECK_INTERVAL: float = _setting(0.2, _seconds(above=0.01), "wait between looks for notices", unit="s")
     HEARTBEAT_INTERVAL: float = _setting(5.0, _seconds(above=0.5), "time between heartbeats", unit="s")
@@ -183,7 +193,7 @@ class Settings:
     @property
     def secrets(self) -> list[str]:
         """Every secret text that is set, and the passwords inside URLs and options: what must never be shown."""
-        found = list(self.apikeys.values())
+        found = [*self.apikeys.values(), self.MYSQL_PASSWORD]
         for url in (self.REDIS_URL, self.SENTRY_URL):
             parts = urlsplit(url)
             found += [parts.password or "", unquote(parts.password or "")]
