@@ -29,7 +29,7 @@ setup(
     license="MIT",
     python_requires=">=3.11",
     packages=find_packages(include=["traptor", "traptor.*", "scripts"]),
-    package_data={"traptor": ["py.typed"]},
+    package_data={"traptor": ["py.typed", "report.html"]},
     install_requires=requirements(),
     entry_points={"console_scripts": ["traptor=traptor.cli:main"]},
 )

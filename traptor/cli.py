@@ -8,6 +8,8 @@ import click
 
 from traptor import __version__, settings
 from traptor.exits import Exit
+from traptor.replay import replay
+from traptor.rules_cli import rules
 from traptor.simulator.cli import simulate
 
 EXAMPLES = """
@@ -17,6 +19,7 @@ Examples:
   traptor --test | jq .                  your rules from Redis, tweets to the terminal
   traptor --type follow --id 1           collect into Kafka as the second follow Traptor
   traptor --test --limit 100 > some.jsonl
+  traptor replay --rules r.jsonl a.tar   the same for tweets from an archive
   traptor simulate --port 8080           a stand-in for Twitter to rehearse against
 
 Settings come from the command line, the environment, or localsettings.py; the README lists them.
@@ -60,6 +63,8 @@ def command(  # noqa: PLR0917 - click passes by name
         run(settings.load(flags), test=test, limit=limit, delay=delay)
 
 
+command.add_command(replay)
+command.add_command(rules)
 command.add_command(simulate)
 
 

@@ -1,0 +1,215 @@
+"""Archives through the real command: the same as live, whole after a kill, and into every outlet."""
+
+import bz2
+import gzip
+import io
+import json
+import signal
+import subprocess
+import sys
+import tarfile
+from collections import Counter
+from collections.abc import Sequence
+from itertools import islice
+from pathlib import Path
+
+import pytest
+import redis
+
+from tests.integration.daemon import Output, environment, to_stdout
+from tests.servers import KafkaBroker, RedisServer, wait_until
+from traptor import rules
+from traptor.simulator import Simulator
+from traptor.simulator.feed import Synthetic
+from traptor.simulator.predicates import Predicates
+from traptor.simulator.snowflakes import Snowflakes
+
+RULES = {
+    "track": [
+        {"rule_id": "1", "tag": "drinks", "value": "coffee,espresso"},
+        {"rule_id": "2", "tag": "space", "value": "#rocket launch"},
+        {"rule_id": "10", "value": "月"},
+    ],
+    "follow": [{"rule_id": "1", "tag": "newsroom", "value": "1001"}, {"rule_id": "2", "value": "1002"}],
+    "locations": [{"rule_id": "1", "tag": "San Francisco", "value": "-122.75,36.8,-121.75,37.8"}],
+}
+PREDICATES = {
+    "track": Predicates(track=("coffee", "espresso", "#rocket launch", "月")),
+    "follow": Predicates(follow=("1001", "1002")),
+    "locations": Predicates(locations=("-122.75,36.8,-121.75,37.8",)),
+}
+DELETE = (
+    b'{"delete":{"status":{"id":1234,"id_str":"1234","user_id":3,"user_id_str":"3"},"timestamp_ms":"1456104893000"}}'
+)
+
+
+def sample(traptor_type: str, count: int) -> list[bytes]:
+    return [message.body for message in islice(Synthetic("", Snowflakes()).messages(PREDICATES[traptor_type]), count)]
+
+
+def tar_of(path: Path, lines: Sequence[bytes], members: int) -> Path:
+    """A tar as the Internet Archive packs them: a member a minute."""
+    with tarfile.open(path, "w") as archive:
+        for minute in range(members):
+            packed = bz2.compress(b"\n".join([DELETE, *lines[minute::members]]) + b"\n")
+            member = tarfile.TarInfo(f"2021/01/26/14/{minute:02}.json.bz2")
+            member.size = len(packed)
+            archive.addfile(member, io.BytesIO(packed))
+    return path
+
+
+def rules_file(folder: Path, traptor_type: str = "track") -> Path:
+    path = folder / "rules.jsonl"
+    path.write_text("".join(json.dumps(rule) + "\n" for rule in RULES[traptor_type]))
+    return path
+
+
+def command(*arguments: object) -> list[str]:
+    return [sys.executable, "-m", "traptor", "replay", *map(str, arguments)]
+
+
+def ended(
+    folder: Path, *arguments: object, given: bytes = b"", **wanted: object
+) -> "subprocess.CompletedProcess[bytes]":
+    """Run it to its end, whatever that is."""
+    return subprocess.run(
+        command(*arguments),
+        cwd=folder,
+        env=environment(folder, wanted),
+        input=given,
+        capture_output=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def run(folder: Path, *arguments: object, given: bytes = b"", **wanted: object) -> "subprocess.CompletedProcess[bytes]":
+    """Run it to its end, which must be exit 0."""
+    done = ended(folder, *arguments, given=given, **wanted)
+    assert done.returncode == 0, done.stderr.decode()
+    assert b"Traceback" not in done.stderr, done.stderr.decode()
+    return done
+
+
+def ids(lines: Sequence[bytes]) -> list[str]:
+    return [json.loads(line)["id_str"] for line in lines]
+
+
+@pytest.mark.parametrize("traptor_type", ["track", "follow", "locations"])
+def test_a_replay_equals_the_live_stream(
+    tmp_path: Path, redis_server: RedisServer, redis_db: redis.Redis, traptor_type: str
+) -> None:
+    rules.write(redis_db, traptor_type, 4, RULES[traptor_type])
+    tweets = sample(traptor_type, 500)
+    archive = tmp_path / "tweets.jsonl.gz"
+    archive.write_bytes(gzip.compress(b"\r\n".join(tweets)))
+    options = ("--type", traptor_type, "--id", "4")
+    with (
+        Simulator(tweets=tweets, rate=0) as twitter,
+        to_stdout(tmp_path, redis_server, twitter.url, *options, "--limit", "500") as daemon,
+    ):
+        assert daemon.wait_for_exit() == 0
+        live = daemon.stdout.lines
+    assert len(live) == 500
+    assert run(tmp_path, *options, archive, REDIS_URL=redis_server.url).stdout.splitlines(keepends=True) == live
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_results_come_in_the_order_of_the_file(tmp_path: Path, workers: int) -> None:
+    tweets = sample("track", 2000)
+    archive = tar_of(tmp_path / "day.tar", tweets, 20)
+    done = run(tmp_path, "--rules", rules_file(tmp_path), "--workers", workers, archive)
+    assert ids(done.stdout.splitlines()) == ids([tweet for minute in range(20) for tweet in tweets[minute::20]])
+    assert b"lines 2020, tweets 2000, matched 2000, notices 20, damaged 0, written 2000" in done.stderr
+
+
+def test_standard_input_is_read_by_the_workers(tmp_path: Path) -> None:
+    tweets = sample("track", 300)
+    done = run(tmp_path, "--rules", rules_file(tmp_path), "-", given=gzip.compress(b"\n".join(tweets)))
+    assert ids(done.stdout.splitlines()) == ids(tweets)
+
+
+def test_damage_is_told_and_the_rest_is_written(tmp_path: Path) -> None:
+    tweets = sample("track", 200)
+    (tmp_path / "a.jsonl").write_bytes(b"\n".join([*tweets[:50], b"{broken", *tweets[50:100]]))
+    (tmp_path / "b.gz").write_bytes(gzip.compress(b"\n".join(tweets[100:200]))[:-10])
+    done = run(tmp_path, "--rules", rules_file(tmp_path), "--workers", 2, "a.jsonl", "b.gz")
+    written = set(ids(done.stdout.splitlines()))
+    assert set(ids(tweets[:100])) < written < set(ids(tweets))
+    assert b"a.jsonl, line 51: " in done.stderr
+    assert b"b.gz, after line " in done.stderr
+    assert b"damaged 2, " in done.stderr
+
+
+def test_a_reader_that_goes_ends_it_quietly(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_bytes(b"\n".join(sample("track", 1000) * 5))
+    arguments = command("--rules", rules_file(tmp_path), "a.jsonl")
+    pipe = subprocess.PIPE
+    with subprocess.Popen(arguments, cwd=tmp_path, env=environment(tmp_path, {}), stdout=pipe, stderr=pipe) as process:
+        assert process.stdout
+        assert process.stderr
+        assert process.stdout.readline().startswith(b'{"created_at"')
+        process.stdout.close()
+        assert b"Traceback" not in process.stderr.read()
+        assert process.wait(30) == 0
+
+
+def written(folder: Path) -> Counter[str]:
+    lines = [line for path in sorted(folder.iterdir()) for line in gzip.decompress(path.read_bytes()).splitlines()]
+    return Counter(ids(lines))
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_a_replay_that_was_ended_goes_on_and_writes_each_tweet_once(tmp_path: Path, number: signal.Signals) -> None:
+    tweets = sample("track", 6000)
+    tar_of(tmp_path / "day.tar", tweets[:3000], 30)
+    (tmp_path / "more.jsonl.gz").write_bytes(gzip.compress(b"\n".join(tweets[3000:])))
+    out, state = tmp_path / "out", tmp_path / "state"
+    # Made-up tweets are of one moment: so slow that none but the first would be due for long.
+    arguments = ("--rules", rules_file(tmp_path), "--out", out, "--state", state, "--workers", 2)
+    paths = (tmp_path / "day.tar", tmp_path / "more.jsonl.gz")
+    slow = command(*arguments, "--speed", "0.0001x", *paths)
+    process = subprocess.Popen(slow, cwd=tmp_path, env=environment(tmp_path, {}), stderr=subprocess.PIPE)
+    assert process.stderr
+    said = Output(process.stderr)
+    wait_until(lambda: out.exists() and any(path.stat().st_size for path in out.iterdir()), "some output")
+    process.send_signal(number)
+    assert process.wait(30) == (0 if number == signal.SIGTERM else -number)
+    said.join()
+    if number == signal.SIGTERM:
+        assert 0 < written(out).total() < 6000
+    run(tmp_path, *arguments, *paths)
+    assert written(out) == Counter(ids(tweets))
+    again = run(tmp_path, *arguments, *paths)
+    assert b"lines 0, " in again.stderr
+    assert written(out) == Counter(ids(tweets))
+
+
+def test_kafka_has_every_tweet_under_its_id(
+    tmp_path: Path, kafka_broker: KafkaBroker, topic: str, redis_server: RedisServer, redis_db: redis.Redis
+) -> None:
+    rules.write(redis_db, "track", 0, RULES["track"])
+    tweets = sample("track", 1000)
+    tar_of(tmp_path / "day.tar", tweets, 5)
+    done = run(
+        tmp_path, "--kafka", "--workers", 2, "day.tar",
+        REDIS_URL=redis_server.url, KAFKA_HOSTS=kafka_broker.hosts, KAFKA_TOPIC=topic,
+    )  # fmt: skip
+    assert done.stdout == b""
+    messages = kafka_broker.consume(topic, 1000)
+    assert Counter(key.decode() for key, _ in messages if key) == Counter(ids(tweets))
+    assert all(json.loads(value)["id_str"].encode() == key for key, value in messages)
+
+
+def test_a_report_is_written(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_bytes(b"\n".join(sample("track", 200)))
+    run(tmp_path, "--rules", rules_file(tmp_path), "--report", "report.html", "a.jsonl")
+    assert '<dd id="matched">200</dd>' in (tmp_path / "report.html").read_text()
+
+
+def test_redis_that_is_away_is_named(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_bytes(b"{}\n")
+    done = ended(tmp_path, "a.jsonl", REDIS_PORT=1)
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert b"Redis cannot be read" in done.stderr
+    assert b"--rules FILE needs no Redis" in done.stderr.replace(b"\n", b" ")

@@ -1,0 +1,349 @@
+import gzip
+import json
+import os
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+from click.testing import CliRunner
+from kafka.errors import KafkaTimeoutError, MessageSizeTooLargeError
+
+from traptor import replay, topic
+from traptor.archives import Part
+from traptor.bookmarks import DONE, Bookmarks
+from traptor.outlets import Folder
+from traptor.replay import Pace, factor, moment
+from traptor.topic import Topic
+from traptor.workers import Batch, Enricher, Task, batches
+
+TWEET = {"created_at": "Tue Jan 26 14:00:00 +0000 2021", "id": 1, "id_str": "1", "text": "a storm", "user": {"id": 7}}
+RULES = [{"rule_id": "1", "tag": "weather", "value": "storm"}, {"rule_id": "2", "value": "rocket"}]
+TASK = Task("track", 3, RULES)
+SECOND = 1_611_669_600
+
+
+def line(**fields: Any) -> bytes:
+    return json.dumps({**TWEET, **fields}, separators=(",", ":")).encode()
+
+
+def enriched(text: bytes, task: Task = TASK) -> list[dict[str, Any]]:
+    return [json.loads(found.value) for found in Enricher(task).found_in(text)]
+
+
+# From a line to what is written
+
+
+def test_a_tweet_keeps_its_bytes_and_gains_the_traptor_object() -> None:
+    [found] = Enricher(TASK).found_in(line(text="storm\u2028 and \ud83d\ude80", number=2**60))
+    head, _, tail = found.value.partition(b',"traptor":')
+    assert head + b"}" == line(text="storm\u2028 and \ud83d\ude80", number=2**60)
+    traptor = json.loads(tail[:-1])
+    assert (found.key, found.time_seconds) == (b"1", SECOND)
+    assert (traptor["id"], traptor["rule_type"], traptor["rule_tag"], traptor["rule_value"]) == (
+        3, "track", "weather", "storm",
+    )  # fmt: skip
+    assert traptor["rules"] == [{**RULES[0], "matched_in": ["text"]}]
+
+
+@pytest.mark.parametrize(
+    "text, ids",
+    [
+        (line(), ["1"]),
+        (line(text="quiet"), []),
+        (line(traptor={"rule_tag": "of an earlier run"}), ["1"]),
+        (line(text="storm \ud800"), ["1"]),
+        (b'{"delete":{"status":{"id":1,"id_str":"1"}}}', []),
+        (b'{"data":{"id":"5","text":"a storm","author_id":"7"}}', ["5"]),
+        (b'{"data":[{"id":"5","text":"storm"},{"id":"6","text":"quiet"},{"id":"7","text":"rocket"}]}', ["5", "7"]),
+    ],
+)
+def test_which_tweets_of_a_line_are_written(text: bytes, ids: list[str]) -> None:
+    found = enriched(text)
+    assert [tweet["id_str"] for tweet in found] == ids
+    assert all(tweet["traptor"]["rule_tag"] in ("weather", "") for tweet in found)
+
+
+@pytest.mark.parametrize("text", [b'{"id_str":"1"', b"[1]", b'{"what":"is this"}', b"\xff", b"[" * 100_000])
+def test_a_line_that_is_no_message_is_an_error(text: bytes) -> None:
+    with pytest.raises(ValueError, match=r"."):
+        enriched(text)
+
+
+@pytest.mark.parametrize(
+    "options, times, written",
+    [
+        ({}, ["14:00:00"], 0),
+        ({"every_tweet": True}, ["14:00:00"], 1),
+        ({"every_tweet": True, "since": SECOND}, ["13:59:59", "14:00:00", "14:00:01"], 2),
+        ({"every_tweet": True, "until": SECOND}, ["13:59:59", "14:00:00", "14:00:01"], 1),
+        ({"every_tweet": True, "since": SECOND - 1, "until": SECOND + 1}, ["13:59:58", "13:59:59", "14:00:00"], 2),
+    ],
+)
+def test_which_tweets_are_taken(options: dict[str, Any], times: list[str], written: int) -> None:
+    enricher = Enricher(TASK._replace(**options))
+    lines = [line(text="quiet", created_at=f"Tue Jan 26 {clock} +0000 2021") for clock in times]
+    assert sum(len(list(enricher.found_in(text))) for text in lines) == written
+
+
+def test_a_sample_is_a_share_and_always_the_same() -> None:
+    lines = [line(id_str=str(number)) for number in range(10_000)]
+    taken = [[found.key for text in lines for found in Enricher(TASK._replace(sample=share)).found_in(text)]
+             for share in (0.1, 0.1, 0.2)]  # fmt: skip
+    assert 900 < len(taken[0]) < 1100
+    assert taken[0] == taken[1]
+    assert set(taken[0]) < set(taken[2])
+
+
+# Reading a part, from its beginning or on from where it was left
+
+
+@pytest.fixture
+def part(tmp_path: Path) -> Part:
+    path = tmp_path / "a.jsonl"
+    lines = [line(id_str=str(number)) for number in range(5000)]
+    lines[4000] = b"garbage"
+    path.write_bytes(b"\n".join(lines) + b"\n")
+    return Part(str(path), size_bytes=path.stat().st_size)
+
+
+def read(part: Part, skipped_steps: int = 0) -> list[Batch]:
+    return list(batches(part, skipped_steps, Enricher(TASK)))
+
+
+def test_batches_add_up(part: Part) -> None:
+    found = read(part)
+    assert [batch.is_last for batch in found] == [False] * (len(found) - 1) + [True]
+    assert [one.key for batch in found for one in batch.found] == [b"%d" % n for n in range(5000) if n != 4000]
+    assert [problem.place for batch in found for problem in batch.problems] == [f"{part.path}, line 4001"]
+    assert sum(batch.read_bytes for batch in found) == part.size_bytes
+    assert sum(batch.tally.counts["written"] for batch in found) == 4999
+    assert found[-1].steps == 5000
+
+
+@pytest.mark.parametrize("skipped_steps", [0, 1, 2000, 4000, 4001, 5000])
+def test_reading_goes_on_where_it_was_left(part: Part, skipped_steps: int) -> None:
+    found = read(part, skipped_steps)
+    assert [one.key for batch in found for one in batch.found] == [
+        b"%d" % n for n in range(skipped_steps, 5000) if n != 4000
+    ]
+    assert sum(len(batch.problems) for batch in found) == (skipped_steps <= 4000)
+
+
+# What is remembered
+
+
+def test_bookmarks_come_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    one, two, three = Part("a.gz"), Part("a.tar", "1.json", 512), Part("a.tar", "2.json", 2048)
+    marks = Bookmarks(Path("state"))
+    marks.note(one, 7, is_last=False)
+    marks.note(two, 9, is_last=True)
+    marks.save({"number": 1})
+    again = Bookmarks(tmp_path / "state")
+    assert [again.steps_done(part) for part in (one, two, three)] == [7, DONE, 0]
+    assert again.steps_done(one._replace(path=str(tmp_path / "a.gz"))) == 7
+    assert again.outlet == {"number": 1}
+    assert os.listdir(tmp_path) == ["state"]
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"steps":{}}', "not json"])
+def test_a_state_file_of_somebody_else_is_not_touched(tmp_path: Path, content: str) -> None:
+    state = tmp_path / "state"
+    state.write_text(content)
+    with pytest.raises(ValueError, match=r"."):
+        Bookmarks(state)
+    assert state.read_text() == content
+
+
+# Files
+
+
+def folder_lines(folder: Path) -> dict[str, list[bytes]]:
+    return {path.name: gzip.decompress(path.read_bytes()).split() for path in sorted(folder.iterdir())}
+
+
+def test_a_folder_is_filled_file_by_file(tmp_path: Path) -> None:
+    folder = Folder(tmp_path / "new" / "out", {}, file_bytes=1)
+    for value in (b"1", b"2", b"3"):
+        folder.write(b"", value)
+        if value != b"1":
+            folder.flush()
+    folder.close()
+    assert folder_lines(tmp_path / "new" / "out") == {
+        "tweets-000001.jsonl.gz": [b"1", b"2"],
+        "tweets-000002.jsonl.gz": [b"3"],
+    }
+
+
+def test_a_second_replay_adds_to_the_folder(tmp_path: Path) -> None:
+    for value in (b"1", b"2"):
+        folder = Folder(tmp_path, {})
+        folder.write(b"", value)
+        folder.close()
+    assert folder_lines(tmp_path) == {"tweets-000001.jsonl.gz": [b"1"], "tweets-000002.jsonl.gz": [b"2"]}
+
+
+@pytest.mark.parametrize("file_bytes", [1, 1 << 20], ids=["in a new file", "in the same file"])
+def test_what_was_written_after_the_last_flush_is_taken_back(tmp_path: Path, file_bytes: int) -> None:
+    killed = Folder(tmp_path, {}, file_bytes)
+    killed.write(b"", b"1")
+    resume = killed.flush()
+    killed.write(b"", b"2")
+    killed.close()
+    with max(tmp_path.iterdir()).open("ab") as torn:
+        torn.write(gzip.compress(b"torn")[:-3])
+    again = Folder(tmp_path, resume, file_bytes)
+    again.write(b"", b"2")
+    again.flush()
+    again.close()
+    assert [line for lines in folder_lines(tmp_path).values() for line in lines] == [b"1", b"2"]
+
+
+# Kafka
+
+
+class Future:
+    def __init__(self, error: Exception | None) -> None:
+        self._error = error
+        self.is_done = True
+
+    def get(self, timeout: float) -> None:
+        if self._error:
+            raise self._error
+
+
+class Producer:
+    """Answers with the errors given, then with acknowledgements."""
+
+    def __init__(self, *errors: Exception | None) -> None:
+        self._errors: Iterator[Exception | None] = iter(errors)
+        self.sent: list[bytes] = []
+
+    def send(self, topic: str, *, key: bytes, value: bytes) -> Future:
+        error = next(self._errors, None)
+        if error is None:
+            self.sent.append(key)
+        return Future(error)
+
+    def close(self, timeout: float) -> None:
+        pass
+
+
+@pytest.mark.parametrize(
+    "errors, sent, counts",
+    [
+        ([], [b"1", b"2"], {"written": 2}),
+        ([KafkaTimeoutError("away")], [b"1", b"2"], {"written": 2}),
+        ([None, KafkaTimeoutError("away"), KafkaTimeoutError("away")], [b"1", b"2"], {"written": 2}),
+        ([MessageSizeTooLargeError("large")], [b"2"], {"written": 1, "refused": 1}),
+    ],
+)
+def test_what_kafka_does_not_take_is_sent_again(
+    errors: list[Exception | None], sent: list[bytes], counts: dict[str, int]
+) -> None:
+    producer = Producer(*errors)
+    outlet = Topic(lambda: producer, "tweets", threading.Event())
+    outlet.write(b"1", b"{}")
+    outlet.write(b"2", b"{}")
+    outlet.flush()
+    assert (producer.sent, outlet.counts) == (sent, counts)
+
+
+def test_a_broker_that_is_away_is_looked_for_until_told_to_stop(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(topic, "RETRY_SECONDS", 0)
+    stopping = threading.Event()
+    tries = []
+
+    def connect() -> Any:
+        tries.append(1)
+        if len(tries) == 3:
+            stopping.set()
+        raise KafkaTimeoutError("away")
+
+    with pytest.raises(KafkaTimeoutError):
+        Topic(connect, "tweets", stopping)
+    assert len(tries) == 3
+
+
+# Time
+
+
+@pytest.mark.parametrize(
+    "speed, times, early",
+    [
+        (1, [100, 101, 101, 103.5], [0, 1, 1, 3.5]),
+        (10, [100, 101, 103.5], [0, 0.1, 0.35]),
+        (0.5, [100, 101], [0, 2]),
+        (0, [100, 200], [0, 0]),
+        (1, [100, 90, None, 102], [0, 0, 0, 2]),
+    ],
+)
+def test_the_pace_is_that_of_the_tweets(speed: float, times: list[float | None], early: list[float]) -> None:
+    pace = Pace(speed, clock=lambda: 0.0)
+    assert [pace.early_seconds(time_seconds) for time_seconds in times] == early
+
+
+def test_what_has_taken_its_time_is_not_early() -> None:
+    now = iter([0.0, 0.0, 0.75, 2.0])
+    pace = Pace(1, clock=lambda: next(now))
+    assert [pace.early_seconds(time_seconds) for time_seconds in (100.0, 101.0, 101.0)] == [0, 0.25, 0]
+
+
+@pytest.mark.parametrize("text, number", [("max", 0), ("1x", 1), ("10x", 10), ("0.5x", 0.5)])
+def test_speeds(text: str, number: float) -> None:
+    assert factor(text) == number
+
+
+@pytest.mark.parametrize("text", ["", "x", "0x", "10", "-1x", "fast"])
+def test_wrong_speeds(text: str) -> None:
+    with pytest.raises(click.BadParameter, match="is no speed; allowed are max and a factor"):
+        factor(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["2021-01-26T14:00", "2021-01-26 14:00:00Z", "2021-01-26T15:00+01:00", "Tue Jan 26 14:00:00 +0000 2021"]
+)
+def test_moments(text: str) -> None:
+    assert moment(text) == SECOND
+
+
+# The command's own words
+
+
+@pytest.mark.parametrize(
+    "arguments, told",
+    [
+        ([], "Missing argument 'PATHS...'"),
+        (["nowhere.json"], "'nowhere.json' does not exist"),
+        (["--rules", "nowhere", "a.json"], "'nowhere' does not exist"),
+        (["--rules", "a.json", "--out", "x", "--kafka", "a.json"], "choose one"),
+        (["--rules", "a.json", "--since", "soon", "a.json"], "'soon' is no time"),
+        (["--rules", "a.json", "--speed", "fast", "a.json"], "'fast' is no speed"),
+        (["--rules", "broken.jsonl", "a.json"], "broken.jsonl, line 2: "),
+        (["--rules", "empty.jsonl", "a.json"], "there are no rules"),
+        (["--rules", "rules.jsonl", "--state", "a.json", "a.json"], "--state a.json: "),
+    ],
+)
+def test_wrong_usage_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], told: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("a.json").write_bytes(line())
+    Path("rules.jsonl").write_text('{"value": "storm"}\n')
+    Path("broken.jsonl").write_text('{"value": "storm"}\n["no", "rule"]\n')
+    Path("empty.jsonl").touch()
+    result = CliRunner().invoke(replay.replay, arguments)
+    assert (result.exit_code, told in result.output) == (2, True), result.output
+
+
+def test_rules_that_make_no_sense_are_left_out_aloud(tmp_path: Path) -> None:
+    rules = tmp_path / "rules.jsonl"
+    rules.write_text('{"value": "storm", "tag": "weather"}\n\n{"value": " , "}\n{"rule_id": 9, "value": "rain"}\n')
+    archive = tmp_path / "a.json"
+    archive.write_bytes(line())
+    result = CliRunner().invoke(replay.replay, ["--rules", str(rules), "--workers", "1", str(archive)])
+    assert result.exit_code == 0, result.output
+    assert "rule 3 is left out: has no phrase" in result.stderr
+    assert [rule["rule_id"] for rule in json.loads(result.stdout)["traptor"]["rules"]] == ["1"]
+    assert "lines 1, tweets 1, matched 1, notices 0, damaged 0, written 1" in result.stderr
