@@ -4,7 +4,7 @@ import json
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from itertools import islice
+from itertools import islice, pairwise
 from typing import Any
 
 import pytest
@@ -21,7 +21,7 @@ SOON_SECONDS = 0.5
 
 def chunks(data: bytes, *cuts: int) -> list[bytes]:
     edges = [0, *cuts, len(data)]
-    return [data[start:end] for start, end in zip(edges, edges[1:], strict=False)]
+    return [data[start:end] for start, end in pairwise(edges)]
 
 
 def framed(data: list[bytes], max_bytes: int = 100) -> list[bytes]:
@@ -117,9 +117,8 @@ def test_the_client_keeps_its_keys_and_gives_plain_dicts() -> None:
 
 def opened(twitter: Simulator, **predicates: str) -> FilterStream:
     client = MyBirdyClient(*CREDENTIAL, twitter.url)
-    found: FilterStream = client.stream.statuses.filter.post(
-        stall_warnings="true", **(predicates or {"track": "coffee"})
-    )
+    predicates = predicates or {"track": "coffee"}
+    found: FilterStream = client.stream.statuses.filter.post(stall_warnings="true", **predicates)
     return found
 
 
@@ -183,14 +182,14 @@ def test_messages_arrive_whole_however_they_are_cut(faults: list[dict[str, Any]]
 
 @pytest.mark.parametrize("fault,cause", [("end", "closed"), ("cut", "cut"), ("reset", "reset")])
 def test_how_a_stream_ended_is_told_after_what_arrived(fault: str, cause: str) -> None:
-    received = []
+    received: list[bytes] = []
     with streaming({"fault": fault, "after": 3}) as (_, filter_stream):
         with pytest.raises(StreamEnded) as ended:
-            for message in whole(filter_stream.messages()):
-                received.append(json.loads(message)["id"])
+            received.extend(whole(filter_stream.messages()))
         assert ended.value.cause == cause
         # A reset throws away what the machine has not handed on yet.
-        assert received == [1, 2, 3] or (fault == "reset" and received == [1, 2, 3][: len(received)])
+        assert len(received) == 3 or fault == "reset"
+        assert [json.loads(message)["id"] for message in received] == [1, 2, 3][: len(received)]
 
 
 def test_a_stall_ends_the_stream(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -198,7 +197,7 @@ def test_a_stall_ends_the_stream(monkeypatch: pytest.MonkeyPatch) -> None:
     with streaming({"fault": "stall", "after": 2, "seconds": 5}, keep_alive_seconds=0.02) as (_, filter_stream):
         messages = whole(filter_stream.messages())
         assert [json.loads(next(messages))["id"] for _ in range(2)] == [1, 2]
-        with pytest.raises(StreamEnded, match="^stalled: no byte for 0.2 s$"):
+        with pytest.raises(StreamEnded, match=r"^stalled: no byte for 0\.2 s$"):
             next(messages)
 
 
@@ -241,7 +240,7 @@ def test_what_is_not_json_is_handed_on_as_it_is() -> None:
     with streaming({"fault": "garbage", "after": 1}) as (_, filter_stream):
         first, garbage, second = islice(whole(filter_stream.messages()), 3)
         assert (json.loads(first)["id"], json.loads(second)["id"]) == (1, 2)
-        with pytest.raises(ValueError, match="Expecting|delimiter"):
+        with pytest.raises(ValueError, match="Expecting"):
             json.loads(garbage)
 
 
