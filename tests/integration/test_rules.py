@@ -133,7 +133,7 @@ def test_bad_rules_are_left_out_loudly(collect: Collect, redis_db: redis.Redis) 
         ],
     )
     redis_db.set("traptor-track:0:6", "no hash")
-    redis_db.hset("traptor-track:0:7", "value", b"\xff" * 21)
+    redis_db.hset("traptor-track:0:7", "value", b"caf\xe9")
     with Simulator() as twitter, collect(twitter.url) as daemon:
         daemon.messages(1)
         assert twitter.connections[0].predicates.track == ("coffee", "tea")
