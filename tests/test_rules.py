@@ -99,6 +99,7 @@ def test_order(ids: list[str], expected: list[str]) -> None:
         ("track", "", "has no value"),
         ("track", " \t", "has no value"),
         ("track", " , ,", "has no phrase, only commas"),
+        ("track", "caf\ufffd", "is not UTF-8"),
         ("follow", "17919972", None),
         ("follow", " 17919972 ", None),
         ("follow", "0", None),

@@ -12,9 +12,9 @@ _WAITS: dict[str, Any] = {"socket_timeout": 5.0, "socket_connect_timeout": 5.0, 
 def connect_to_redis(wanted: Settings) -> "redis.Redis":
     """A client for the Redis of these settings; it connects when it is first used.
 
-    It speaks RESP2, so that any server since Redis 2.8 will do.
+    It speaks RESP2, so that any server since Redis 2.8 will do. What is not UTF-8 is read with U+FFFD in it.
     """
-    options = {**_WAITS, "protocol": 2, "decode_responses": True}
+    options = {**_WAITS, "protocol": 2, "decode_responses": True, "encoding_errors": "replace"}
     if wanted.REDIS_URL:
         return redis.Redis.from_url(wanted.REDIS_URL, **options)
     return redis.Redis(host=wanted.REDIS_HOST, port=wanted.REDIS_PORT, db=wanted.REDIS_DB, **options)

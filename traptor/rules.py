@@ -128,6 +128,8 @@ def predicates(traptor_type: str, rule: Rule) -> list[str]:
     value = rule.get("value")
     if not value or not value.strip():
         raise ValueError("has no value")
+    if "\ufffd" in value:
+        raise ValueError("is not UTF-8")
     return _PREDICATES[traptor_type](value)
 
 
