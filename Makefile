@@ -10,7 +10,7 @@ PIP := .venv/bin/pip --quiet --disable-pip-version-check
 JQ := $(if $(shell command -v jq),| (trap '' INT; jq --unbuffered .))
 IN_FRONT := .venv/bin/python -c 'import os; exit(not os.isatty(0) or os.tcgetpgrp(0) != os.getpgrp())'
 
-.PHONY: help demo test lint kafka kafka-start kafka-stop clean
+.PHONY: help demo test test-deploy lint kafka kafka-start kafka-stop clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -21,6 +21,9 @@ demo: .venv/run ## enriched sample tweets, without accounts or servers; Ctrl-C e
 
 test: .venv/test ## all tests, on real servers
 	@.venv/bin/pytest
+
+test-deploy: .venv/test ## Vagrant, supervisor and Ansible for real, on Debian roots; needs root on Debian
+	@tests/deploy/run
 
 lint: .venv/test ## ruff and mypy
 	@.venv/bin/ruff check

@@ -1,0 +1,87 @@
+"""The provisioning of the Vagrant machine, run twice in a Debian root, and what a user then sees there."""
+
+import hashlib
+import json
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.deploy.hosts import BASE, ROOT, Host
+from tests.servers import wait_until
+
+ARCHIVE = "/var/cache/kafka.tgz"
+SETTLED = ("/etc", "/opt", "/usr", "/var/lib/dpkg", "/var/spool", "/vagrant")
+CONSOLE_CONSUMER = ("java", "-cp", "/opt/kafka/libs/*", "org.apache.kafka.tools.consumer.ConsoleConsumer")
+FROM_THE_FIRST = ("--topic", "traptor", "--from-beginning", "--max-messages", "3")
+
+
+@pytest.fixture(scope="module")
+def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
+    """A bare Debian with the checkout in /vagrant, provisioned once."""
+    host = Host(tmp_path_factory.mktemp("vagrant"), "traptor", "192.0.2.10")
+    copy_checkout(host.changes / "vagrant")
+    with host:
+        print("provisioned:", provision(host)[-400:], sep="\n")
+        yield host
+
+
+def copy_checkout(target: Path) -> None:
+    target.mkdir()
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+    )
+    subprocess.run(
+        ["rsync", "--archive", "--from0", "--files-from=-", f"{ROOT}/", str(target)], check=True, input=listed.stdout
+    )
+
+
+def provision(host: Host) -> str:
+    checksum = hashlib.sha256((BASE / ARCHIVE.lstrip("/")).read_bytes()).hexdigest()
+    return host.run("bash", "/vagrant/vagrant/provision.sh", KAFKA_URL=f"file://{ARCHIVE}", KAFKA_SHA256=checksum)
+
+
+def test_the_vagrantfile_is_valid() -> None:
+    subprocess.run(["vagrant", "validate", "--ignore-provider"], cwd=ROOT, check=True)
+
+
+def test_everything_is_running(machine: Host) -> None:
+    wait_until(lambda: {state for state, _ in machine.processes().values()} == {"RUNNING"}, "all processes")
+    assert set(machine.processes()) == {"redis", "kafka", "simulator", "traptor:track-0"}
+
+
+def test_kcat_shows_tweets(machine: Host) -> None:
+    arguments = ("-b", "localhost:9092", "-C", "-t", "traptor", "-o", "beginning", "-c", "3")
+    wait_until(lambda: "traptor" in machine.run("kcat", "-b", "localhost:9092", "-L", check=False), "the topic")
+    tweets = [json.loads(line) for line in machine.run("kcat", "-q", *arguments).splitlines()]
+    assert {tweet["traptor"]["rule_tag"] for tweet in tweets} <= {"weather", "coffee"}
+    assert len(tweets) == 3
+
+
+def test_kafkas_console_consumer_shows_tweets(machine: Host) -> None:
+    printed = machine.run(*CONSOLE_CONSUMER, "--bootstrap-server", "localhost:9092", *FROM_THE_FIRST)
+    assert printed.count('"rule_type":"track"') == 3
+
+
+def test_keys_are_for_the_service_alone(machine: Host) -> None:
+    assert machine.run("stat", "-c", "%a %U", "/etc/traptor/track:0.env").split() == ["600", "traptor"]
+    assert "simulator-secret" not in machine.run("ps", "-A", "-o", "args")
+
+
+def test_a_second_run_changes_nothing(machine: Host) -> None:
+    files, processes = machine.files(*SETTLED), machine.processes()
+    provision(machine)
+    assert machine.files(*SETTLED) == files
+    assert machine.processes() == processes
+
+
+def test_an_archive_that_was_tampered_with_is_not_installed(machine: Host) -> None:
+    said = machine.run(
+        "bash", "/vagrant/vagrant/provision.sh", check=False, KAFKA_URL=f"file://{ARCHIVE}", KAFKA_SHA256="0" * 64
+    )
+    assert "did NOT match" in said
+    assert machine.processes()["kafka"][0] == "RUNNING"
