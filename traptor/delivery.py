@@ -3,24 +3,22 @@
 Both doors have ``send``, which never waits for the other side, ``tick``, which is called often, and ``close``.
 """
 
+import contextlib
 import logging
 import sys
-import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, BinaryIO, Protocol
 
 from kafka import KafkaProducer
-from kafka.errors import (
-    IllegalStateError,
-    InvalidTimestampError,
-    KafkaError,
-    MessageSizeTooLargeError,
-    RecordListTooLargeError,
-)
+from kafka.errors import InvalidTimestampError, KafkaError, MessageSizeTooLargeError, RecordListTooLargeError
+from kafka.net.compat import KafkaNetClient
 
-from traptor.spool import Message, Spool, SpoolError
+from traptor import broker
+from traptor.broker import Broker
+from traptor.spool import Message, Spool, SpoolDamagedError, SpoolError
+from traptor.window import Sent, Window
 
 PRODUCER = {
     # Waits and batches as measured for load and for quiet: see bench/.
@@ -35,12 +33,12 @@ PRODUCER = {
     "reconnect_backoff_max_ms": 2_000,
     "metrics_enabled": False,
 }
-RECONNECT_SECONDS = 2.0
-"""Between tries to reach a broker that is away."""
 WINDOW_BYTES = 64 << 20
 """What may be on its way to Kafka without an acknowledgement."""
 SLOW_SECONDS = 1.0
 """A message without acknowledgement for so long goes to the spool as well, so that a killed process keeps it."""
+GIVE_UP_SECONDS = 60.0
+"""A producer that leaves a message unanswered for so long, twice its own time-out, is broken."""
 GATHER_SECONDS = 0.5
 """How long messages that Kafka does not take may wait in memory before they are written to the spool."""
 MEMORY_BYTES = 64 << 20
@@ -48,7 +46,7 @@ MEMORY_BYTES = 64 << 20
 CLOSING_SECONDS = 1.0
 """What writing the spool and closing the producer may take of the time to stop."""
 FULL_SECONDS = 10.0
-"""Told at most so often that messages are dropped, and told for so long after the last one."""
+"""Told at most so often that messages are dropped or that the spool fails, and for so long after the last drop."""
 REFILL = 500
 """Messages taken from the spool at a time."""
 
@@ -103,25 +101,12 @@ class StandardOutput:
         """Nothing waits here."""
 
 
-class _Sent:
-    """A message on its way to Kafka."""
-
-    __slots__ = ("future", "message", "row", "since")
-
-    def __init__(self, message: Message, future: Any, since: float, row: int | None) -> None:
-        self.message = message
-        self.future = future
-        self.since = since
-        self.row = row
-
-
 class Kafka:
     """Kafka, and the spool for what it does not take or acknowledge.
 
-    ``connect`` makes a producer or raises KafkaError; it is called by a thread of its own until it succeeds.
-    Only that thread and the caller's are involved, so the caller never waits for a broker that is away.
-    ``counts`` gets taken_up, delivered, spooled, apart and dropped:REASON. ``acknowledged`` is called with each
-    message that Kafka has acknowledged, and the time.
+    ``connect`` makes a producer or raises KafkaError; it is called by a thread of its own until it succeeds, so the
+    caller never waits for a broker that is away. ``counts`` gets taken_up, delivered, spooled, apart and
+    dropped:REASON. ``acknowledged`` is called with each message that Kafka has acknowledged, and the time.
     """
 
     def __init__(
@@ -132,96 +117,98 @@ class Kafka:
         acknowledged: Callable[[Message, float], None] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.producer: Any = None
         self.spool = spool
         self.counts = counts
-        self.down = False
-        """Kafka has been told more than it acknowledges."""
         self._acknowledged = acknowledged
-        self._connect = connect
         self._clock = clock
-        self._closing = threading.Event()
-        self._connecting: threading.Thread | None = None
-        self._window: deque[_Sent] = deque()
-        self._window_bytes = 0
+        self._broker = Broker(connect)
+        self._is_slow = False
+        """Kafka does not acknowledge what it was told."""
+        self._window = Window()
         self._gathered: deque[Message] = deque()
+        """What Kafka does not take now and the spool does not have yet."""
         self._gathered_bytes = 0
         self._gathered_since = 0.0
         self._cursor = 0
-        """Up to this row, everything in the spool is on its way."""
-        self._rows_on_their_way: set[int] = set()
-        self._not_before = 0.0
-        self._dropped_at = -FULL_SECONDS
+        """Up to this row, everything in the spool is on its way or finished."""
+        self._finished: dict[int, Message] = {}
+        """Rows of the spool that need not wait any more, and are still to be taken out."""
+        self._dropped_at = self._spool_failed_at = -FULL_SECONDS
+
+    @property
+    def producer(self) -> Any:
+        """None while there is none."""
+        return self._broker.producer
+
+    @producer.setter
+    def producer(self, producer: Any) -> None:
+        self._broker.producer = producer
 
     def open(self) -> None:
         """Take up the spool and start to look for the broker."""
-        try:
+        with self._spool_may_fail():
             self.spool.open_if_there()
-        except SpoolError as error:
-            log.error("spool cannot be read", extra={"error": str(error)})
-        self.counts["taken_up"] += self.spool.count
-        if self.spool.count:
-            log.info("spool taken up", extra={"messages": self.spool.count, "bytes": self.spool.size_bytes})
-        self._look_for_broker()
+            self._take_up_what_is_found()
+        self._broker.look()
 
     def waiting(self) -> int:
         """Messages that Kafka has not acknowledged, in memory and on disk."""
-        unspooled = sum(sent.row is None for sent in self._window)
-        return unspooled + len(self._gathered) + self.spool.count
+        return self._window.unspooled + len(self._gathered) + self.spool.count - len(self._finished)
 
     def ack_lag_seconds(self) -> float:
         """The age of the oldest message on its way."""
-        return self._clock() - self._window[0].since if self._window else 0.0
+        return max(0.0, self._window.oldest_seconds(self._clock()))
 
     def is_down(self) -> bool:
         """Does Kafka not take or not acknowledge what it is given?"""
-        return self.down or (self.producer is None and self.waiting() > 0)
+        return self._is_slow or (self.producer is None and self.waiting() > 0)
 
     def is_full(self) -> bool:
         """Are messages being dropped, for want of room?"""
         return self._clock() - self._dropped_at < FULL_SECONDS
-
-    def forget(self, key: bytes) -> None:
-        """Its author deleted it: a message that still waits is dropped."""
-        kept = deque(message for message in self._gathered if message.key != key)
-        dropped = len(self._gathered) - len(kept)
-        self._gathered = kept
-        self._gathered_bytes = sum(message.size_bytes() for message in kept)
-        try:
-            dropped += self.spool.forget(key, self._rows_on_their_way)
-        except SpoolError as error:
-            self._tell_spool_fails(error)
-        self.counts["dropped:deleted"] += dropped
-
-    def scrub(self, user_id: str, up_to_id: int) -> None:
-        """Its author took the location back: what still waits loses it."""
-        self._gathered = deque(message.without_location(user_id, up_to_id) for message in self._gathered)
-        try:
-            self.spool.scrub(user_id, up_to_id)
-        except SpoolError as error:
-            self._tell_spool_fails(error)
 
     def send(self, message: Message) -> None:
         """Take a message. It goes to Kafka at once if nothing older waits, or else after what does."""
         if self._gathered or self._disk_waits() or not self._can_send() or not self._produce(message):
             self._gather(message)
 
+    def forget(self, key: bytes) -> None:
+        """Its author deleted it: what still waits is dropped, and what is on its way is not sent again."""
+        self._gathered, before = deque(message for message in self._gathered if message.key != key), self._gathered
+        self._gathered_bytes = sum(message.size_bytes() for message in self._gathered)
+        dropped = len(before) - len(self._gathered)
+        for sent in self._window:
+            sent.is_deleted |= sent.message.key == key
+        with self._spool_may_fail():
+            dropped += self.spool.forget(key, self._window.rows | self._finished.keys())
+        self.counts["dropped:deleted"] += dropped
+
+    def scrub(self, user_id: str, up_to_id: int) -> None:
+        """Its author took the location back: what still waits, or may be sent again, loses it."""
+        self._gathered = deque(message.without_location(user_id, up_to_id) for message in self._gathered)
+        self._gathered_bytes = sum(message.size_bytes() for message in self._gathered)
+        for sent in self._window:
+            sent.message = sent.message.without_location(user_id, up_to_id)
+        with self._spool_may_fail():
+            self.spool.scrub(user_id, up_to_id)
+
     def tick(self) -> None:
         """Settle what Kafka has answered, and move what waits. Called several times a second."""
         self._settle()
         self._spool_slow()
+        self._take_up_what_is_found()
         self._refill()
         self._pass_gathered_on()
 
     def close(self, timeout_seconds: float) -> None:
         """Deliver what can be delivered in this time; the rest is in the spool."""
         deadline = self._clock() + timeout_seconds - CLOSING_SECONDS
-        self._closing.set()
+        self._broker.stop_looking()
         self._deliver_until(deadline)
         self._to_spool([sent for sent in self._window if sent.row is None])
         self._write_gathered()
-        if self.producer is not None:
-            self.producer.close(timeout=CLOSING_SECONDS / 2)
+        self._drop_unsaved()
+        self._broker.close(CLOSING_SECONDS / 2)
         self.spool.close()
 
     def _deliver_until(self, deadline: float) -> None:
@@ -237,33 +224,16 @@ class Kafka:
                 log.warning("Kafka did not take everything in time", extra={"error": str(error)})
             self._settle()
 
-    # The broker
+    def _drop_unsaved(self) -> None:
+        """What neither Kafka nor the spool has taken ends with the process."""
+        unsaved = [*(sent.message for sent in self._window.take_all() if sent.row is None), *self._gathered]
+        self._gathered.clear()
+        self._drop(unsaved, "unsaved")
 
-    def _look_for_broker(self) -> None:
-        self._connecting = threading.Thread(target=self._connect_until_there, name="traptor-kafka", daemon=True)
-        self._connecting.start()
-
-    def _connect_until_there(self) -> None:
-        while not self._closing.is_set():
-            try:
-                self.producer = self._connect()
-            except (KafkaError, OSError) as error:
-                log.warning(
-                    "Kafka cannot be reached: trying again; tweets wait in the spool meanwhile",
-                    extra={"error": f"{type(error).__name__}: {error}"},
-                )
-                self._closing.wait(RECONNECT_SECONDS)
-            else:
-                log.info("Kafka connected")
-                return
+    # To Kafka and back
 
     def _can_send(self) -> bool:
-        return (
-            self.producer is not None
-            and not self.down
-            and self._window_bytes < WINDOW_BYTES
-            and self._clock() >= self._not_before
-        )
+        return self.producer is not None and not self._is_slow and self._window.size_bytes < WINDOW_BYTES
 
     def _produce(self, message: Message, row: int | None = None) -> bool:
         """Hand a message to the producer. False: Kafka takes nothing now, and the caller keeps the message."""
@@ -272,75 +242,79 @@ class Kafka:
         except NEVER_TAKEN as error:
             self._set_apart(message, error, row)
         except KafkaError as error:
-            self._not_before = self._clock() + SLOW_SECONDS
-            if isinstance(error, IllegalStateError):
-                self.producer = None
-                self._look_for_broker()
+            self._give_up([], error)
             return False
         else:
-            self._window.append(_Sent(message, future, self._clock(), row))
-            self._window_bytes += message.size_bytes()
-            if row is not None:
-                self._rows_on_their_way.add(row)
+            self._window.add(Sent(message, future, self._clock(), row))
         return True
 
     def _settle(self) -> None:
         """Look at the oldest messages on their way, for as long as they are answered."""
-        delivered: list[tuple[int, Message]] = []
+        failed: list[Sent] = []
         now = time.time()
-        while self._window and self._window[0].future.is_done:
-            sent = self._window.popleft()
-            self._window_bytes -= sent.message.size_bytes()
-            if sent.row is not None:
-                self._rows_on_their_way.discard(sent.row)
+        for sent in self._window.take_answered():
             if not sent.future.failed():
-                self.counts["delivered"] += 1
-                if self._acknowledged:
-                    self._acknowledged(sent.message, now)
-                if sent.row is not None:
-                    delivered.append((sent.row, sent.message))
+                self._delivered(sent, now)
             elif isinstance(sent.future.exception, NEVER_TAKEN):
                 self._set_apart(sent.message, sent.future.exception, sent.row)
             else:
-                self._send_again(sent)
-        if delivered:
-            self._remove(delivered)
-        self._tell_if_down()
+                failed.append(sent)
+        if failed:
+            self._give_up(failed, failed[0].future.exception)
+        elif self.ack_lag_seconds() > GIVE_UP_SECONDS:
+            self._give_up([], TimeoutError(f"no answer for {GIVE_UP_SECONDS:g} s"))
+        self._take_out_finished()
+        self._tell_if_slow()
 
-    def _send_again(self, sent: _Sent) -> None:
-        if sent.row is None:
-            self._gather(sent.message)
-        else:
-            self._cursor = min(self._cursor, sent.row - 1)
+    def _delivered(self, sent: Sent, now: float) -> None:
+        self.counts["delivered"] += 1
+        if sent.row is not None:
+            self._finished[sent.row] = sent.message
+        if self._acknowledged:
+            self._acknowledged(sent.message, now)
 
-    def _tell_if_down(self) -> None:
-        slow = bool(self._window) and self._clock() - self._window[0].since > SLOW_SECONDS
-        if slow and not self.down:
-            log.warning("Kafka does not acknowledge: tweets wait in the spool", extra={"waiting": self.waiting()})
-        if self.down and not slow:
-            log.info("Kafka acknowledges again", extra={"waiting": self.waiting()})
-        self.down = slow
+    def _give_up(self, failed: Sequence[Sent], error: BaseException) -> None:
+        """Take back what was on its way, to be sent again by a new producer."""
+        log.warning("Kafka fails: its producer is replaced", extra={"error": f"{type(error).__name__}: {error}"})
+        again = [*failed, *self._window.take_all()]
+        self._cursor = 0
+        self._is_slow = False
+        for sent in again:
+            if sent.is_deleted:
+                self._drop_deleted(sent)
+        self._gather_in_front([sent.message for sent in again if sent.row is None and not sent.is_deleted])
+        self._broker.give_up()
 
-    # The spool
+    def _drop_deleted(self, sent: Sent) -> None:
+        self.counts["dropped:deleted"] += 1
+        if sent.row is not None:
+            self._finished[sent.row] = sent.message
 
-    def _spool_slow(self) -> None:
-        """What has been on its way for long goes to disk too, in case this process is killed."""
-        if self.down:
-            oldest = self._clock() - SLOW_SECONDS / 2
-            self._to_spool([sent for sent in self._window if sent.row is None and sent.since < oldest])
-
-    def _to_spool(self, slow: Sequence[_Sent]) -> None:
-        if not slow:
-            return
+    def _set_apart(self, message: Message, error: Exception, row: int | None) -> None:
+        reason = f"{type(error).__name__}: {error}"
+        log.error(
+            "Kafka will never take a message: set apart",
+            extra={"key": message.key, "bytes": len(message.value), "error": reason},
+        )
         try:
-            rows = self.spool.append([sent.message for sent in slow])
-        except SpoolError as error:
-            self._tell_spool_fails(error)
-            return
-        for sent, row in zip(slow, rows, strict=False):
-            sent.row = row
-            self._rows_on_their_way.add(row)
-        self.counts["spooled"] += len(rows)
+            self.spool.set_apart(message, reason, row)
+        except SpoolError as spool_error:
+            if row is not None:
+                self._finished[row] = message
+            self._spool_failed(spool_error)
+            self._drop([message], "refused_by_kafka")
+        else:
+            self.counts["apart"] += 1
+
+    def _tell_if_slow(self) -> None:
+        is_slow = self.ack_lag_seconds() > SLOW_SECONDS
+        if is_slow and not self._is_slow:
+            log.warning("Kafka does not acknowledge: tweets wait in the spool", extra={"waiting": self.waiting()})
+        if self._is_slow and not is_slow:
+            log.info("Kafka acknowledges again", extra={"waiting": self.waiting()})
+        self._is_slow = is_slow
+
+    # What waits
 
     def _gather(self, message: Message) -> None:
         if not self._gathered:
@@ -350,6 +324,12 @@ class Kafka:
             return
         self._gathered.append(message)
         self._gathered_bytes += message.size_bytes()
+
+    def _gather_in_front(self, messages: Sequence[Message]) -> None:
+        """These are older than what has been gathered since."""
+        self._gathered.extendleft(reversed(messages))
+        self._gathered_bytes += sum(message.size_bytes() for message in messages)
+        self._gathered_since = -GATHER_SECONDS  # they have waited long enough
 
     def _pass_gathered_on(self) -> None:
         """To Kafka if nothing older waits on disk; else, or if that takes too long, to the spool."""
@@ -362,79 +342,108 @@ class Kafka:
         if not self._gathered:
             return
         messages = list(self._gathered)
-        try:
+        self._gathered_since = self._clock()
+        with self._spool_may_fail():
             rows = self.spool.append(messages)
-        except SpoolError as error:
-            self._tell_spool_fails(error)
-            self._gathered_since = self._clock()
-            return
-        self.counts["spooled"] += len(rows)
-        self._gathered.clear()
-        self._gathered_bytes = 0
-        self._drop(messages[len(rows) :], "spool_full")
+            self.counts["spooled"] += len(rows)
+            self._gathered.clear()
+            self._gathered_bytes = 0
+            self._drop(messages[len(rows) :], "spool_full")
+
+    def _spool_slow(self) -> None:
+        """What has been on its way for long goes to disk too, in case this process is killed."""
+        if self._is_slow:
+            oldest = self._clock() - SLOW_SECONDS / 2
+            self._to_spool([sent for sent in self._window if sent.row is None and sent.since < oldest])
+
+    def _to_spool(self, slow: Sequence[Sent]) -> None:
+        with self._spool_may_fail():
+            rows = self.spool.append([sent.message for sent in slow])
+            for sent, row in zip(slow, rows, strict=False):
+                self._window.spooled(sent, row)
+            self.counts["spooled"] += len(rows)
 
     def _disk_waits(self) -> bool:
-        """Is there something in the spool that is not on its way?"""
-        return self.spool.count > len(self._rows_on_their_way)
+        """Is there something in the spool that is neither on its way nor finished?"""
+        return self.spool.count > len(self._window.rows) + len(self._finished)
 
     def _refill(self) -> None:
         """Send on what waits on disk, oldest first."""
         if not self._disk_waits() or not self._can_send():
             return
-        try:
+        stored: Iterable[tuple[int, Message]] = ()
+        with self._spool_may_fail():
             stored = self.spool.after(self._cursor, REFILL)
-        except SpoolError as error:
-            self._tell_spool_fails(error)
-            return
         for row, message in stored:
-            if row not in self._rows_on_their_way and not self._produce(message, row):
+            is_new = row not in self._window.rows and row not in self._finished
+            if is_new and not self._produce(message, row):
                 return
             self._cursor = row
 
-    def _remove(self, delivered: Sequence[tuple[int, Message]]) -> None:
-        try:
-            self.spool.remove(delivered)
-        except SpoolError as error:
-            # They stay on disk and are sent a second time: at least once, as promised.
-            self._tell_spool_fails(error)
+    def _take_up_what_is_found(self) -> None:
+        """An earlier run has left messages, or a person has let some wait again that were set apart."""
+        with self._spool_may_fail():
+            if found := self.spool.found():
+                self.counts["taken_up"] += found
+                log.info("spool taken up", extra={"messages": found, "bytes": self.spool.size_bytes})
 
-    def _set_apart(self, message: Message, error: Exception, row: int | None) -> None:
-        reason = f"{type(error).__name__}: {error}"
-        log.error(
-            "Kafka will never take a message: set apart",
-            extra={"key": message.key, "bytes": len(message.value), "error": reason},
-        )
+    def _take_out_finished(self) -> None:
+        if self._finished:
+            # Where that fails they stay, are not sent again by this run, and are tried the next time.
+            with self._spool_may_fail():
+                self.spool.remove(self._finished)
+                self._finished.clear()
+
+    @contextlib.contextmanager
+    def _spool_may_fail(self) -> Iterator[None]:
         try:
-            self.spool.set_apart(message, reason)
-        except SpoolError as spool_error:
-            self._tell_spool_fails(spool_error)
-            self._drop([message], "refused_by_kafka")
-        else:
-            self.counts["apart"] += 1
-        if row is not None:
-            self._remove([(row, message)])
+            yield
+        except SpoolError as error:
+            self._spool_failed(error)
+
+    def _spool_failed(self, error: SpoolError) -> None:
+        if isinstance(error, SpoolDamagedError):
+            self.counts["dropped:spool_damaged"] += error.lost - len(self._window.rows) - len(self._finished)
+            self._window.unspool()
+            self._finished.clear()
+            self._cursor = 0
+        if self._clock() - self._spool_failed_at >= FULL_SECONDS:
+            self._spool_failed_at = self._clock()
+            log.error("spool fails", extra={"error": str(error), "waiting_in_memory": len(self._gathered)})
 
     def _drop(self, messages: Sequence[Message], reason: str) -> None:
         if messages:
-            if self._clock() - self._dropped_at >= FULL_SECONDS:
+            if not self.is_full():
                 log.error("messages are dropped", extra={"reason": reason, "count": len(messages)})
             self._dropped_at = self._clock()
             self.counts[f"dropped:{reason}"] += len(messages)
 
-    def _tell_spool_fails(self, error: SpoolError) -> None:
-        log.error("spool fails: messages wait in memory", extra={"error": str(error), "waiting": len(self._gathered)})
 
+def connect(hosts: str, topic: str, options: dict[str, Any], *more_topics: str) -> KafkaProducer:
+    """A producer that knows the topics, with Traptor's waits and batches and the user's options on top.
 
-def connect(hosts: str, topic: str, options: dict[str, Any]) -> KafkaProducer:
-    """A producer that knows the topic, with Traptor's waits and batches and the user's options on top.
-
-    Raises KafkaError where the broker does not answer.
+    Raises KafkaError where the broker does not answer or does not have a topic.
     """
-    producer = KafkaProducer(bootstrap_servers=hosts.split(","), **{**PRODUCER, **options})
+    clients: list[KafkaNetClient] = []
+
+    def make_client(**arguments: Any) -> KafkaNetClient:
+        clients.append(KafkaNetClient(**arguments))
+        return clients[-1]
+
     try:
-        producer.partitions_for(topic)
-    except KafkaError:
-        producer.close(timeout=0)
+        producer = KafkaProducer(
+            bootstrap_servers=hosts.split(","), kafka_client=make_client, **{**PRODUCER, **options}
+        )
+    except BaseException:
+        # kafka-python does not close its own where no broker answers.
+        for client in clients:
+            client.close()
+        raise
+    try:
+        for name in (topic, *more_topics):
+            producer.partitions_for(name)
+    except BaseException:
+        broker.close(producer, 0.0)
         raise
     return producer
 

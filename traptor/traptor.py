@@ -318,7 +318,8 @@ class Traptor:
 
     def _create_kafka_producer(self) -> Any:
         """Create the Kafka producer. Raises kafka.errors.KafkaError where no broker answers."""
-        return delivery.connect(self.kafka_hosts, self.kafka_topic, self.settings.KAFKA_OPTIONS or {})
+        notices_topics = filter(None, [self.settings.KAFKA_NOTICES_TOPIC])
+        return delivery.connect(self.kafka_hosts, self.kafka_topic, self.settings.KAFKA_OPTIONS or {}, *notices_topics)
 
     def _setup_birdy(self) -> None:
         """Create ``self.birdy_conn``. Connects to nothing yet."""
@@ -718,7 +719,7 @@ class Traptor:
         kind = messages.kind(message)
         self.account.counts[f"received:{kind}"] += 1
         if kind == "delete" and (id_str := messages.deleted_id(message)):
-            self._door.forget(id_str.encode())
+            self._door.forget(id_str.encode("utf-8", "replace"))
         elif kind == "scrub_geo" and (scrubbed := messages.scrubbed(message)):
             self._door.scrub(*scrubbed)
         elif kind == "disconnect":
@@ -729,13 +730,13 @@ class Traptor:
             self.logger.warning("Twitter warns", extra={"notice": message["warning"]})
 
     def _deliver(self, id_str: str, value: bytes) -> None:
-        self._door.send(Message(id_str.encode(), value, self.kafka_topic))
+        self._door.send(Message(id_str.encode("utf-8", "replace"), value, self.kafka_topic))
 
     def _deliver_notice(self, message: Any, value: bytes) -> None:
         """To the topic of notices, keyed by the id it speaks of, or else where the tweets go."""
         if topic := self.settings.KAFKA_NOTICES_TOPIC:
             key = messages.subject_id(message)
-            self._door.send(Message(key.encode() if key else None, value, topic))
+            self._door.send(Message(key.encode("utf-8", "replace") if key else None, value, topic))
         else:
             self._door.send(Message(None, value, self.kafka_topic))
 

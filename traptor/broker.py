@@ -1,0 +1,80 @@
+"""The producer: made in the background once the broker answers, and given up for a new one when it fails."""
+
+import gc
+import logging
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from kafka.errors import KafkaError
+
+RECONNECT_SECONDS = 2.0
+"""Between tries to reach a broker that is away."""
+
+log = logging.getLogger(__name__)
+
+
+class Broker:
+    """``connect`` makes a producer or raises KafkaError; a thread calls it until it succeeds, so that nobody waits."""
+
+    def __init__(self, connect: Callable[[], Any]) -> None:
+        self.producer: Any = None
+        """None while there is none."""
+        self._connect = connect
+        self._closing = threading.Event()
+
+    def look(self) -> None:
+        """Begin to look for the broker."""
+        threading.Thread(target=self._connect_until_there, name="traptor-kafka", daemon=True).start()
+
+    def give_up(self) -> None:
+        """Close the producer without waiting for it, and look for the broker anew."""
+        producer, self.producer = self.producer, None
+        threading.Thread(target=self._replace, args=(producer,), name="traptor-kafka", daemon=True).start()
+
+    def stop_looking(self) -> None:
+        self._closing.set()
+
+    def close(self, timeout_seconds: float) -> None:
+        self._closing.set()
+        if self.producer is not None:
+            close(self.producer, timeout_seconds)
+
+    def _replace(self, producer: Any) -> None:
+        close(producer, 0.0)
+        self._closing.wait(RECONNECT_SECONDS)
+        self._connect_until_there()
+
+    def _connect_until_there(self) -> None:
+        told = ""
+        while not self._closing.is_set():
+            try:
+                self.producer = self._connect()
+                log.info("Kafka connected")
+                return
+            except Exception as error:
+                reason = f"{type(error).__name__}: {error}"
+                if reason != told:
+                    self._tell(error, reason)
+                    told = reason
+            # kafka-python leaves the sockets of refused connections in cycles: for hours, they are too many.
+            gc.collect()
+            self._closing.wait(RECONNECT_SECONDS)
+
+    @staticmethod
+    def _tell(error: Exception, reason: str) -> None:
+        unexpected = None if isinstance(error, KafkaError | OSError) else error
+        log.warning(
+            "Kafka cannot be reached: trying again; tweets wait in the spool meanwhile",
+            extra={"error": reason},
+            exc_info=unexpected,
+        )
+
+
+def close(producer: Any, timeout_seconds: float) -> None:
+    """Close a producer, whatever it still holds."""
+    try:
+        producer.close(timeout=timeout_seconds)
+    except KafkaError:
+        # kafka-python flushes first, and leaves its thread and sockets behind where that fails.
+        producer._sender.force_close()
