@@ -111,11 +111,10 @@ class Daemon:
         """The records with this message that it has logged so far."""
         return _records(self.stderr.lines, message)
 
-    def wait_for_log(self, message: str, count: int = 1) -> list[dict[str, Any]]:
-        """The records with this message, once there are so many."""
-        self.stderr.wait_for(lambda lines: len(_records(lines, message)) >= count)
-        found = self.logged(message)
-        assert len(found) >= count, f"not logged {count} times: {message!r}; {self.said()}"
+    def wait_for_log(self, message: str) -> list[dict[str, Any]]:
+        """The records with this message, once there is one."""
+        found = self.stderr.wait_for(lambda lines: _records(lines, message))
+        assert found, f"not logged: {message!r}; {self.said()}"
         return found
 
     def said(self) -> str:
