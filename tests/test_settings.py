@@ -136,7 +136,7 @@ def test_a_secret_may_stand_in_a_file(tmp_path: Path) -> None:
     path = tmp_path / "secret"
     path.write_text("s3cr3t\n")
     made = load(environ={"CONSUMER_SECRET_FILE": str(path)})
-    assert (made.CONSUMER_SECRET, made.sources["CONSUMER_SECRET"]) == ("s3cr3t", str(path))
+    assert (made.CONSUMER_SECRET, made.sources["CONSUMER_SECRET"]) == ("s3cr3t", f"file {path}")
     assert load({"CONSUMER_SECRET": "mine"}, {"CONSUMER_SECRET_FILE": str(path)}).CONSUMER_SECRET == "mine"
     assert load(environ={"KAFKA_TOPIC_FILE": str(path)}).KAFKA_TOPIC == "traptor"
 

@@ -45,3 +45,5 @@ class Reporter:
     def report(self, error: BaseException) -> None:
         if self._client:
             self._client.captureException((type(error), error, error.__traceback__))
+            # Raven leaves out errors it has seen, by id(), and Python gives the id of a past one to the next.
+            self._client.context.clear()

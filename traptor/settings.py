@@ -192,14 +192,20 @@ class Settings:
 
     @property
     def secrets(self) -> list[str]:
-        """Every secret text that is set, and the passwords inside URLs and options: what must never be shown."""
+        """Every secret text that is set, and the passwords inside URLs and options, in each of their spellings."""
         found = [*self.apikeys.values(), self.MYSQL_PASSWORD]
         for url in (self.REDIS_URL, self.SENTRY_URL):
             parts = urlsplit(url)
             found += [parts.password or "", unquote(parts.password or "")]
             found += [parts.username or "" if url == self.SENTRY_URL else ""]
         found += [str(value) for name, value in (self.KAFKA_OPTIONS or {}).items() if "password" in name]
-        return [secret for secret in dict.fromkeys(found) if secret]
+        return list(dict.fromkeys(spelling for secret in found if secret for spelling in _spellings(secret)))
+
+
+def _spellings(secret: str) -> list[str]:
+    """How a text is written by itself, in Python, in JSON, and in JSON that quotes Python."""
+    plain = [secret, repr(secret)[1:-1]]
+    return plain + [json.dumps(one)[1:-1] for one in plain]
 
 
 def known() -> list["dataclasses.Field[Any]"]:
