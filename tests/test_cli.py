@@ -1,0 +1,168 @@
+"""The command line: its help, its exit codes, and what reaches the Traptor."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from traptor import __version__, cli, settings
+from traptor.exits import Exit
+from traptor.traptor import Traptor
+
+APIKEYS = dict.fromkeys(settings.APIKEY_NAMES, "k3y")
+COMMANDS = [(), *[(name,) for name in cli.command.commands]]
+
+
+@pytest.fixture(autouse=True)
+def _alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for one in settings.known():
+        monkeypatch.delenv(one.name, raising=False)
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def call(monkeypatch: pytest.MonkeyPatch) -> Callable[..., object]:
+    """The command as from a shell; gives the exit code."""
+
+    def called(*arguments: str) -> object:
+        monkeypatch.setattr(sys, "argv", ["traptor", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        return ended.value.code or 0
+
+    return called
+
+
+@pytest.fixture
+def runs(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """What each Traptor would have been run with."""
+    seen: list[dict[str, Any]] = []
+
+    def run(self: Traptor, **wanted: Any) -> None:
+        seen.append({"test": self.test, "settings": self.settings, **wanted})
+
+    for name, value in APIKEYS.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(Traptor, "run", run)
+    return seen
+
+
+def test_the_exit_codes_have_names() -> None:
+    assert (Exit.ENDED, Exit.WRONG_SETTING, Exit.REFUSED) == (0, 2, 3)
+
+
+@pytest.mark.parametrize("path", COMMANDS, ids=" ".join)
+def test_each_command_has_help(path: tuple[str, ...]) -> None:
+    result = CliRunner().invoke(cli.command, [*path, "--help"])
+    assert result.exit_code == 0
+    assert "Usage:" in result.output
+
+
+def test_the_help_has_every_flag_examples_and_exit_codes() -> None:
+    shown = " ".join(CliRunner().invoke(cli.command, ["-h"]).output.split())
+    for word in (
+        "--test, --stdout", "--demo", "--type [track|follow|locations]", "--id", "--limit", "--delay", "--loglevel",
+        "--info", "--debug", "traptor --demo --test", "traptor --test | jq .", "0 ended as asked", "3 Twitter refused",
+    ):  # fmt: skip
+        assert word in shown
+
+
+def test_the_version() -> None:
+    assert CliRunner().invoke(cli.command, ["--version"]).output == f"traptor, version {__version__}\n"
+
+
+@pytest.mark.parametrize(
+    "arguments,expected",
+    [
+        ([], {"test": False, "tweet_limit": None, "delay": 1.0}),
+        (["--test"], {"test": True}),
+        (["--stdout"], {"test": True}),
+        (["--limit", "7"], {"tweet_limit": 7}),
+        (["--delay", "0.5"], {"delay": 0.5}),
+        (["--type", "follow", "--id", "3"], {"TRAPTOR_TYPE": "follow", "TRAPTOR_ID": 3}),
+        (["--info"], {"LOG_LEVEL": "INFO"}),
+        (["--debug"], {"LOG_LEVEL": "DEBUG"}),
+        (["--loglevel", "error"], {"LOG_LEVEL": "ERROR"}),
+    ],
+)
+def test_flags_reach_the_traptor(
+    arguments: list[str], expected: dict[str, Any], runs: list[dict[str, Any]], call: Callable[..., object]
+) -> None:
+    assert call(*arguments) == Exit.ENDED
+    (run,) = runs
+    seen = {name: run[name] if name in run else getattr(run["settings"], name) for name in expected}
+    assert seen == expected
+
+
+def test_the_command_line_wins_over_the_environment(
+    runs: list[dict[str, Any]], call: Callable[..., object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TRAPTOR_TYPE", "locations")
+    monkeypatch.setenv("TRAPTOR_ID", "5")
+    call("--type", "follow")
+    assert (runs[0]["settings"].TRAPTOR_TYPE, runs[0]["settings"].TRAPTOR_ID) == ("follow", 5)
+
+
+def test_the_end_is_told_in_one_line(
+    runs: list[dict[str, Any]], call: Callable[..., object], capsys: pytest.CaptureFixture[str]
+) -> None:
+    call("--test")
+    shown = capsys.readouterr()
+    assert (shown.out, shown.err) == ("", "traptor: received 0, matched 0, delivered 0\n")
+
+
+@pytest.mark.parametrize(
+    "arguments,environ,told",
+    [
+        ([], {}, "CONSUMER_KEY, CONSUMER_SECRET, ACCESS_TOKEN, ACCESS_TOKEN_SECRET: not set"),
+        ([], {**APIKEYS, "ACCESS_TOKEN": ""}, "ACCESS_TOKEN: not set; allowed is"),
+        ([], {**APIKEYS, "TRAPTOR_ID": "x"}, "TRAPTOR_ID: 'x' is not allowed; allowed is a whole number from 0"),
+        ([], {**APIKEYS, "CONSUMER_KEY_FILE": "/none"}, "CONSUMER_KEY and CONSUMER_KEY_FILE are both set"),
+        (["--loglevel", "LOUD"], APIKEYS, "LOG_LEVEL: 'LOUD' is not allowed; allowed is DEBUG, INFO"),
+        (["--type", "geo"], APIKEYS, "Invalid value for '--type'"),
+        (["--limit", "0"], APIKEYS, "Invalid value for '--limit'"),
+        (["--nonsense"], APIKEYS, "No such option"),
+        (["nonsense"], APIKEYS, "No such command"),
+    ],
+)
+def test_wrong_usage_and_settings_exit_with_2(
+    arguments: list[str],
+    environ: dict[str, str],
+    told: str,
+    call: Callable[..., object],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.MonkeyPatch.context() as shell:
+        for name, value in environ.items():
+            shell.setenv(name, value)
+        assert call(*arguments) == Exit.WRONG_SETTING
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert told in shown.err
+    assert "Traceback" not in shown.err
+
+
+def test_an_unknown_kafka_option_exits_with_2(
+    call: Callable[..., object], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    for name, value in {**APIKEYS, "KAFKA_OPTIONS": '{"compresion_type": "lz4"}', "LOG_DIR": "logs"}.items():
+        monkeypatch.setenv(name, value)
+    assert call() == Exit.WRONG_SETTING
+    assert "KAFKA_OPTIONS: compresion_type is not an option" in capsys.readouterr().err
+    assert {number: signal.getsignal(number) for number in handlers} == handlers
+
+
+def test_the_module_and_the_help_start_without_what_only_running_needs() -> None:
+    code = "import sys, traptor.cli; print(sorted({'kafka', 'fakeredis', 'raven'} & set(sys.modules)))"
+    repository = Path(__file__).parent.parent
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=repository, env=os.environ
+    )
+    assert done.stdout == "[]\n"
