@@ -70,6 +70,15 @@ def test_the_status_tells_the_kind(status: int | None, expected: Kind) -> None:
 
 
 @pytest.mark.parametrize(
+    "code,expected",
+    [(1, Kind.DROPPED), (2, Kind.RATE_LIMITED), (7, Kind.RATE_LIMITED), (10, Kind.NETWORK), (12, Kind.DROPPED)],
+)
+def test_the_code_of_a_disconnect_message_tells_the_kind(code: int, expected: Kind) -> None:
+    assert backoff.DISCONNECTS[code] is expected
+    assert code not in backoff.FINAL_DISCONNECTS
+
+
+@pytest.mark.parametrize(
     "headers,expected",
     [
         ({}, None),

@@ -56,6 +56,11 @@ def test_only_what_has_changed_is_written_each_with_its_ttl(conn: fakeredis.Fake
     assert [(conn.get(key), conn.ttl(key)) for key in ("stats:track:0:1", "limit:track:0")] == [(b"3", 10), (b"1", 60)]
 
 
+def test_texts_go_with_them_in_the_same_round_trip(conn: fakeredis.FakeRedis) -> None:
+    assert counters.write(conn, [], {"traptor:status:track:0": ("{}", 15)}) == 0
+    assert (conn.get("traptor:status:track:0"), conn.ttl("traptor:status:track:0")) == (b"{}", 15)
+
+
 def test_a_counter_that_is_back_at_nothing_is_deleted(conn: fakeredis.FakeRedis) -> None:
     clock = Clock()
     counter = RollingCounter("stats:track:0:1", 10, clock)

@@ -94,7 +94,11 @@ def _text(value: str | bytes) -> str:
 def order(rule: Rule) -> tuple[int, int, str]:
     """Sorts by rule_id: numbers by their value, before everything else."""
     rule_id = str(rule.get("rule_id", ""))
-    return (0, int(rule_id), rule_id) if rule_id.isascii() and rule_id.isdigit() else (1, 0, rule_id)
+    if rule_id.isascii() and rule_id.isdigit():
+        # Not as int(), which refuses numbers of thousands of digits.
+        digits = rule_id.lstrip("0")
+        return (0, len(digits), digits)
+    return (1, 0, rule_id)
 
 
 def check(traptor_type: str, rules: Iterable[Rule]) -> RuleSet:
