@@ -8,7 +8,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 from urllib.parse import SplitResult, urlsplit
 
-from traptor.simulator import control
+from traptor.simulator import control, v2
 from traptor.simulator.refusals import Refusal
 from traptor.simulator.request import StreamRequest
 
@@ -51,6 +51,10 @@ class Handler(BaseHTTPRequestHandler):
             body = self._read_body()
             if url.path == STREAM_PATH:
                 self._stream(url, body.decode("latin-1"))
+            elif url.path == v2.STREAM_PATH:
+                self._stream(url, "")
+            elif url.path in (v2.RULES_PATH, v2.TOKEN_PATH):
+                self._v2(url, body)
             elif url.path.startswith(control.PATH):
                 self._control(url, body)
             else:
@@ -71,7 +75,7 @@ class Handler(BaseHTTPRequestHandler):
     def _stream(self, url: SplitResult, form: str) -> None:
         if self.command not in ("GET", "POST"):
             raise Refusal(405, "Method Not Allowed", {"Allow": "GET, POST"})
-        headers = {name.title(): value for name, value in self.headers.items()}
+        headers = self._titled_headers()
         address = f"http://{headers.get('Host', '')}{self.path}"
         request = StreamRequest(self.command, address, headers, form)
         stream = self.server.simulator.open(request, self.connection)
@@ -86,6 +90,13 @@ class Handler(BaseHTTPRequestHandler):
             self.send_header("Content-Encoding", "gzip")
         self.send_header("Connection", "close")
         self.end_headers()
+
+    def _titled_headers(self) -> dict[str, str]:
+        return {name.title(): value for name, value in self.headers.items()}
+
+    def _v2(self, url: SplitResult, body: bytes) -> None:
+        answer = self.server.simulator.answer_v2(self.command, url, self._titled_headers(), body)
+        self._answer(200, "application/json", json.dumps(answer).encode(), {})
 
     def _control(self, url: SplitResult, body: bytes) -> None:
         answer = control.answer(self.server.simulator, self.command, url, body)

@@ -18,5 +18,9 @@ class StreamRequest(NamedTuple):
         return urlsplit(self.url).query if self.method == "GET" else self.form
 
     @property
+    def is_v2(self) -> bool:
+        return urlsplit(self.url).path.startswith("/2/")
+
+    @property
     def takes_gzip(self) -> bool:
         return "gzip" in self.headers.get("Accept-Encoding", "")

@@ -5,10 +5,12 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from types import TracebackType
 from typing import Any, Self
+from urllib.parse import SplitResult
 
-from traptor.simulator import notices, oauth, predicates, refusals
+from traptor.simulator import notices, oauth, predicates, refusals, v2
 from traptor.simulator.connection import Connection
 from traptor.simulator.faults import Fault, Plan
 from traptor.simulator.feed import Feed, Looped, Recorded, Synthetic, as_message
@@ -28,6 +30,7 @@ class Account:
 
     def __init__(self, feed: Feed) -> None:
         self.feed = feed
+        self.rules = v2.RuleBook()
         self.connections: list[Connection] = []
         self.requested_at = -math.inf
 
@@ -164,19 +167,37 @@ class Simulator:
         return connection
 
     def _admit(self, connection: Connection, request: StreamRequest) -> Account:
-        try:
-            credential = oauth.check(self._credentials, *request)
-        except oauth.Unauthorized as error:
-            raise Refusal(401, f"{refusals.BODIES[401]}: {error}") from None
+        credential = self._authenticate(request)
         connection.consumer_key = credential.consumer_key
         account = self._account(credential)
         now = time.monotonic()
         idle_seconds, account.requested_at = now - account.requested_at, now
         if fault := self.faults.answer(connection.number, idle_seconds):
             raise refusals.of_fault(fault)
-        connection.predicates = predicates.parse(request.query)
+        if not request.is_v2:
+            connection.predicates = predicates.parse(request.query)
+        elif any(stream.connection in account.connections for stream in self._open_streams()):
+            raise v2.too_many_connections()
         account.connections.append(connection)
         return account
+
+    def _authenticate(self, request: StreamRequest) -> Credential:
+        try:
+            if request.is_v2:
+                return v2.check(self._credentials, request.headers)
+            return oauth.check(self._credentials, *request)
+        except oauth.Unauthorized as error:
+            raise Refusal(401, f"{refusals.BODIES[401]}: {error}") from None
+
+    def answer_v2(self, method: str, url: SplitResult, headers: dict[str, str], body: bytes) -> Any:
+        """What v2's endpoints for rules and tokens answer. Raises Refusal."""
+        if url.path == v2.TOKEN_PATH:
+            return v2.token(self._credentials, headers)
+        credential = self._authenticate(StreamRequest(method, url.geturl(), headers, ""))
+        answer = self._account(credential).rules.answer(method, url.query, body)
+        for stream in self._open_streams():
+            stream.renew()
+        return answer
 
     def _account(self, credential: Credential) -> Account:
         with self._changed:
@@ -190,15 +211,17 @@ class Simulator:
     def _stream(
         self, account: Account, connection: Connection, request: StreamRequest, connected: socket.socket
     ) -> Stream:
-        return Stream(
+        made = partial(v2.V2Stream, account.rules) if request.is_v2 else Stream
+        feed = account.feed
+        return made(
             connection,
             connected,
             Wire(connected, gzip=request.takes_gzip, on_sent=connection.count),
-            account.feed.messages(connection.predicates),
+            v2.Payloads(feed, account.rules) if request.is_v2 else feed.messages(connection.predicates),
             self.faults,
             rate=self._rate,
             room=lambda: self._limit - sum(connection.tweets for connection in account.connections),
-            keep_alive_seconds=self._keep_alive_seconds,
+            keep_alive_seconds=min(self._keep_alive_seconds, v2.KEEP_ALIVE_SECONDS if request.is_v2 else math.inf),
             on_change=self._notify,
         )
 

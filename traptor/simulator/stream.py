@@ -69,6 +69,15 @@ class Stream:
         self._cause = self._cause or cause
         self.wake()
 
+    def last_words(self, code: int) -> Message:
+        """The disconnect message with this code."""
+        return as_message(notices.disconnect(code))
+
+    def renew(self) -> None:
+        """From any thread: a feed that was done may have tweets again."""
+        self._is_feed_done = False
+        self.wake()
+
     def wake(self) -> None:
         """From any thread: there may be something to do."""
         with suppress(OSError):
@@ -187,7 +196,7 @@ class Stream:
             case faults.End():
                 self.end("fault: end")
             case faults.Disconnect():
-                self.end(f"fault: disconnect {fault.code}", as_message(notices.disconnect(fault.code)))
+                self.end(f"fault: disconnect {fault.code}", self.last_words(fault.code))
             case faults.Split():
                 self._wire.chunk_bytes = fault.bytes or None
                 self._wire.between_chunks = lambda: None

@@ -1,0 +1,280 @@
+"""The client against the simulator's v2, over real HTTP."""
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import requests
+from birdy.twitter import TwitterApiError, TwitterAuthError, TwitterClientError, TwitterRateLimitError
+
+from traptor.simulator import CREDENTIAL, Simulator
+from traptor.simulator.feed import Synthetic
+from traptor.simulator.predicates import Predicates
+from traptor.simulator.snowflakes import Snowflakes
+from traptor.simulator.v2 import bearer_token
+from traptor.stream import StreamEnded
+from traptor.v2.client import FilteredStream, Translated, V2Client, keep, translated
+
+RULES = [{"rule_id": "1", "value": "storm,flood warning"}, {"rule_id": "2", "value": "#rocket"}]
+
+
+@pytest.fixture
+def twitter() -> Iterator[Simulator]:
+    with Simulator(rate=200) as simulator:
+        yield simulator
+
+
+def client(twitter: Simulator, bearer: str = bearer_token(CREDENTIAL)) -> V2Client:
+    return V2Client(CREDENTIAL.consumer_key, CREDENTIAL.consumer_secret, bearer, twitter.url)
+
+
+def synchronise(api: V2Client, *wanted: dict[str, str], traptor_id: int = 0, **limits: int) -> list[Any]:
+    return api.synchronise("track", traptor_id, wanted, **{"length": 1024, "limit": 1000, **limits})
+
+
+def values(api: V2Client) -> list[str]:
+    return [rule.value for rule in api.held_rules()]
+
+
+def take(stream: FilteredStream, wanted: Callable[[Any], bool], timeout_seconds: float = 10) -> Any:
+    """The first message that is as wanted."""
+    deadline = time.monotonic() + timeout_seconds
+    for message in stream.messages():
+        assert time.monotonic() < deadline, "no such message"
+        if message is not None and wanted(message):
+            return message
+    raise AssertionError("the stream has ended")
+
+
+# Rules
+
+
+def test_rules_come_go_and_stay(twitter: Simulator) -> None:
+    api = client(twitter)
+    assert values(api) == []
+    assert synchronise(api, *RULES) == []
+    assert values(api) == ["storm OR flood warning OR #rocket"]
+    ids = [rule.id for rule in api.held_rules()]
+    synchronise(api, *RULES)
+    assert [rule.id for rule in api.held_rules()] == ids
+    synchronise(api, RULES[1])
+    assert values(api) == ["#rocket"]
+    synchronise(api)
+    assert values(api) == []
+
+
+def test_rules_of_others_are_not_touched(twitter: Simulator) -> None:
+    api = client(twitter)
+    synchronise(api, RULES[0], traptor_id=1)
+    api.request("POST", "tweets/search/stream/rules", add=[{"value": "cats"}, {"value": "dogs", "tag": "pets"}])
+    synchronise(api, RULES[1])
+    synchronise(api)
+    assert values(api) == ["storm OR flood warning", "cats", "dogs"]
+
+
+def test_many_rules_are_read_page_by_page_and_added_in_parts(
+    twitter: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("traptor.v2.client.PAGE_RULES", 7)
+    api = client(twitter)
+    wanted = [{"rule_id": str(number), "value": f"phrase number {number}"} for number in range(250)]
+    assert synchronise(api, *wanted, length=20) == []
+    assert values(api) == [rule["value"] for rule in wanted]
+
+
+def test_what_twitter_refuses_is_told_by_rule_and_the_others_stay(
+    twitter: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server rule that is refused is taken apart, to find whose fault it is."""
+    monkeypatch.setattr("traptor.simulator.v2.LONGEST_RULE_CHARACTERS", 12)
+    api = client(twitter)
+    [problem] = synchronise(api, *RULES)
+    assert problem[:2] == ("1", "storm,flood warning")
+    assert problem.reason.startswith("is refused by Twitter: Rules must be at most 12 characters")
+    assert values(api) == ["#rocket"]
+
+
+def test_a_limit_that_twitter_has_lowered_is_told(twitter: Simulator, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("traptor.simulator.v2.MOST_RULES", 1)
+    api = client(twitter)
+    problems = synchronise(api, *RULES, length=30)
+    assert [(problem.rule_id, problem.reason) for problem in problems] == [
+        ("2", "is refused by Twitter: RulesCapExceeded: 1")
+    ]
+    assert values(api) == ["storm OR flood warning"]
+
+
+def test_new_rules_are_there_before_old_ones_go(twitter: Simulator, monkeypatch: pytest.MonkeyPatch) -> None:
+    api = client(twitter)
+    synchronise(api, RULES[0])
+    posted: list[str] = []
+    post = V2Client._post
+
+    def noted(self: V2Client, body: dict[str, Any], *, dry_run: bool = False) -> dict[str, Any]:
+        posted.extend(["dry run"] if dry_run else body)
+        return post(self, body, dry_run=dry_run)
+
+    monkeypatch.setattr(V2Client, "_post", noted)
+    synchronise(api, RULES[1])
+    assert posted == ["dry run", "add", "delete"]
+    posted.clear()
+    synchronise(api, RULES[0], limit=1)  # there is no room for both
+    assert posted == ["dry run", "delete", "add"]
+
+
+# Who may
+
+
+def test_a_bearer_token_is_asked_for_with_the_consumer_key(twitter: Simulator) -> None:
+    api = client(twitter, bearer="")
+    assert values(api) == []
+    assert api.access_token == bearer_token(CREDENTIAL)
+
+
+@pytest.mark.parametrize("bearer, secret", [("wrong", CREDENTIAL.consumer_secret), ("", "wrong")])
+def test_wrong_secrets_are_told_as_such(twitter: Simulator, bearer: str, secret: str) -> None:
+    api = V2Client(CREDENTIAL.consumer_key, secret, bearer, twitter.url)
+    with pytest.raises(TwitterAuthError):
+        api.held_rules()
+
+
+def test_a_network_that_fails_is_no_answer() -> None:
+    api = V2Client("key", "secret", "bearer", "http://127.0.0.1:1")
+    with pytest.raises(TwitterClientError):
+        api.open()
+
+
+@pytest.mark.parametrize("code, kind", [(429, TwitterRateLimitError), (503, TwitterApiError), (403, TwitterApiError)])
+def test_refusals_have_status_and_headers(twitter: Simulator, code: int, kind: type[TwitterApiError]) -> None:
+    twitter.faults.append({"fault": "status", "code": code, "reset_after": 60})
+    with pytest.raises(kind) as caught:
+        client(twitter).open()
+    assert caught.value.status_code == code
+    assert 0 < float(caught.value.headers["x-rate-limit-reset"]) - time.time() <= 61
+
+
+def test_a_second_connection_is_refused(twitter: Simulator) -> None:
+    api = client(twitter)
+    stream = api.open()
+    with pytest.raises(TwitterRateLimitError, match="TooManyConnections"):
+        api.open()
+    stream.close()
+
+
+def test_secrets_do_not_show(twitter: Simulator) -> None:
+    assert repr(client(twitter)) == f"V2Client({twitter.url!r})"
+
+
+# The stream
+
+
+def test_tweets_come_in_the_shape_of_v1_with_the_tags_of_their_rules(twitter: Simulator) -> None:
+    api = client(twitter)
+    synchronise(api, *RULES)
+    stream = api.open()
+    message = take(stream, lambda message: isinstance(message, Translated))
+    stream.close()
+    tweet = json.loads(message)
+    assert (message.tags, tweet["id_str"]) == (("traptor:track:0:1,2",), json.loads(message.payload)["data"]["id"])
+    assert tweet["user"]["screen_name"]
+    assert stream.headers["Content-Encoding"] == "gzip"
+
+
+def test_a_change_of_rules_takes_effect_on_the_open_stream(twitter: Simulator) -> None:
+    api = client(twitter)
+    synchronise(api, RULES[0])
+    stream = api.open()
+    take(stream, lambda message: message.tags == ("traptor:track:0:1",))
+    synchronise(api, RULES[1])
+    take(stream, lambda message: message.tags == ("traptor:track:0:2",))
+    stream.close()
+    assert len(twitter.connections) == 1
+
+
+def test_a_quiet_stream_yields_none_and_closes_at_once(twitter: Simulator) -> None:
+    stream = client(twitter).open()
+    assert next(stream.messages()) is None
+    stream.close()
+    assert [message for message in stream.messages() if message] == []
+
+
+def test_the_end_is_announced_as_v1_did(twitter: Simulator) -> None:
+    twitter.faults.append({"fault": "disconnect", "code": 12})
+    stream = client(twitter).open()
+    message = json.loads(take(stream, bool))
+    assert message["disconnect"]["code"] == 12
+    assert message["disconnect"]["reason"].startswith("OperationalDisconnect: ")
+    with pytest.raises(StreamEnded):
+        take(stream, bool)
+
+
+@pytest.mark.parametrize(
+    "raw, messages",
+    [
+        (b"garbage", [b"garbage"]),
+        (b'{"meta":1}', [b'{"meta":1}']),
+        (b'{"data":{"id":"x","text":"y"}}', [b'{"data":{"id":"x","text":"y"}}']),
+        (
+            b'{"errors":[{"title":"ConnectionException","disconnect_type":"SlowReader","detail":"too slow"}]}',
+            [b'{"disconnect":{"code":4,"stream_name":"v2","reason":"SlowReader: too slow"}}'],
+        ),
+        (b'{"errors":[{"title":"what"}]}', [b'{"disconnect":{"code":10,"stream_name":"v2","reason":"what"}}']),
+        (b'{"errors":7}', [b'{"errors":7}']),
+        (b"[" * 100_000, [b"[" * 100_000]),
+    ],
+)
+def test_what_is_no_tweet(raw: bytes, messages: list[bytes]) -> None:
+    assert translated(raw) == messages
+
+
+def test_a_tweet_with_partial_errors_is_a_tweet() -> None:
+    """Of a tweet that refers to one which is gone, v2 tells so under errors."""
+    raw = b'{"data":{"id":"20","text":"x","author_id":"7"},"errors":[{"title":"Not Found Error"}]}'
+    [message] = translated(raw)
+    assert json.loads(message)["id_str"] == "20"
+
+
+def test_the_payload_can_be_kept() -> None:
+    raw = b'{"data":{"id":"20","text":"x","author_id":"7"}}'
+    [message] = translated(raw)
+    assert isinstance(message, Translated)
+    kept = json.loads(keep(message[:-1] + b',"traptor":{"id":0}}', message))
+    assert kept["traptor"] == {"id": 0, "v2": json.loads(raw)}
+
+
+# The simulator's answers, as documented
+
+
+def answer(twitter: Simulator, method: str, query: str = "", **body: Any) -> dict[str, Any]:
+    headers = {"Authorization": f"Bearer {bearer_token(CREDENTIAL)}"}
+    url = f"{twitter.url}/2/tweets/search/stream/rules{query}"
+    answered: dict[str, Any] = requests.request(method, url, json=body, headers=headers, timeout=5).json()
+    return answered
+
+
+def test_rules_are_answered_as_documented(twitter: Simulator) -> None:
+    dry = answer(twitter, "POST", "?dry_run=true", add=[{"value": "storm"}])
+    assert dry["meta"]["summary"] == {"created": 1, "not_created": 0, "valid": 1, "invalid": 0}
+    assert answer(twitter, "GET") == {"meta": {"result_count": 0}}
+    added = answer(twitter, "POST", add=[{"value": "storm", "tag": "a"}, {"value": 'broken "'}, {"value": "x" * 1025}])
+    assert added["meta"]["summary"] == {"created": 1, "not_created": 2, "valid": 1, "invalid": 2}
+    assert [error["value"][:6] for error in added["errors"]] == ["broken", "xxxxxx"]
+    assert answer(twitter, "GET")["data"] == added["data"]
+    deleted = answer(twitter, "POST", delete={"ids": [added["data"][0]["id"], "1"]})
+    assert deleted["meta"]["summary"] == {"deleted": 1, "not_deleted": 1}
+
+
+def test_pushed_tweets_have_the_rules_that_they_fit() -> None:
+    message = next(Synthetic(1, Snowflakes()).messages(Predicates(track=("storm",)))).body
+    with Simulator(tweets=[]) as quiet:
+        api = client(quiet)
+        synchronise(api, RULES[0])
+        stream = api.open()
+        quiet.wait_for_connection(1)
+        assert quiet.push(message) == 1
+        pushed = take(stream, lambda message: isinstance(message, Translated))
+        stream.close()
+    assert pushed.tags == ("traptor:track:0:1",)
+    assert json.loads(pushed)["id"] == json.loads(message)["id"]

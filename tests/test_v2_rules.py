@@ -1,0 +1,168 @@
+import math
+
+import pytest
+
+from traptor.matching import Box
+from traptor.messages import Match
+from traptor.simulator.v2 import parse
+from traptor.v2 import rules
+from traptor.v2.rules import Attribution, ServerRule
+
+
+def rule(rule_id: str, value: str) -> dict[str, str]:
+    return {"rule_id": rule_id, "value": value}
+
+
+@pytest.mark.parametrize(
+    "traptor_type, value, clauses",
+    [
+        ("track", "storm", ["storm"]),
+        ("track", "flood warning,storm", ["flood warning", "storm"]),
+        ("track", "#rocket @nasa $abc", ["#rocket @nasa $abc"]),
+        ("track", "coca-cola", ['"coca-cola"']),
+        ("track", "this or that", ['this "or" that']),
+        ("track", 'say "hi"', ['say "\\"hi\\""']),
+        ("track", "back\\slash", ['"back\\\\slash"']),
+        ("track", "-storm from:ana", ['"-storm" "from:ana"']),
+        ("track", "(storm", ['"(storm"']),
+        ("track", "example.com", ['url:"example.com"']),
+        ("track", "example.com/a-b?c=d", ['url:"example.com/a-b?c=d"']),
+        ("track", "台風 ночь", ["台風 ночь"]),
+        ("follow", " 12 ", ["from:12", "retweets_of:12", "to:12"]),
+        ("locations", "-122.5,37.5,-122.3,37.7", ["bounding_box:[-122.5 37.5 -122.3 37.7]"]),
+        ("locations", "2.5,48.5,2.5,48.5", ["point_radius:[2.5 48.5 1mi]"]),
+    ],
+)
+def test_a_rule_in_v2s_words(traptor_type: str, value: str, clauses: list[str]) -> None:
+    assert rules.clauses(traptor_type, rule("1", value)) == clauses
+    assert len(list(parse(" OR ".join(clauses)))) == len(clauses)
+
+
+@pytest.mark.parametrize(
+    "traptor_type, value, reason",
+    [
+        ("track", " , ", "has no phrase"),
+        ("follow", "@ana", "is not a user id"),
+        ("locations", "1,2,3", "four"),
+        ("locations", "-180,-90,180,90", "boxes of 24 miles; allowed are 2000"),
+    ],
+)
+def test_a_rule_that_v2_cannot_have(traptor_type: str, value: str, reason: str) -> None:
+    with pytest.raises(ValueError, match=reason):
+        rules.clauses(traptor_type, rule("1", value))
+
+
+@pytest.mark.parametrize(
+    "box",
+    [
+        Box(-122.75, 36.8, -121.75, 37.8),
+        Box(-0.5, -0.5, 0.5, 0.5),
+        Box(10, 69, 12, 70),
+        Box(10, -70, 12, -69),
+        Box(7, 50, 7.1, 50.1),
+    ],
+)
+def test_a_large_box_becomes_small_ones_that_cover_it(box: Box) -> None:
+    pieces = list(rules.split(box))
+    assert min(piece.west for piece in pieces) == box.west
+    assert math.isclose(max(piece.north for piece in pieces), box.north)
+    for west, south, east, north in pieces:
+        least = 0 if south <= 0 <= north else min(abs(south), abs(north))
+        assert (north - south) * 69.172 < 25
+        assert (east - west) * 69.172 * math.cos(math.radians(least)) < 25
+    areas = [(piece.east - piece.west) * (piece.north - piece.south) for piece in pieces]
+    assert math.isclose(sum(areas), (box.east - box.west) * (box.north - box.south))
+
+
+def packed(*pairs: tuple[str, str], length: int = 30, limit: int = 10) -> list[tuple[str, str]]:
+    found, problems = rules.pack("track", 0, [rule(*pair) for pair in pairs], length, limit)
+    assert problems == []
+    return [(one.value, one.tag) for one in found]
+
+
+@pytest.mark.parametrize(
+    "pairs, expected",
+    [
+        ([], []),
+        ([("1", "storm")], [("storm", "traptor:track:0:1")]),
+        ([("1", "storm"), ("2", "rain,snow")], [("storm OR rain OR snow", "traptor:track:0:1,2")]),
+        (
+            [("1", "a storm"), ("2", "heavy rain,snow at night"), ("3", "ice")],
+            [("a storm OR heavy rain", "traptor:track:0:1,2"), ("snow at night OR ice", "traptor:track:0:2,3")],
+        ),
+        ([("a,b:c", "ice"), ("d", "fog")], [("ice OR fog", "traptor:track:0:a%2Cb%3Ac,d")]),
+    ],
+)
+def test_rules_share_a_server_rule_as_far_as_it_is_long(
+    pairs: list[tuple[str, str]], expected: list[tuple[str, str]]
+) -> None:
+    assert packed(*pairs) == expected
+
+
+def test_a_tag_leads_back_to_the_rules() -> None:
+    [(_, tag)] = packed(("a,b:c", "ice"), ("d", "fog"))
+    assert rules.rule_ids(tag, "traptor:track:0:") == ["a,b:c", "d"]
+    assert rules.rule_ids("traptor:track:01:1", "traptor:track:0:") == []
+    assert rules.rule_ids("mine", "traptor:track:0:") == []
+
+
+def test_many_rules_keep_to_length_tag_and_limit() -> None:
+    wanted = [rule(str(number), f"phrase number {number}") for number in range(5000)]
+    found, problems = rules.pack("track", 0, wanted, 1024, 100)
+    assert len(found) == 100
+    assert max(len(one.value) for one in found) <= 1024
+    assert max(len(one.tag) for one in found) <= rules.MAX_TAG_CHARACTERS
+    kept = [rule_id for one in found for rule_id in rules.rule_ids(one.tag, "traptor:track:0:")]
+    assert kept + [problem.rule_id for problem in problems] == [one["rule_id"] for one in wanted]
+    assert problems[0].reason == "over the limit of 100 rules on the server"
+
+
+def test_a_rule_that_is_too_long_is_left_out_whole() -> None:
+    found, problems = rules.pack("track", 0, [rule("1", "ice,a very long phrase"), rule("2", "fog")], 10, 10)
+    assert [one.value for one in found] == ["fog"]
+    assert problems == [("1", "ice,a very long phrase", "has 18 characters for v2; allowed are 10")]
+
+
+OURS, OLD, OTHERS = "traptor:track:0:1", "traptor:track:0:2", "traptor:track:1:1"
+
+
+@pytest.mark.parametrize(
+    "held, wanted, add, delete",
+    [
+        ([], [("a", OURS)], ["a"], []),
+        ([("a", OURS)], [("a", OURS)], [], []),
+        ([("a", OLD)], [("b", OURS)], ["b"], ["a"]),
+        ([("a", OLD)], [("a", OURS)], ["a"], ["a"]),
+        ([("a", OTHERS), ("b", ""), ("c", "their own")], [], [], []),
+    ],
+)
+def test_only_what_differs_is_changed_and_only_ours(
+    held: list[tuple[str, str]], wanted: list[tuple[str, str]], add: list[str], delete: list[str]
+) -> None:
+    there = [ServerRule(value, tag, str(number)) for number, (value, tag) in enumerate(held)]
+    change = rules.change(there, [ServerRule(*one) for one in wanted], "traptor:track:0:")
+    assert [one.value for one in change.add] == add
+    assert [one.value for one in change.delete] == delete
+    assert all(one.id for one in change.delete)
+
+
+def text(position: int) -> Match:
+    return Match(position, ("text",))
+
+
+@pytest.mark.parametrize(
+    "local, groups, expected",
+    [
+        ([text(0)], [["a"]], Attribution([text(0)], True)),
+        ([text(1)], [["a", "b"]], Attribution([text(1)], True)),
+        ([], [["a"]], Attribution([Match(0, ())], False)),
+        ([], [["a", "b"]], Attribution([], False)),
+        ([text(0), text(2)], [["a", "b"]], Attribution([text(0)], False)),
+        ([text(0)], [["a"], ["c"]], Attribution([text(0), Match(2, ())], False)),
+        ([text(0)], [], Attribution([text(0)], False)),
+        ([text(0)], [["gone"]], Attribution([text(0)], False)),
+        ([], [], Attribution([], True)),
+    ],
+)
+def test_which_rules_hold(local: list[Match], groups: list[list[str]], expected: Attribution) -> None:
+    assert rules.attribute(local, groups, {"a": 0, "b": 1, "c": 2}) == expected

@@ -1,0 +1,205 @@
+"""v1.1's rules as v2 has them: translated, packed, and compared with what the server holds.
+
+A server rule is several of ours joined by OR, as many as fit its length. Its tag says whose and which they are:
+``traptor:track:0:1,2,17``. Rules whose tag does not begin so belong to others, and are never touched.
+"""
+
+import math
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+from urllib.parse import quote, unquote
+
+from traptor.matching import Box, parse_boxes, phrases
+from traptor.messages import Match, Rule
+from traptor.rules import Problem, predicates
+
+MAX_TAG_CHARACTERS = 250
+BOX_SIDE_MILES = 24.0
+"""Twitter wants less than 25."""
+MILES_PER_DEGREE = 69.172
+"""At the equator; as many for a degree of latitude, nearly."""
+MAX_BOXES = 2000
+"""Pieces of one rule's boxes: more than these fill 100 server rules."""
+
+
+class ServerRule(NamedTuple):
+    """A rule as v2 has it; ``id`` is the server's, empty while it has none."""
+
+    value: str
+    tag: str
+    id: str = ""
+
+
+class Change(NamedTuple):
+    """What makes the server's rules the wanted ones: rules to add, and rules to delete after that."""
+
+    add: list[ServerRule]
+    delete: list[ServerRule]
+
+
+def tag_prefix(traptor_type: str, traptor_id: int) -> str:
+    """What the tags of one Traptor's server rules begin with."""
+    return f"traptor:{traptor_type}:{traptor_id}:"
+
+
+def rule_ids(tag: str, prefix: str) -> list[str]:
+    """The ids of the rules in a server rule of ours; none for one of somebody else."""
+    return [unquote(rule_id) for rule_id in tag.removeprefix(prefix).split(",")] if tag.startswith(prefix) else []
+
+
+# Translating
+
+
+def clauses(traptor_type: str, rule: Rule) -> list[str]:
+    """What one rule asks for; a tweet that fits any of these is wanted. ValueError says what is wrong."""
+    predicates(traptor_type, rule)
+    return _CLAUSES[traptor_type](rule["value"])
+
+
+def _track(value: str) -> list[str]:
+    """Blank is AND in both, comma is OR."""
+    return [" ".join(_term(term) for term in phrase.split()) for phrase in phrases(value)]
+
+
+def _term(term: str) -> str:
+    """A word stays as it is; what v2 could take for an operator or would cut is quoted; links have their operator."""
+    if re.fullmatch(r"[#@$]?\w+", term) and term.lower() not in ("or", "and"):
+        return term
+    if re.fullmatch(r"[\w-]+(\.[\w-]+)+(/\S*)?", term):
+        return f'url:"{_escaped(term)}"'
+    return f'"{_escaped(term)}"'
+
+
+def _escaped(text: str) -> str:
+    return text.replace("\\", "\\\\").replace('"', '\\"')
+
+
+def _follow(value: str) -> list[str]:
+    """Who is quoted is not followed, in v1.1 as here. ``to:`` covers replies."""
+    user_id = value.strip()
+    return [f"from:{user_id}", f"retweets_of:{user_id}", f"to:{user_id}"]
+
+
+def _locations(value: str) -> list[str]:
+    boxes = parse_boxes(value)
+    if (count := sum(rows * columns for rows, columns in map(_grid, boxes))) > MAX_BOXES:
+        raise ValueError(f"needs {count} boxes of {BOX_SIDE_MILES:g} miles; allowed are {MAX_BOXES}")
+    return [_location(piece) for box in boxes for piece in split(box)]
+
+
+def _location(box: Box) -> str:
+    west, south, east, north = (f"{round(number, 5):.5f}".rstrip("0").rstrip(".") for number in box)
+    if west == east and south == north:
+        return f"point_radius:[{west} {south} 1mi]"
+    return f"bounding_box:[{west} {south} {east} {north}]"
+
+
+def _grid(box: Box) -> tuple[int, int]:
+    """Rows and columns of pieces that are small enough."""
+    widest = 0.0 if box.south <= 0 <= box.north else min(abs(box.south), abs(box.north))
+    height_miles = (box.north - box.south) * MILES_PER_DEGREE
+    width_miles = (box.east - box.west) * MILES_PER_DEGREE * math.cos(math.radians(widest))
+    return max(math.ceil(height_miles / BOX_SIDE_MILES), 1), max(math.ceil(width_miles / BOX_SIDE_MILES), 1)
+
+
+def split(box: Box) -> Iterator[Box]:
+    """The box in pieces with sides of less than 25 miles, row by row from the south-west."""
+    rows, columns = _grid(box)
+    height, width = (box.north - box.south) / rows, (box.east - box.west) / columns
+    for row in range(rows):
+        for column in range(columns):
+            west, south = box.west + column * width, box.south + row * height
+            yield Box(west, south, west + width, south + height)
+
+
+_CLAUSES = {"track": _track, "follow": _follow, "locations": _locations}
+
+
+# Packing
+
+
+def pack(
+    traptor_type: str, traptor_id: int, rules: Iterable[Rule], length: int, limit: int
+) -> tuple[list[ServerRule], list[Problem]]:
+    """Server rules of at most ``length`` characters for all rules, and the rules that are left out.
+
+    A rule is left out where it makes no sense, where a clause of it is too long, or where ``limit`` server rules are
+    full.
+    """
+    prefix = tag_prefix(traptor_type, traptor_id)
+    packed: list[ServerRule] = []
+    problems: list[Problem] = []
+    for rule in rules:
+        try:
+            grown = _append(packed, clauses(traptor_type, rule), quote(rule["rule_id"], safe=""), prefix, length)
+        except ValueError as error:
+            problems.append(Problem(rule["rule_id"], rule.get("value", ""), str(error)))
+            continue
+        if len(grown) > limit:
+            problems.append(Problem(rule["rule_id"], rule["value"], f"over the limit of {limit} rules on the server"))
+            continue
+        packed = grown
+    return packed, problems
+
+
+def _append(packed: list[ServerRule], added: list[str], rule_id: str, prefix: str, length: int) -> list[ServerRule]:
+    grown = packed.copy()
+    for clause in added:
+        if len(clause) > length:
+            raise ValueError(f"has {len(clause)} characters for v2; allowed are {length}")
+        last = grown[-1] if grown else ServerRule("", prefix)
+        joined = _joined(last, clause, rule_id, prefix)
+        if grown and len(joined.value) <= length and len(joined.tag) <= MAX_TAG_CHARACTERS:
+            grown[-1] = joined
+        else:
+            grown.append(ServerRule(clause, prefix + rule_id))
+    return grown
+
+
+def _joined(rule: ServerRule, clause: str, rule_id: str, prefix: str) -> ServerRule:
+    ids = rule.tag.removeprefix(prefix).split(",")
+    tag = rule.tag if ids[-1] == rule_id else f"{rule.tag},{rule_id}"
+    return ServerRule(f"{rule.value} OR {clause}", tag)
+
+
+# Comparing
+
+
+def change(held: Iterable[ServerRule], wanted: Sequence[ServerRule], prefix: str) -> Change:
+    """How to get from what the server holds to what is wanted. Only rules of ours are deleted."""
+    ours = {(rule.value, rule.tag): rule for rule in held if rule.tag.startswith(prefix)}
+    asked = {(rule.value, rule.tag) for rule in wanted}
+    return Change(
+        add=[rule for rule in wanted if (rule.value, rule.tag) not in ours],
+        delete=[rule for key, rule in ours.items() if key not in asked],
+    )
+
+
+class Attribution(NamedTuple):
+    """The rules that hold, and whether the server and our own matcher say the same."""
+
+    matches: list[Match]
+    agreed: bool
+
+
+def attribute(local: Sequence[Match], groups: Sequence[Sequence[str]], positions: Mapping[str, int]) -> Attribution:
+    """Which rules hold: those that the server names. Of each group at least one does, by what the server says.
+
+    Where a server rule holds several of ours, the matcher tells them apart; where it finds none of them, the server is
+    believed if there is but one. What the server names nothing of counts only when it names nothing at all.
+    """
+    named = {positions[rule_id] for group in groups for rule_id in group if rule_id in positions}
+    found = {match.position: match for match in local}
+    held = {position: found[position] for position in named & found.keys()}
+    unexplained = [group for group in groups if not any(positions.get(rule_id) in found for rule_id in group)]
+    for group in unexplained:
+        if len(group) == 1 and group[0] in positions:
+            held[positions[group[0]]] = Match(positions[group[0]], ())
+    agreed = not unexplained and found.keys() <= named
+    return Attribution([held[position] for position in sorted(held)] or list(local), agreed)
+
+
+def from_answer(answer: Mapping[str, Any]) -> list[ServerRule]:
+    """The rules in an answer of the rules endpoint."""
+    return [ServerRule(rule["value"], rule.get("tag", ""), rule["id"]) for rule in answer.get("data") or ()]
