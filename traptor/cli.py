@@ -80,6 +80,9 @@ def run(wanted: settings.Settings, *, test: bool, limit: int | None, delay: floa
     traptor = Traptor.from_settings(wanted, test=test)
     try:
         traptor.run(tweet_limit=limit, delay=delay)
+    except BrokenPipeError:
+        # The reader of our output has gone; what Python still holds for it must not raise at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     finally:
         summary = ", ".join(f"{name} {count}" for name, count in traptor.summary().items())
         click.echo(f"traptor: {summary}", err=True)
@@ -92,7 +95,3 @@ def main() -> Any:
     except settings.SettingError as error:
         click.echo(f"traptor: {error}", err=True)
         sys.exit(Exit.WRONG_SETTING)
-    except BrokenPipeError:
-        # The reader of our output has gone; what Python still holds for it must not raise at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(Exit.ENDED)

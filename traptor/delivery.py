@@ -80,7 +80,8 @@ class StandardOutput:
         self._out = out or sys.stdout.buffer
 
     def send(self, message: Message) -> None:
-        self._out.write(message.value + b"\n")
+        # A line feed inside JSON is white space; a line is a message.
+        self._out.write(message.value.replace(b"\n", b" ") + b"\n")
         self._out.flush()
         self.counts["delivered"] += 1
 

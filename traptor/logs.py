@@ -14,9 +14,17 @@ from traptor.settings import Settings
 _OWN_FIELDS = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
 
+def _on_one_line(value: Any) -> str:
+    """A line break in what Redis or Twitter sent must not look like a line of ours."""
+    return str(value).replace("\r", "\\r").replace("\n", "\\n")
+
+
 def _facts(record: logging.LogRecord) -> dict[str, Any]:
     """The fields that the caller gave as ``extra``."""
     return {name: value for name, value in vars(record).items() if name not in _OWN_FIELDS}
+
+
+NO_FILE = "none"
 
 
 class _Formatter(logging.Formatter):
@@ -41,7 +49,7 @@ class PlainFormatter(_Formatter):
     """``time LEVEL logger: message  name=value name=value``"""
 
     def formatMessage(self, record: logging.LogRecord) -> str:
-        facts = " ".join(f"{name}={value}" for name, value in _facts(record).items())
+        facts = " ".join(f"{name}={_on_one_line(value)}" for name, value in _facts(record).items())
         return super().formatMessage(record) + (f"  {facts}" if facts else "")
 
     def format(self, record: logging.LogRecord) -> str:
@@ -65,14 +73,14 @@ class JsonFormatter(_Formatter):
 
 
 def set_up(settings: Settings) -> None:
-    """Send what Traptor and kafka-python log to standard error and to LOG_DIR/LOG_FILE; no directory, no file.
+    """Send what Traptor and kafka-python log to standard error and to LOG_DIR/LOG_FILE; ``none``: no file.
 
     A directory that cannot be written is a warning: the log then goes to standard error alone.
     """
     formatter = (JsonFormatter if settings.LOG_JSON else PlainFormatter)(settings.secrets)
     handlers: list[logging.Handler] = [logging.StreamHandler(sys.stderr)] if settings.LOG_STDOUT else []
     problem = None
-    if settings.LOG_DIR:
+    if settings.LOG_DIR != NO_FILE:
         try:
             handlers.append(_file_handler(settings))
         except OSError as error:
@@ -81,6 +89,7 @@ def set_up(settings: Settings) -> None:
     for handler in handlers:
         handler.setFormatter(formatter)
     _replace_handlers(logging.getLogger("traptor"), handlers, settings.LOG_LEVEL)
+    _replace_handlers(logging.getLogger("sentry"), handlers, settings.LOG_LEVEL)
     _replace_handlers(logging.getLogger("kafka"), handlers, "CRITICAL" if settings.LOG_LEVEL != "DEBUG" else "INFO")
     if problem:
         logging.getLogger(__name__).warning(

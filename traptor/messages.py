@@ -179,6 +179,12 @@ def kind(message: Any) -> str:
     return next((name for name in KINDS if name in message), "unknown")
 
 
+def tweet_id(tweet: Mapping[str, Any]) -> str:
+    """A tweet's id_str; empty where Twitter sent something that is none."""
+    id_str = tweet["id_str"]
+    return str(id_str) if isinstance(id_str, int | str) else ""
+
+
 def limit_count(message: Mapping[str, Any]) -> int | None:
     """The number in a limit notice: tweets withheld since the connection opened. Always under ``track``.
 

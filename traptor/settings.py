@@ -176,7 +176,7 @@ class Settings:
     LOG_LEVEL: str = _setting(
         "INFO", _one_of("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL", change=str.upper), "least level logged"
     )
-    LOG_DIR: str = _setting("/var/log/traptor", TEXT, "directory of the log file")
+    LOG_DIR: str = _setting("/var/log/traptor", TEXT, "directory of the log file; `none` = no file")
     LOG_FILE: str = _setting("traptor.log", TEXT, "name of the log file", alias="LOG_FILE_NAME")
     LOG_JSON: bool = _setting(False, BOOLEAN, "one JSON object per log line")
     LOG_STDOUT: bool = _setting(True, BOOLEAN, "log to the terminal as well (to standard error, in spite of the name)")

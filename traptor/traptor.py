@@ -272,7 +272,12 @@ class Traptor:
             "matched": counts["matched"],
             "delivered": counts["delivered"],
         }
-        left = {"waiting": self._door.waiting(), "apart": counts["apart"], "dropped": self.account.sum("dropped")}
+        left = {
+            "taken_up": counts["taken_up"],
+            "waiting": self._door.waiting(),
+            "apart": counts["apart"],
+            "dropped": self.account.sum("dropped"),
+        }
         return seen | {name: count for name, count in left.items() if count}
 
     # Setting up
@@ -427,14 +432,9 @@ class Traptor:
         told = False
         while not self._stopping:
             # Cleared before the rules are read: a notice that comes meanwhile means another look.
+            noticed = self.restart_flag
             self.restart_flag = self._may_have_missed_notices = False
-            try:
-                found = list(self._get_redis_rules())
-            except redis.RedisError as error:
-                self.logger.warning("Redis cannot be read: the last rules stay", extra={"error": str(error)})
-                found = self.redis_rules
-            if found:
-                self.redis_rules = found
+            if self._read_rules(noticed=noticed):
                 return
             self._vitals.enter(State.WAITING_FOR_RULES)
             if not told:
@@ -442,6 +442,23 @@ class Traptor:
                 told = True
             self.logger.debug("no rules yet", extra={"look_again_s": self.rule_check_interval})
             self._pause(self.rule_check_interval)
+
+    def _read_rules(self, *, noticed: bool) -> list[dict[str, str]]:
+        """The rules as Redis has them now, or the last whole set: where Redis cannot be read, and where it is empty
+        though no notice said so, as it is after a restart without its data.
+        """
+        try:
+            found = list(self._get_redis_rules())
+        except redis.RedisError as error:
+            self.logger.warning("Redis cannot be read: the last rules stay", extra={"error": str(error)})
+            self._plan_next_look(self.rule_check_interval)
+            return self.redis_rules
+        if not found and self.redis_rules and not noticed:
+            self.logger.error("no rules in Redis, and no notice came: the last rules stay")
+            self._plan_next_look(self.rule_check_interval)
+            return self.redis_rules
+        self.redis_rules = found
+        return found
 
     def _get_redis_rules(self) -> Iterator[dict[str, str]]:
         """Yield this Traptor's rules from Redis: those that one connection may ask for, in order of rule_id.
@@ -609,19 +626,15 @@ class Traptor:
 
     def _have_predicates_changed(self) -> bool:
         """Read the rules again. If Twitter need not be asked anew, they are taken up at once, on the open stream."""
+        noticed = self.restart_flag
         self.restart_flag = self._may_have_missed_notices = False
         self._plan_next_look(self.settings.RULE_REFRESH_INTERVAL)
-        try:
-            found = list(self._get_redis_rules())
-        except redis.RedisError as error:
-            self.logger.warning("Redis cannot be read: the last rules stay", extra={"error": str(error)})
-            self._plan_next_look(self.rule_check_interval)
-            return False
+        before = self.redis_rules
+        found = self._read_rules(noticed=noticed)
         if not found or rules.join(self.traptor_type, found) != self.twitter_rules:
             self._restart_not_before = self._vitals.progress_at + self.settings.RESTART_MIN_INTERVAL
             return True
-        if found != self.redis_rules:
-            self.redis_rules = found
+        if found != before:
             self._make_twitter_rules(found)
             self._make_rule_counters()
             self.logger.info("rules taken up without reconnecting", extra={"rule_set": self.rule_set})
@@ -679,8 +692,8 @@ class Traptor:
     def _handle_odd(self, message: Any, raw: bytes) -> None:
         """A notice, which passes through untouched, or a tweet whose bytes cannot be kept as they are."""
         if self._message_is_tweet(message):
-            if self._is_new_tweet(str(message["id_str"])):
-                self._deliver(str(message["id_str"]), messages.dump(self._enrich_tweet(message)))
+            if self._is_new_tweet(id_str := messages.tweet_id(message)):
+                self._deliver(id_str, messages.dump(self._enrich_tweet(message)))
         else:
             self._heed(message)
             self._deliver_notice(self._enrich_tweet(message), raw)
@@ -689,7 +702,7 @@ class Traptor:
         """One message on the long way, through the methods that people replace."""
         self._note_message()
         if self._message_is_tweet(message):
-            if not self._is_new_tweet(str(message["id_str"])):
+            if not self._is_new_tweet(messages.tweet_id(message)):
                 return
         else:
             self._heed(message)
@@ -704,7 +717,7 @@ class Traptor:
         self.account.counts["received:tweet"] += 1
         self._vitals.last_tweet_at = self._vitals.progress_at
         self._gaps.tweet(id_str)
-        if self._recent.is_known(id_str):
+        if id_str and self._recent.is_known(id_str):
             self.account.counts["dropped:duplicate"] += 1
             return False
         return True
@@ -730,7 +743,7 @@ class Traptor:
             self.logger.warning("Twitter warns", extra={"notice": message["warning"]})
 
     def _deliver(self, id_str: str, value: bytes) -> None:
-        self._door.send(Message(id_str.encode("utf-8", "replace"), value, self.kafka_topic))
+        self._door.send(Message(id_str.encode("utf-8", "replace") or None, value, self.kafka_topic))
 
     def _deliver_notice(self, message: Any, value: bytes) -> None:
         """To the topic of notices, keyed by the id it speaks of, or else where the tweets go."""
@@ -744,7 +757,7 @@ class Traptor:
         """Send the enriched data, keyed by the tweet's id. Waits for nobody; standard output where Kafka is off."""
         value = messages.dump(enriched_data)
         if self._message_is_tweet(tweet):
-            self._deliver(str(tweet["id_str"]), value)
+            self._deliver(messages.tweet_id(tweet), value)
         else:
             self._deliver_notice(tweet, value)
 
