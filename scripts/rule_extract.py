@@ -10,8 +10,8 @@ import click
 
 from traptor import keys, settings
 from traptor.exits import Exit
+from traptor.loading_cli import load, load_source
 from traptor.rules import LIMITS
-from traptor.rules_cli import load, load_source
 
 
 class RulesToRedis:

@@ -166,8 +166,8 @@ def test_changes_are_written_and_told_to_those_they_concern(
 
 def test_homes_are_remembered_with_the_moves_for_a_while(conn: fakeredis.FakeRedis) -> None:
     hold(conn, 0, CAT)
-    apply(conn, MOVED, new_homes={"1": 0})
-    assert fleet.homes(conn, "track") == {"1": 0}
+    apply(conn, MOVED, homes={"1": 0})
+    assert fleet.homes_of(conn, "track") == {"1": 0}
     assert 0 < conn.ttl(keys.homes("track")) <= fleet.HOMES_SECONDS
 
 

@@ -1,7 +1,7 @@
 """The fleet as Redis shows it, and changes to its rules: all at once, then a notice to exactly those they concern."""
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -113,10 +113,38 @@ def shards(
     )
 
 
-def homes(conn: "redis.Redis", traptor_type: str) -> dict[str, int]:
+def homes_of(conn: "redis.Redis", traptor_type: str) -> dict[str, int]:
     """Where moved rules came from, by rule_id."""
     found: Mapping[str, str] = conn.hgetall(keys.homes(traptor_type))  # type: ignore[assignment]
     return {rule_id: int(traptor_id) for rule_id, traptor_id in found.items()}
+
+
+Changes = Mapping[str, Sequence[Change]]
+"""By type."""
+
+
+def change(
+    conn: "redis.Redis",
+    channel: str,
+    types: Iterable[str],
+    plan: Callable[[Shards], list[Change]],
+    *,
+    dry_run: bool = False,
+    living: Iterable[int] | None = None,
+) -> tuple[Changes, list[Name]]:
+    """Plan and make changes while nobody else does; each type at once. Returns them and who was told.
+
+    Raises Locked and redis.RedisError.
+    """
+    changes: dict[str, list[Change]] = {}
+    told: list[Name] = []
+    with RulesLock(conn) as lock:
+        members = look(conn)
+        for traptor_type in types:
+            changes[traptor_type] = plan(shards(conn, traptor_type, members, living=living))
+            if not dry_run:
+                told += apply(conn, lock, channel, traptor_type, changes[traptor_type])
+    return changes, told
 
 
 def apply(
@@ -126,22 +154,24 @@ def apply(
     traptor_type: str,
     changes: Sequence[Change],
     *,
-    new_homes: Mapping[str, int] | None = None,
+    homes: Mapping[str, int] | None = None,
 ) -> list[Name]:
     """Make these changes in one MULTI, which also tells the Traptors they concern. Returns those.
 
-    A rule that somebody else has removed meanwhile stays removed. ``new_homes`` are remembered with the moves. Raises
-    Locked, redis.WatchError (somebody else changes rules: nothing is written) and other redis.RedisError.
+    A rule that somebody else has removed meanwhile stays removed. ``homes``, if any, are what is remembered from now
+    on. Raises Locked, redis.WatchError (somebody else changes rules: nothing is written), other redis.RedisError.
     """
-    if not changes:
+    if not changes and homes is None:
         return []
     concerned = sorted({traptor_id for change in changes for traptor_id in _concerned(change)})
     with conn.pipeline(transaction=True) as pipe:
         lock.fence(pipe)
         for change in changes:
             _write(pipe, traptor_type, change)
-        if new_homes:
-            pipe.hset(keys.homes(traptor_type), mapping={rule_id: str(home) for rule_id, home in new_homes.items()})
+        if homes is not None:
+            pipe.delete(keys.homes(traptor_type))
+        if homes:
+            pipe.hset(keys.homes(traptor_type), mapping={rule_id: str(home) for rule_id, home in homes.items()})
             pipe.expire(keys.homes(traptor_type), HOMES_SECONDS)
         for traptor_id in concerned:
             pipe.publish(channel, keys.notice(traptor_type, traptor_id))

@@ -39,6 +39,7 @@ class Remark(NamedTuple):
     place: str
     value: str
     text: str
+    rule_id: str = ""
 
 
 class Loaded(NamedTuple):
@@ -181,7 +182,8 @@ def load(found: Iterable[Row], wanted_type: str | None = None, *, as_is: bool = 
             check(traptor_type, rule)
             is_new = seen.take(row.place, traptor_type, rule)
         except ValueError as error:
-            loaded.problems.append(Remark(row.place, given, str(error)))
+            rule_id = _as_text(row.fields.get("rule_id"))
+            loaded.problems.append(Remark(row.place, given, str(error), rule_id))
             continue
         if rule["value"] != given:
             loaded.notes.append(Remark(row.place, given, f"is now {rule['value']!r}"))

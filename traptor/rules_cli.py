@@ -1,25 +1,30 @@
-"""``rules``: load, list, add, remove, export, check, plan and rebalance, as commands."""
+"""``rules``: list, add, remove, export and check the rules in Redis; loading and planning hang on it as well."""
 
-import contextlib
-import json
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, NoReturn
+import csv
+import io
+from typing import Any
 
 import click
-import redis
-from rich.console import Console
-from rich.progress import Progress, TextColumn
 
 from traptor import fleet, loading, settings
-from traptor.connections import connect_to_redis
-from traptor.exits import Exit
+from traptor.console import (
+    connection,
+    dry_run_option,
+    json_option,
+    needs_a_person,
+    say_json,
+    say_some,
+    say_table,
+    type_argument,
+    type_option,
+)
+from traptor.inspection import inspect
 from traptor.keys import TYPES
-from traptor.rules_lock import Locked, RulesLock
+from traptor.loading_cli import load, read, report, say_changes, write
+from traptor.planning_cli import plan, rebalance_
+from traptor.rules import read_all
 from traptor.shards import Change, Shards
 
-MOST_SHOWN = 20
-SIGNS = {"added": "+", "changed": "~", "moved": ">", "removed": "-"}
 EXAMPLES = """
 \b
 Examples:
@@ -33,209 +38,162 @@ Examples:
 Exit codes: 0 done, or all well; 1 a person is needed; 2 wrong usage or settings.
 """
 
-type_option = click.option("--type", "wanted_type", type=click.Choice(TYPES), help="Only this type.")
-json_option = click.option("--json", "as_json", is_flag=True, help="JSON instead of text.")
-dry_run_option = click.option("--dry-run", is_flag=True, help="Show what would change, and change nothing.")
-
 
 @click.group(epilog=EXAMPLES)
 def rules() -> None:
     """Rules in Redis: load, look at, plan and move them."""
 
 
-@contextlib.contextmanager
-def connection(wanted: settings.Settings) -> Iterator["redis.Redis"]:
-    """A Redis client; what fails in Redis ends the command with one line."""
-    try:
-        with contextlib.closing(connect_to_redis(wanted)) as conn:
-            yield conn
-    except redis.WatchError:
-        raise click.ClickException(
-            "somebody else changed rules at the same time, nothing was written: try again"
-        ) from None
-    except redis.RedisError as error:
-        raise click.ClickException(f"Redis cannot be used: {error}") from None
-    except Locked as error:
-        raise click.ClickException(str(error)) from None
+rules.add_command(load)
+rules.add_command(plan)
+rules.add_command(rebalance_)
 
 
-def needs_a_person() -> NoReturn:
-    raise click.exceptions.Exit(Exit.NEEDS_A_PERSON)
+def stored(wanted_type: str | None) -> list[dict[str, Any]]:
+    """All rules in Redis, each with its type, Traptor and matches within the window."""
+    with connection(settings.load()) as conn:
+        members = fleet.look(conn)
+        return [
+            {"type": traptor_type, "traptor_id": traptor_id, **rule, "matches": _matches(members, name, rule)}
+            for traptor_type in ([wanted_type] if wanted_type else TYPES)
+            for traptor_id, its_rules in read_all(conn, traptor_type).items()
+            for name in [fleet.Name(traptor_type, traptor_id)]
+            for rule in its_rules
+        ]
 
 
-# load
+def _matches(members: dict[fleet.Name, fleet.Member], name: fleet.Name, rule: dict[str, str]) -> int:
+    return members[name].matches.get(rule["rule_id"], 0) if name in members else 0
+
+
+@rules.command("list")
+@type_option
+@click.option("--id", "traptor_id", type=click.IntRange(0), help="Only the rules of the Traptor with this id.")
+@json_option
+def list_(wanted_type: str | None, traptor_id: int | None, as_json: bool) -> None:
+    """The rules in Redis, by Traptor, with their matches within the window."""
+    found = [rule for rule in stored(wanted_type) if traptor_id in {None, rule["traptor_id"]}]
+    if as_json:
+        say_json(found)
+        return
+    rows = [
+        (
+            f"{rule['type']}:{rule['traptor_id']}",
+            rule["rule_id"],
+            rule.get("value"),
+            rule.get("tag", ""),
+            rule["matches"],
+        )
+        for rule in found
+    ]
+    say_table(("Traptor", "rule_id", "value", "tag", ">matches"), rows)
 
 
 @rules.command()
-@click.argument("source")
-@click.option("--format", "source_format", type=click.Choice(loading.FORMATS), help="Told by name and content.")
-@click.option(
-    "--type",
-    "wanted_type",
-    type=click.Choice(TYPES),
-    help="Type of rows that name none; leaves out others.",
-)
-@click.option(
-    "--traptors", type=click.IntRange(1), metavar="N", help="Spread over ids 0 to N-1, whether they live or not."
-)
+@type_argument
+@click.argument("value")
+@click.option("--tag", help="Its tag.")
+@click.option("--rule-id", help="Its rule_id; otherwise one made from the value.")
+@click.option("--field", "fields", multiple=True, metavar="NAME=VALUE", help="A field of your own; may be repeated.")
 @dry_run_option
-@click.option("--prune", is_flag=True, help="Remove the rules of these types that SOURCE no longer has.")
-@click.option("--strict", is_flag=True, help="Load nothing if any rule cannot be.")
-@click.option(
-    "--as-is", is_flag=True, help="Leave values as they are; otherwise they are cleaned up, as docs/rules.md says."
-)
 @json_option
-def load(
-    source: str, source_format: str | None, wanted_type: str | None, as_is: bool, as_json: bool, **options: Any
-) -> None:
-    """Load rules from SOURCE: a path, - for standard input, or mysql://user@host/db.
-
-    Shows what is added, changed and removed. Exit code 1 if any rule was left out.
-    """
-    load_source(settings.load(), source, source_format, wanted_type, as_is=as_is, as_json=as_json, **options)
-
-
-def load_source(
-    wanted: settings.Settings,
-    source: str,
-    source_format: str | None,
-    wanted_type: str | None,
+def add(
     *,
-    as_is: bool = False,
-    as_json: bool = False,
-    **options: Any,
+    traptor_type: str,
+    value: str,
+    tag: str | None,
+    rule_id: str | None,
+    fields: tuple[str, ...],
+    dry_run: bool,
+    as_json: bool,
 ) -> None:
-    """The same as a function; ``options`` are those of ``write``."""
-    loaded = read(wanted, source, source_format, wanted_type, as_is=as_is)
-    with connection(wanted) as conn:
-        changes, told = write(conn, wanted.REDIS_PUBSUB_CHANNEL, loaded, **options)
-    if as_json:
-        click.echo(json.dumps(report(loaded, changes, told), ensure_ascii=False))
-    else:
-        tell_remarks(loaded)
-        tell_changes(changes, told, dry_run=bool(options.get("dry_run")))
+    """Add one rule, or change the one that has its rule_id or value. VALUE is taken as it is."""
+    own = dict(field.partition("=")[::2] for field in fields)
+    row = loading.Row("rule", {**own, "value": value, "tag": tag, "rule_id": rule_id})
+    loaded = loading.load([row], traptor_type, as_is=True)
     if loaded.problems:
-        needs_a_person()
+        raise click.ClickException(f"{value!r} {loaded.problems[0].text}")
+    wanted = settings.load()
+    with connection(wanted) as conn:
+        changes, told = write(conn, wanted.REDIS_PUBSUB_CHANNEL, loaded, dry_run=dry_run)
+    if as_json:
+        say_json(report(loaded, changes, told))
+    else:
+        say_changes(changes, told, dry_run=dry_run)
 
 
-def read(
-    wanted: settings.Settings, source: str, source_format: str | None, wanted_type: str | None, *, as_is: bool = False
-) -> loading.Loaded:
-    """All rules of a source, with progress on a terminal."""
-    found = loading.rows(source, source_format, query=wanted.RULES_QUERY, password=wanted.MYSQL_PASSWORD)
-    try:
-        return loading.load(_counted(found), wanted_type, as_is=as_is)
-    except loading.SourceError as error:
-        raise click.ClickException(str(error)) from None
+@rules.command()
+@type_argument
+@click.argument("rule_ids", metavar="RULE_ID...", nargs=-1, required=True)
+@dry_run_option
+@json_option
+def remove(traptor_type: str, rule_ids: tuple[str, ...], dry_run: bool, as_json: bool) -> None:
+    """Remove rules by rule_id. Exit code 1, and nothing removed, if one of them is not there."""
+    wanted = settings.load()
+
+    def plan_removal(shards: Shards) -> list[Change]:
+        changes = shards.remove(rule_ids)
+        if missing := set(rule_ids) - {change.rule["rule_id"] for change in changes}:
+            raise click.ClickException(f"no {traptor_type} rule has the rule_id {', '.join(sorted(missing))}")
+        return changes
+
+    with connection(wanted) as conn:
+        changes, told = fleet.change(conn, wanted.REDIS_PUBSUB_CHANNEL, [traptor_type], plan_removal, dry_run=dry_run)
+    if as_json:
+        say_json(report(loading.Loaded({}, [], []), changes, told))
+    else:
+        say_changes(changes, told, dry_run=dry_run)
 
 
-def _counted(rows: Iterable[loading.Row]) -> Iterator[loading.Row]:
-    """The rows; a terminal shows how many so far."""
-    console = Console(stderr=True)
-    with Progress(
-        TextColumn("{task.completed} rows"), console=console, transient=True, disable=not console.is_terminal
-    ) as progress:
-        task = progress.add_task("")
-        for row in rows:
-            yield row
-            progress.advance(task)
-
-
-def write(
-    conn: "redis.Redis",
-    channel: str,
-    loaded: loading.Loaded,
-    *,
-    traptors: int | None = None,
-    dry_run: bool = False,
-    prune: bool = False,
-    strict: bool = False,
-) -> tuple[dict[str, list[Change]], list[fleet.Name]]:
-    """Bring Redis to these rules. Returns the changes by type and the Traptors that were told."""
-    if (strict or prune) and loaded.problems:
-        tell_remarks(loaded)
-        # What is left out now may well be in Redis, from when it was right: pruning would remove it.
-        raise click.ClickException(f"{len(loaded.problems)} rules cannot be loaded: nothing was changed")
-
-    def plan(shards: Shards) -> list[Change]:
-        return shards.load(loaded.rules[shards.traptor_type], prune=prune)
-
-    return change(
-        conn, channel, sorted(loaded.rules), plan, dry_run=dry_run, living=range(traptors) if traptors else None
-    )
-
-
-def change(
-    conn: "redis.Redis",
-    channel: str,
-    types: Sequence[str],
-    plan: Callable[[Shards], list[Change]],
-    *,
-    dry_run: bool = False,
-    living: Iterable[int] | None = None,
-) -> tuple[dict[str, list[Change]], list[fleet.Name]]:
-    """Plan and write changes while nobody else does. Each type is written all at once."""
-    changes: dict[str, list[Change]] = {}
-    told: list[fleet.Name] = []
-    with RulesLock(conn) as lock:
-        members = fleet.look(conn)
-        for traptor_type in types:
-            shards = fleet.shards(conn, traptor_type, members, living=living)
-            changes[traptor_type] = plan(shards)
-            if not dry_run:
-                told += fleet.apply(conn, lock, channel, traptor_type, changes[traptor_type])
-    return changes, told
-
-
-def report(loaded: loading.Loaded, changes: dict[str, list[Change]], told: list[fleet.Name]) -> dict[str, Any]:
-    """What a load did, for scripts."""
-    return {
-        "rules": {traptor_type: len(found) for traptor_type, found in loaded.rules.items()},
-        **{kind: as_dicts(changes, kind) for kind in SIGNS},
-        "problems": [problem._asdict() for problem in loaded.problems],
-        "notes": [note._asdict() for note in loaded.notes],
-        "told": [str(name) for name in told],
-    }
-
-
-def as_dicts(changes: dict[str, list[Change]], kind: str) -> list[dict[str, Any]]:
-    return [
-        {"type": traptor_type, "traptor_id": one.traptor_id, "was_at": one.was_at, **one.rule}
-        for traptor_type, some in changes.items()
-        for one in some
-        if one.kind == kind
+@rules.command()
+@type_option
+@click.option("--format", "as_format", type=click.Choice(["jsonl", "csv"]), default="jsonl", show_default=True)
+def export(wanted_type: str | None, as_format: str) -> None:
+    """All rules on standard output, as `rules load --as-is` takes them."""
+    found = [
+        {name: value for name, value in rule.items() if name not in {"traptor_id", "matches"}}
+        for rule in stored(wanted_type)
     ]
+    if as_format == "csv":
+        click.echo(_csv(found), nl=False)
+        return
+    for rule in found:
+        say_json(rule)
 
 
-def tell_remarks(loaded: loading.Loaded) -> None:
-    """Notes and problems, on standard error."""
-    for heading, remarks in (("cleaned up or merged", loaded.notes), ("LEFT OUT", loaded.problems)):
-        tell([f"{remark.place}: {remark.value!r} {remark.text}" for remark in remarks], heading, err=True)
+def _csv(found: list[dict[str, Any]]) -> str:
+    columns = dict.fromkeys(["type", "rule_id", "value", "tag", *(name for rule in found for name in rule)])
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, list(columns), restval="", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(found)
+    return text.getvalue()
 
 
-def tell_changes(changes: dict[str, list[Change]], told: list[fleet.Name], *, dry_run: bool) -> None:
-    """Each change, then how many."""
-    for traptor_type, some in changes.items():
-        tell([shown(traptor_type, one) for one in some], "")
-    counts = Counter(one.kind for some in changes.values() for one in some)
-    summary = ", ".join(f"{counts[kind]} {kind}" for kind in SIGNS if counts[kind]) or "nothing to change"
-    click.echo(f"{summary}{' (dry run: nothing was written)' if dry_run else ''}")
-    if told:
-        click.echo(f"told: {', '.join(map(str, told))}")
+@rules.command()
+@click.argument("source", required=False)
+@click.option("--format", "source_format", type=click.Choice(loading.FORMATS), help="Told by name and content.")
+@type_option
+@json_option
+def check(source: str | None, source_format: str | None, wanted_type: str | None, as_json: bool) -> None:
+    """Is anything wrong with the rules in Redis, or with those of SOURCE? Exit code 1 if so.
 
-
-def shown(traptor_type: str, one: Change) -> str:
-    at = f"{traptor_type}:{one.traptor_id}"
-    moved = f" (was at {traptor_type}:{one.was_at})" if one.was_at is not None else ""
-    tag = f" [{one.rule['tag']}]" if one.rule.get("tag") else ""
-    return f"{SIGNS[one.kind]} {at} {one.rule['rule_id']} {one.rule.get('value', '')!r}{tag}{moved}"
-
-
-def tell(lines: Sequence[str], heading: str, *, err: bool = False) -> None:
-    """The first lines, and how many more there are."""
-    if lines and heading:
-        click.echo(f"{heading}: {len(lines)}", err=err)
-    for line in lines[:MOST_SHOWN]:
-        click.echo(f"  {line}" if heading else line, err=err)
-    if len(lines) > MOST_SHOWN:
-        click.echo(f"  … and {len(lines) - MOST_SHOWN} more; --json shows all", err=err)
+    In Redis: what Twitter would refuse, what is over the limit, and orphans, which no living Traptor can take, are
+    errors; doubles, and rules that wait to be moved, are warnings.
+    """
+    wanted = settings.load()
+    if source:
+        loaded = read(wanted, source, source_format, wanted_type)
+        errors = [f"{problem.place}: {problem.value!r} {problem.text}" for problem in loaded.problems]
+        warnings = [f"{note.place}: {note.value!r} {note.text}" for note in loaded.notes]
+    else:
+        with connection(wanted) as conn:
+            errors, warnings = inspect(conn, [wanted_type] if wanted_type else TYPES)
+    if as_json:
+        say_json({"errors": errors, "warnings": warnings})
+    else:
+        say_some(warnings, "warnings")
+        say_some(errors, "ERRORS")
+        click.echo("all well" if not errors else "a person is needed")
+    if errors:
+        needs_a_person()

@@ -3,7 +3,7 @@
 import heapq
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import count
 from typing import NamedTuple
 
@@ -112,16 +112,18 @@ class Shards:
             for rule in its_rules:
                 self._add(traptor_id, rule)
 
-    def load(self, rules: Iterable[Rule], *, prune: bool = False) -> list[Change]:
+    def load(self, rules: Iterable[Rule], *, prune: bool = False, spared: Collection[str] = ()) -> list[Change]:
         """What makes Redis hold these rules: those it has stay where they are, new ones fill living Traptors evenly.
 
         A rule without a rule_id takes that of the rule with the same value, or else one made from its value. What no
-        living Traptor has room for fills the others, then new ones. With ``prune`` what is not among them goes.
+        living Traptor has room for fills the others, then new ones. With ``prune`` what is not among them goes, but for
+        the ``spared`` rule_ids.
         """
         known = _Known(self)
         wanted = [(known.find(rule), rule) for rule in rules]
         kept = {found for found, _ in wanted if found}
-        removed = [Change("removed", *self._remove(*found)) for found in known.places() if prune and found not in kept]
+        pruned = [found for found in known.places() if prune and found not in kept and found[1] not in spared]
+        removed = [Change("removed", *self._remove(*found)) for found in pruned]
         changed: list[Change] = []
         homeless: list[tuple[Rule, int | None]] = []
         for found, rule in wanted:
@@ -139,6 +141,11 @@ class Shards:
             at = self._place_beyond(rule) if target is None else target
             changed.append(Change("added", at, rule) if was_at is None else Change("changed", at, rule, was_at))
         return removed + changed
+
+    def remove(self, rule_ids: Collection[str]) -> list[Change]:
+        """What removes these rules, wherever they are."""
+        found = [(i, rule_id) for i, shard in self.by_id.items() for rule_id in rule_ids if rule_id in shard.rules]
+        return [Change("removed", *self._remove(*each)) for each in found]
 
     def rebalance(self, gone: Iterable[int] = ()) -> tuple[list[Change], list[Rule]]:
         """Moves for the rules of Traptors that are gone, and of those over their limit; every other rule stays.
@@ -246,7 +253,7 @@ class _Known:
         return self._places
 
 
-def needed(traptor_type: str, rules: Iterable[Rule]) -> int:
-    """How many Traptors these rules need at least; a predicate that rules share counts once."""
+def needed(traptor_type: str, rules: Iterable[Rule]) -> tuple[int, int]:
+    """How many predicates these rules ask for, shared ones once, and how many Traptors that takes at least."""
     asked = {one for rule in rules for one in _predicates(traptor_type, rule)}
-    return math.ceil(len(asked) / LIMITS[traptor_type])
+    return len(asked), math.ceil(len(asked) / LIMITS[traptor_type])

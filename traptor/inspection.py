@@ -1,0 +1,58 @@
+"""What is wrong with the rules in Redis, in words."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+
+import redis
+
+from traptor import fleet, loading
+from traptor.messages import Rule
+from traptor.shards import Shards
+
+
+def inspect(conn: "redis.Redis", types: Iterable[str]) -> tuple[list[str], list[str]]:
+    """Errors and warnings, a line each. Raises redis.RedisError."""
+    members = fleet.look(conn)
+    errors: list[str] = []
+    warnings: list[str] = []
+    for traptor_type in types:
+        shards = fleet.shards(conn, traptor_type, members)
+        errors += _refused(shards)
+        warnings += _doubles(shards)
+        moves, orphans = shards.rebalance(shards.by_id.keys() - shards.living)
+        errors += [f"{_shown(shards, rule)} is an orphan: no living Traptor has room for it" for rule in orphans]
+        warnings += [
+            f"{_shown(shards, move.rule)} is not collected: `rules rebalance` would move it"
+            f" from {traptor_type}:{move.was_at} to {traptor_type}:{move.traptor_id}"
+            for move in moves
+        ]
+    return errors, warnings
+
+
+def _refused(shards: Shards) -> Iterator[str]:
+    for traptor_id, shard in shards.by_id.items():
+        for rule in shard.rules.values():
+            try:
+                loading.check(shards.traptor_type, rule)
+            except ValueError as error:
+                yield f"{_shown(shards, rule)} at {shards.traptor_type}:{traptor_id} {error}"
+
+
+def _doubles(shards: Shards) -> Iterator[str]:
+    """Rules that share their value, and rules of several Traptors that share their rule_id."""
+    by_value: dict[str, list[str]] = defaultdict(list)
+    by_rule_id: dict[str, list[str]] = defaultdict(list)
+    for traptor_id, shard in shards.by_id.items():
+        for rule_id, rule in shard.rules.items():
+            by_value[loading.same(rule.get("value", ""))].append(f"{shards.traptor_type}:{traptor_id}:{rule_id}")
+            by_rule_id[rule_id].append(f"{shards.traptor_type}:{traptor_id}")
+    yield from (
+        f"{', '.join(places)} have the same value {value!r}" for value, places in by_value.items() if places[1:]
+    )
+    yield from (
+        f"{', '.join(names)} have the same rule_id {rule_id}" for rule_id, names in by_rule_id.items() if names[1:]
+    )
+
+
+def _shown(shards: Shards, rule: Rule) -> str:
+    return f"{shards.traptor_type} rule {rule['rule_id']} {rule.get('value', '')!r}"

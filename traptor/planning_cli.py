@@ -1,0 +1,172 @@
+"""``rules plan`` and ``rules rebalance``."""
+
+import dataclasses
+import logging
+import signal
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import click
+
+from traptor import fleet, loading, logs, rebalance, settings
+from traptor.console import connection, dry_run_option, json_option, needs_a_person, say_json, say_table
+from traptor.keys import TYPES
+from traptor.loading_cli import read, say_changes
+from traptor.messages import Rule
+from traptor.rules import LIMITS
+from traptor.shards import Shards, needed
+
+
+@click.command()
+@click.argument("source", required=False)
+@click.option("--format", "source_format", type=click.Choice(loading.FORMATS), help="Told by name and content.")
+@click.option("--type", "wanted_type", type=click.Choice(TYPES), help="Type of rows that name none; leaves out others.")
+@json_option
+def plan(source: str | None, source_format: str | None, wanted_type: str | None, as_json: bool) -> None:
+    """How many Traptors the rules of SOURCE need, or those in Redis, and how full and busy each Traptor is."""
+    wanted = settings.load()
+    if source:
+        needs = [_need(name, found) for name, found in read(wanted, source, source_format, wanted_type).rules.items()]
+        traptors = []
+    else:
+        with connection(wanted) as conn:
+            members = fleet.look(conn)
+            all_shards = [fleet.shards(conn, name, members) for name in ([wanted_type] if wanted_type else TYPES)]
+        needs = [_need(shards.traptor_type, _all(shards)) for shards in all_shards if shards.by_id]
+        traptors = [line for shards in all_shards for line in _fullness(shards)]
+    if as_json:
+        say_json({"needed": needs, "traptors": traptors})
+        return
+    say_table(
+        ("type", ">rules", ">asked for", ">limit of one", ">Traptors needed"), [tuple(need.values()) for need in needs]
+    )
+    if traptors:
+        click.echo()
+        say_table(
+            ("Traptor", "lives", ">rules", ">used", ">limit", ">full", ">matches", ">busy"),
+            [(*line.values(),)[:-3] + _percents(line) for line in traptors],
+        )
+
+
+def _need(traptor_type: str, found: Sequence[Rule]) -> dict[str, Any]:
+    asked, traptors = needed(traptor_type, found)
+    return {
+        "type": traptor_type,
+        "rules": len(found),
+        "asked_for": asked,
+        "limit": LIMITS[traptor_type],
+        "traptors": traptors,
+    }
+
+
+def _all(shards: Shards) -> list[Rule]:
+    return [rule for shard in shards.by_id.values() for rule in shard.rules.values()]
+
+
+def _fullness(shards: Shards) -> Iterable[dict[str, Any]]:
+    """Each Traptor's share of its limit, and of all matches of its type."""
+    total = sum(shard.matches for shard in shards.by_id.values()) or 1
+    for traptor_id, shard in shards.by_id.items():
+        yield {
+            "traptor": f"{shards.traptor_type}:{traptor_id}",
+            "lives": "yes" if traptor_id in shards.living else "no",
+            "rules": len(shard.rules),
+            "used": shard.used,
+            "limit": LIMITS[shards.traptor_type],
+            "full": round(shard.used / LIMITS[shards.traptor_type], 4),
+            "matches": round(shard.matches),
+            "busy": round(shard.matches / total, 4),
+        }
+
+
+def _percents(line: dict[str, Any]) -> tuple[str, int, str]:
+    return f"{line['full']:.0%}", line["matches"], f"{line['busy']:.0%}"
+
+
+@click.command("rebalance")
+@click.option(
+    "--after", type=click.FloatRange(0), metavar="SECONDS", help="Silence after which rules move  [REBALANCE_AFTER]"
+)
+@click.option(
+    "--return/--stay", "bring_back", default=None, help="Whether moved rules go back later  [REBALANCE_RETURN]"
+)
+@click.option("--watch", "watches", is_flag=True, help="Go on until told to stop; several may watch.")
+@click.option("--metrics-port", type=click.IntRange(0, 65535), help="With --watch: Prometheus metrics on 127.0.0.1.")
+@dry_run_option
+@json_option
+def rebalance_(
+    *,
+    after: float | None,
+    bring_back: bool | None,
+    watches: bool,
+    metrics_port: int | None,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
+    """Move the rules of silent Traptors, and what is over a limit, to living ones with room.
+
+    Exit code 1 if there are orphans, for which no living Traptor has room.
+    """
+    wanted = settings.load({"REBALANCE_AFTER": after, "REBALANCE_RETURN": bring_back})
+    policy = rebalance.Policy(wanted.REBALANCE_AFTER, wanted.REBALANCE_RETURN, dry_run)
+    with connection(wanted) as conn:
+        if watches:
+            logs.set_up(dataclasses.replace(wanted, LOG_DIR=""))
+            rebalance.watch(conn, wanted.REDIS_PUBSUB_CHANNEL, policy, _stop_signal(), _metrics(metrics_port))
+            return
+        balance = rebalance.rebalance(conn, wanted.REDIS_PUBSUB_CHANNEL, policy)
+    _say(balance, as_json=as_json, dry_run=dry_run)
+    if any(balance.orphans.values()):
+        needs_a_person()
+
+
+def _say(balance: rebalance.Balance, *, as_json: bool, dry_run: bool) -> None:
+    if as_json:
+        say_json(
+            {
+                "moved": [
+                    {"type": name, "from": move.was_at, "to": move.traptor_id, "rule_id": move.rule["rule_id"]}
+                    for name, moves in balance.moves.items()
+                    for move in moves
+                ],
+                "orphans": balance.orphans,
+                "told": [str(name) for name in balance.told],
+                "silent": {str(name): seconds for name, seconds in balance.silent.items()},
+            }
+        )
+        return
+    say_changes(balance.moves, balance.told, dry_run=dry_run)
+    for name, seconds in balance.silent.items():
+        if seconds:
+            click.echo(f"{name} is silent; its rules move in {seconds:.0f} s: run this again then, or with --after 0")
+    for traptor_type, count in balance.orphans.items():
+        if count:
+            click.echo(f"ORPHANS: {count} {traptor_type} rules; start another Traptor of this type", err=True)
+
+
+def _stop_signal() -> threading.Event:
+    """Set by SIGTERM and SIGINT."""
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    return stop
+
+
+def _metrics(port: int | None) -> Callable[[rebalance.Balance], None] | None:
+    """Serve the watcher's metrics; returns what takes up each look."""
+    if port is None:
+        return None
+    from prometheus_client import Counter, Gauge, start_http_server
+
+    orphans = Gauge("traptor_orphan_rules", "rules that no living Traptor has room for", ["type"])
+    moved = Counter("traptor_moved_rules", "rules moved between Traptors", ["type"])
+    start_http_server(port, addr="127.0.0.1")
+    logging.getLogger(__name__).info("metrics", extra={"port": port})
+
+    def take_up(balance: rebalance.Balance) -> None:
+        for traptor_type in TYPES:
+            orphans.labels(traptor_type).set(balance.orphans.get(traptor_type, 0))
+            moved.labels(traptor_type).inc(len(balance.moves.get(traptor_type, ())))
+
+    return take_up
