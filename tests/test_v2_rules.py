@@ -96,11 +96,18 @@ def packed(*pairs: tuple[str, str], length: int = 30, limit: int = 10) -> list[t
 def test_rules_share_a_server_rule_as_far_as_it_is_long(
     pairs: list[tuple[str, str]], expected: list[tuple[str, str]]
 ) -> None:
-    assert packed(*pairs) == expected
+    assert packed(*pairs, limit=len(expected)) == expected
+
+
+def test_rules_stay_apart_where_there_is_room() -> None:
+    assert packed(("1", "storm,rain"), ("2", "ice"), limit=2) == [
+        ("storm OR rain", "traptor:track:0:1"),
+        ("ice", "traptor:track:0:2"),
+    ]
 
 
 def test_a_tag_leads_back_to_the_rules() -> None:
-    [(_, tag)] = packed(("a,b:c", "ice"), ("d", "fog"))
+    [(_, tag)] = packed(("a,b:c", "ice"), ("d", "fog"), limit=1)
     assert rules.rule_ids(tag, "traptor:track:0:") == ["a,b:c", "d"]
     assert rules.rule_ids("traptor:track:01:1", "traptor:track:0:") == []
     assert rules.rule_ids("mine", "traptor:track:0:") == []

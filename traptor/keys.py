@@ -58,6 +58,11 @@ def backoff(credential: str) -> str:
     return f"traptor:backoff:{credential}"
 
 
+def posts(app: str, month: str) -> str:
+    """Posts that an app, by its hash, has read through v2 in a month such as 2026-08."""
+    return f"traptor:posts:{app}:{month}"
+
+
 def silent(traptor_type: str, traptor_id: int | str) -> str:
     """Since when a Traptor that has rules has shown no sign of life, as ``rules rebalance`` found it."""
     return f"traptor:silent:{traptor_type}:{traptor_id}"

@@ -23,6 +23,7 @@ COUNTERS = {
     "dropped": ("reason", "messages dropped, by reason"),
     "matched": ("", "tweets that satisfied a rule"),
     "unmatched": ("", "tweets that satisfied none"),
+    "disagreed": ("", "tweets for which v2's server and the matcher name different rules"),
     "reconnects": ("cause", "times that the stream was opened again, by cause"),
     "withheld": ("", "tweets that Twitter says it withheld: a lower bound"),
 }

@@ -78,6 +78,16 @@ def _whole(least: int, most: int | None = None) -> Kind:
     return Kind(parse, f"a whole number from {least}" + (f" to {most}" if most is not None else ""))
 
 
+def _number() -> Kind:
+    def parse(value: Any) -> float:
+        number = float(_unquoted(value))
+        if not 0 <= number < float("inf"):
+            raise ValueError(value)
+        return number
+
+    return Kind(parse, "a number, 0 or more")
+
+
 def _seconds(*, above: float = 0.0) -> Kind:
     def parse(value: Any) -> float:
         number = float(_unquoted(value))
@@ -127,6 +137,20 @@ class Settings:
     TWITTER_STREAM_URL: str = _setting(
         "https://stream.twitter.com", _url("https", "http"), "scheme, host and port of the stream"
     )
+    TWITTER_API: str = _setting("1.1", _one_of("1.1", "2"), "v1.1's statuses/filter, or X API v2's filtered stream")
+    TWITTER_API_URL: str = _setting("https://api.x.com", _url("https", "http"), "scheme, host and port of X API v2")
+    BEARER_TOKEN: str = _setting(
+        "", TEXT, "app-only token for v2; unset: asked for with CONSUMER_KEY and CONSUMER_SECRET", secret=True
+    )
+    V2_RULE_LIMIT: int = _setting(1000, _whole(1), "rules that the account may have on v2's server")
+    V2_RULE_LENGTH: int = _setting(1024, _whole(1), "longest rule on v2's server", unit="characters")
+    V2_BACKFILL_MINUTES: int = _setting(
+        0, _whole(0, 5), "missed minutes that v2 sends after a gap, where the account allows it", unit="min"
+    )
+    V2_MONTHLY_POST_CAP: int = _setting(3_000_000, _whole(0), "posts a month that the account may read; shown only")
+    V2_MONTHLY_POST_LIMIT: int = _setting(0, _whole(0), "posts a month after which the stream stays closed; 0 = none")
+    V2_POST_PRICE: float = _setting(0.005, _number(), "price of a post, for the cost in the status", unit="USD")
+    KEEP_V2: bool = _setting(False, BOOLEAN, "keep each tweet's v2 payload under `traptor.v2`")
     RULE_CHECK_INTERVAL: float = _setting(
         60.0, _seconds(above=0.01), "wait between looks for rules while there are none", unit="s"
     )
@@ -191,9 +215,16 @@ class Settings:
         return {name: getattr(self, name) for name in APIKEY_NAMES}
 
     @property
+    def needed_keys(self) -> tuple[str, ...]:
+        """The keys without which Twitter lets nobody in: for v2 a bearer token, or what it is asked for with."""
+        if self.TWITTER_API == "2":
+            return ("BEARER_TOKEN",) if self.BEARER_TOKEN else ("CONSUMER_KEY", "CONSUMER_SECRET")
+        return APIKEY_NAMES
+
+    @property
     def secrets(self) -> list[str]:
         """Every secret text that is set, and the passwords inside URLs and options, in each of their spellings."""
-        found = [*self.apikeys.values(), self.MYSQL_PASSWORD]
+        found = [*self.apikeys.values(), self.BEARER_TOKEN, self.MYSQL_PASSWORD]
         for url in (self.REDIS_URL, self.SENTRY_URL):
             parts = urlsplit(url)
             found += [parts.password or "", unquote(parts.password or "")]

@@ -120,47 +120,59 @@ _CLAUSES = {"track": _track, "follow": _follow, "locations": _locations}
 
 
 def pack(
-    traptor_type: str, traptor_id: int, rules: Iterable[Rule], length: int, limit: int
+    traptor_type: str, traptor_id: int, rules: Sequence[Rule], length: int, limit: int
 ) -> tuple[list[ServerRule], list[Problem]]:
-    """Server rules of at most ``length`` characters for all rules, and the rules that are left out.
+    """At most ``limit`` server rules of at most ``length`` characters, and the rules that are left out.
 
-    A rule is left out where it makes no sense, where a clause of it is too long, or where ``limit`` server rules are
-    full.
+    Each rule has server rules of its own where there is room, so that the server tells exactly which one holds;
+    otherwise they share. Left out is what makes no sense, has a clause that is too long, or finds no room.
     """
     prefix = tag_prefix(traptor_type, traptor_id)
+    apart, problems = _pack(traptor_type, prefix, rules, length, math.inf, shared=False)
+    if len(apart) <= limit:
+        return apart, problems
+    return _pack(traptor_type, prefix, rules, length, limit, shared=True)
+
+
+def _pack(
+    traptor_type: str, prefix: str, rules: Iterable[Rule], length: int, limit: float, *, shared: bool
+) -> tuple[list[ServerRule], list[Problem]]:
     packed: list[ServerRule] = []
     problems: list[Problem] = []
     for rule in rules:
+        own = prefix + quote(rule["rule_id"], safe="")
         try:
-            grown = _append(packed, clauses(traptor_type, rule), quote(rule["rule_id"], safe=""), prefix, length)
+            asked = clauses(traptor_type, rule)
+            grown = _append(packed[-1:] if shared else [], asked, own, prefix, length)
         except ValueError as error:
             problems.append(Problem(rule["rule_id"], rule.get("value", ""), str(error)))
             continue
-        if len(grown) > limit:
+        kept = packed[:-1] if shared else packed
+        if len(kept) + len(grown) > limit:
             problems.append(Problem(rule["rule_id"], rule["value"], f"over the limit of {limit} rules on the server"))
             continue
-        packed = grown
+        packed = kept + grown
     return packed, problems
 
 
-def _append(packed: list[ServerRule], added: list[str], rule_id: str, prefix: str, length: int) -> list[ServerRule]:
-    grown = packed.copy()
-    for clause in added:
+def _append(last: list[ServerRule], asked: Iterable[str], own: str, prefix: str, length: int) -> list[ServerRule]:
+    """The last server rule with these clauses, and as many more as they need. ``own`` is the tag of their rule."""
+    grown = last.copy()
+    for clause in asked:
         if len(clause) > length:
             raise ValueError(f"has {len(clause)} characters for v2; allowed are {length}")
-        last = grown[-1] if grown else ServerRule("", prefix)
-        joined = _joined(last, clause, rule_id, prefix)
-        if grown and len(joined.value) <= length and len(joined.tag) <= MAX_TAG_CHARACTERS:
+        joined = _joined(grown[-1], clause, own, prefix) if grown else None
+        if joined and len(joined.value) <= length and len(joined.tag) <= MAX_TAG_CHARACTERS:
             grown[-1] = joined
         else:
-            grown.append(ServerRule(clause, prefix + rule_id))
+            grown.append(ServerRule(clause, own))
     return grown
 
 
-def _joined(rule: ServerRule, clause: str, rule_id: str, prefix: str) -> ServerRule:
-    ids = rule.tag.removeprefix(prefix).split(",")
-    tag = rule.tag if ids[-1] == rule_id else f"{rule.tag},{rule_id}"
-    return ServerRule(f"{rule.value} OR {clause}", tag)
+def _joined(rule: ServerRule, clause: str, own: str, prefix: str) -> ServerRule:
+    own_id = own.removeprefix(prefix)
+    is_in_it = rule.tag.removeprefix(prefix).split(",")[-1] == own_id
+    return ServerRule(f"{rule.value} OR {clause}", rule.tag if is_in_it else f"{rule.tag},{own_id}")
 
 
 # Comparing

@@ -1,0 +1,168 @@
+"""The daemon on X API v2; what both APIs promise is tried over both."""
+
+import json
+import signal
+from collections.abc import Callable
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+
+from tests.integration.daemon import Daemon, publish
+from tests.servers import RedisServer, wait_until
+from traptor import keys, rules
+from traptor.simulator import CREDENTIAL, Simulator
+from traptor.simulator.feed import Synthetic
+from traptor.simulator.predicates import Predicates
+from traptor.simulator.snowflakes import Snowflakes
+from traptor.simulator.v2 import bearer_token
+from traptor.v2.client import V2Client
+
+STORM = {"rule_id": "1", "tag": "weather", "value": "storm,flood warning"}
+ROCKET = {"rule_id": "2", "tag": "space", "value": "#rocket", "colour": "red"}
+FOLLOW = [{"rule_id": "1", "tag": "newsroom", "value": "1001"}, {"rule_id": "2", "value": "1002"}]
+BOTH = pytest.mark.parametrize("api", ["1.1", "2"])
+
+Collect = Callable[..., Daemon]
+
+
+@pytest.fixture
+def collect(tmp_path: Path, redis_server: RedisServer) -> Collect:
+    """Makes a Traptor that prints what it collects from a Twitter over one of its APIs."""
+
+    def made(twitter: Simulator, api: str, *arguments: str, **settings: object) -> Daemon:
+        addresses = {"TWITTER_STREAM_URL": twitter.url, "TWITTER_API_URL": twitter.url, "REDIS_URL": redis_server.url}
+        return Daemon(tmp_path, "--test", *arguments, TWITTER_API=api, **addresses, **settings)
+
+    return made
+
+
+def held_rules(twitter: Simulator) -> list[str]:
+    client = V2Client(CREDENTIAL.consumer_key, "", bearer_token(CREDENTIAL), twitter.url)
+    return [rule.value for rule in client.held_rules()]
+
+
+def by_id(lines: list[bytes]) -> dict[str, Any]:
+    return {tweet["id_str"]: tweet for tweet in map(json.loads, lines)}
+
+
+@pytest.mark.parametrize(
+    "traptor_type, wanted, predicates",
+    [
+        ("track", [STORM, ROCKET], Predicates(track=("storm", "flood warning", "#rocket"))),
+        ("follow", FOLLOW, Predicates(follow=("1001", "1002"))),
+    ],
+)
+def test_the_same_tweets_come_out_of_both(
+    collect: Collect, redis_db: redis.Redis, traptor_type: str, wanted: list[dict[str, str]], predicates: Predicates
+) -> None:
+    rules.write(redis_db, traptor_type, 0, wanted)
+    tweets = [message.body for message in islice(Synthetic(3, Snowflakes()).messages(predicates), 400)]
+    collected = []
+    for api in ("1.1", "2"):
+        with Simulator(tweets=tweets, rate=0) as twitter:
+            with collect(twitter, api, "--type", traptor_type, "--limit", "400") as daemon:
+                assert daemon.wait_for_exit() == 0
+                assert daemon.summary() == {"received": 400, "matched": 400, "delivered": 400}
+                assert len(twitter.wait_for_sent(400)) == 400
+            collected.append(by_id(daemon.stdout.lines))
+    one, two = collected
+    assert list(one) == list(two)
+    for id_str, tweet in one.items():
+        of_both = [one["traptor"] for one in (tweet, two[id_str])]
+        flat, other = ({**block, "rules": [rule["rule_id"] for rule in block["rules"]]} for block in of_both)
+        assert flat == other
+        assert {**tweet["user"], **two[id_str]["user"]} == tweet["user"]
+        assert (tweet["created_at"], tweet["lang"]) == (two[id_str]["created_at"], two[id_str]["lang"])
+
+
+@BOTH
+def test_a_change_of_rules_brings_the_tweets_of_the_new_ones(collect: Collect, redis_db: redis.Redis, api: str) -> None:
+    rules.write(redis_db, "track", 0, [STORM])
+    with Simulator(rate=50) as twitter, collect(twitter, api) as daemon:
+        daemon.wait_for_message(lambda tweet: tweet["traptor"]["rule_tag"] == "weather")
+        redis_db.delete(keys.rule("track", 0, 1))
+        rules.write(redis_db, "track", 0, [ROCKET])
+        publish(redis_db, "track:0")
+        tweet = daemon.wait_for_message(lambda tweet: tweet["traptor"]["rule_tag"] == "space")
+        assert tweet["traptor"]["colour"] == "red"
+        assert len(twitter.connections) == (2 if api == "1.1" else 1)
+        daemon.stop()
+
+
+@BOTH
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_it_ends_when_asked(collect: Collect, redis_db: redis.Redis, api: str, number: signal.Signals) -> None:
+    rules.write(redis_db, "track", 0, [STORM])
+    with Simulator(rate=50) as twitter, collect(twitter, api) as daemon:
+        daemon.messages(5)
+        daemon.signal(number)
+        assert daemon.wait_for_exit(10) == 0
+        assert daemon.summary()["delivered"] == daemon.summary()["received"]
+
+
+@BOTH
+@pytest.mark.parametrize("code", [403, 404])
+def test_a_refusal_for_good_ends_it_with_3(collect: Collect, redis_db: redis.Redis, api: str, code: int) -> None:
+    rules.write(redis_db, "track", 0, [STORM])
+    with Simulator(faults=[{"fault": "status", "code": code}]) as twitter, collect(twitter, api) as daemon:
+        assert daemon.wait_for_exit() == 3
+        assert daemon.stdout.lines == []
+
+
+@BOTH
+@pytest.mark.parametrize("fault", ["cut", "reset", "end", "disconnect", "garbage", "duplicate", "newline", "split"])
+def test_faults_cost_no_tweet_that_was_sent(collect: Collect, redis_db: redis.Redis, api: str, fault: str) -> None:
+    rules.write(redis_db, "track", 0, [STORM, ROCKET])
+    faults = [{"fault": fault, "after": 20}]
+    with Simulator(rate=100, limit=60, faults=faults) as twitter, collect(twitter, api) as daemon:
+        sent = twitter.wait_for_sent(60, timeout_seconds=30)
+        found = daemon.stdout.wait_for(
+            lambda lines: {json.loads(line).get("id_str") for line in lines} >= set(sent), timeout_seconds=20
+        )
+        assert found, daemon.said()
+        daemon.stop()
+
+
+def test_the_server_is_left_with_our_rules_and_those_of_others(collect: Collect, redis_db: redis.Redis) -> None:
+    rules.write(redis_db, "track", 0, [STORM])
+    with Simulator(rate=50) as twitter:
+        client = V2Client(CREDENTIAL.consumer_key, "", bearer_token(CREDENTIAL), twitter.url)
+        client.request("POST", "tweets/search/stream/rules", add=[{"value": "espresso", "tag": "of somebody else"}])
+        with collect(twitter, "2") as daemon:
+            daemon.messages(20)
+            tags = {json.loads(line)["traptor"]["rule_tag"] for line in daemon.stdout.lines}
+            daemon.stop()
+        assert held_rules(twitter) == ["espresso", "storm OR flood warning"]
+    assert tags == {"weather"}
+
+
+def test_the_payload_is_kept_and_posts_are_counted(collect: Collect, redis_db: redis.Redis) -> None:
+    rules.write(redis_db, "track", 0, [STORM])
+    settings = {"KEEP_V2": True, "V2_POST_PRICE": 0.5, "BEARER_TOKEN": bearer_token(CREDENTIAL), "CONSUMER_KEY": ""}
+    with Simulator(rate=50, limit=10) as twitter, collect(twitter, "2", **settings) as daemon:
+        for tweet in daemon.messages(10):
+            assert tweet["traptor"]["v2"]["data"]["id"] == tweet["id_str"]
+        status = f"{keys.status('track', 0)}"
+        wait_until(lambda: json.loads(redis_db.get(status) or "{}").get("v2", {}).get("posts") == 10, "the count")
+        assert json.loads(redis_db.get(status))["v2"] == {"posts": 10, "cap": 3_000_000, "limit": 0, "cost": 5.0}
+        daemon.stop()
+    [key] = redis_db.keys("traptor:posts:*")
+    assert 0 < redis_db.ttl(key) <= 40 * 86_400
+
+
+def test_a_spent_budget_closes_the_stream(collect: Collect, redis_db: redis.Redis) -> None:
+    rules.write(redis_db, "track", 0, [STORM])
+    with Simulator(rate=100) as twitter, collect(twitter, "2", V2_MONTHLY_POST_LIMIT=10) as daemon:
+        daemon.wait_for_log("monthly post limit reached: no stream until next month")
+        twitter.wait_for_close(1)
+        daemon.stop()
+    assert len(twitter.connections) == 1
+
+
+def test_no_keys_are_told_at_the_start(collect: Collect) -> None:
+    with Simulator() as twitter, collect(twitter, "2", CONSUMER_KEY="", CONSUMER_SECRET="") as daemon:
+        assert daemon.wait_for_exit() == 2
+        assert b"CONSUMER_KEY, CONSUMER_SECRET: not set" in b"".join(daemon.stderr.lines)

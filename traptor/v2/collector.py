@@ -1,0 +1,168 @@
+"""The Traptor on X API v2: the same life, but rules are on the server and change there, on the open stream."""
+
+import contextlib
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+import redis
+from birdy.twitter import TwitterApiError, TwitterClientError
+
+from traptor import journal, messages, rules
+from traptor.credential import Credential
+from traptor.messages import Match
+from traptor.status import State
+from traptor.traptor import BEAT_SECONDS, Traptor
+from traptor.v2.budget import Budget
+from traptor.v2.client import Translated, V2Client, keep
+from traptor.v2.rules import attribute, clauses, rule_ids, tag_prefix
+
+RETRY_SECONDS = 15.0
+"""Between tries to bring changed rules to the server."""
+
+
+class V2Traptor(Traptor):
+    """Collects by TWITTER_API=2. What it delivers has the shape of v1.1."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._prefix = tag_prefix(self.traptor_type, self.traptor_id)
+        self._budget = self._own_budget()
+
+    # Setting up
+
+    def _setup_birdy(self) -> None:
+        """Create ``self.birdy_conn``. Connects to nothing yet."""
+        wanted = self.settings
+        self.birdy_conn = V2Client(
+            wanted.CONSUMER_KEY, wanted.CONSUMER_SECRET, wanted.BEARER_TOKEN, wanted.TWITTER_API_URL
+        )
+        self._budget = self._own_budget()
+
+    def _own_credential(self) -> Credential:
+        """A v2 connection belongs to the app, whoever's token there is beside."""
+        app = {"CONSUMER_KEY": self.settings.CONSUMER_KEY or self.settings.BEARER_TOKEN, "ACCESS_TOKEN": "v2"}
+        return Credential(self.redis_conn, app, self.traptor_type, self.traptor_id)
+
+    def _own_budget(self) -> Budget:
+        return Budget(self._credential.name, self.settings.V2_MONTHLY_POST_LIMIT)
+
+    # Rules
+
+    def _get_redis_rules(self) -> Iterator[dict[str, str]]:
+        """Yield this Traptor's rules from Redis that v2 can have. How many fit on the server is seen there."""
+        problems: list[rules.Problem] = []
+        for rule in rules.read(self.redis_conn, self.traptor_type, self.traptor_id):
+            try:
+                clauses(self.traptor_type, rule)
+            except ValueError as error:
+                problems.append(rules.Problem(rule["rule_id"], rule.get("value", ""), str(error)))
+            else:
+                yield rule
+        self._tell_problems(problems)
+
+    def _make_twitter_rules(self, rules_from_redis: list[dict[str, str]]) -> str:
+        """Compile the matcher; gives all clauses, as a text that changes when they do."""
+        ordered = sorted(rules_from_redis, key=rules.order)
+        self._compiled(ordered)
+        self._vitals.rules = rules.facts(self.traptor_type, ordered, len(self._problems))
+        return " OR ".join(clause for rule in ordered for clause in clauses(self.traptor_type, rule))
+
+    def _have_predicates_changed(self) -> bool:
+        """Read the rules again, and bring changed ones to the server; only where none are left the stream must end."""
+        self.restart_flag = self._may_have_missed_notices = False
+        self._plan_next_look(self.settings.RULE_REFRESH_INTERVAL)
+        try:
+            found = list(self._get_redis_rules())
+        except redis.RedisError as error:
+            self.logger.warning("Redis cannot be read: the last rules stay", extra={"error": str(error)})
+            self._plan_next_look(self.rule_check_interval)
+            return False
+        if found and found != self.redis_rules:
+            self._take_up(found)
+        return not found
+
+    def _take_up(self, found: list[dict[str, str]]) -> None:
+        """The matcher knows the new rules before the server does, so that none of their tweets is without one."""
+        before, self.redis_rules = self.redis_rules, found
+        self.twitter_rules = self._make_twitter_rules(found)
+        self._make_rule_counters()
+        try:
+            self._interruptibly(self._synchronise)
+        except (TwitterApiError, TwitterClientError) as error:
+            self.logger.warning("rules not changed on the server: trying again", extra={"error": str(error)})
+            self.redis_rules = before
+            self._plan_next_look(RETRY_SECONDS)
+        else:
+            self.logger.info("rules changed on the server", extra={"rule_set": self.rule_set})
+
+    def _synchronise(self) -> None:
+        limits = {"length": self.settings.V2_RULE_LENGTH, "limit": self.settings.V2_RULE_LIMIT}
+        problems = self.birdy_conn.synchronise(self.traptor_type, self.traptor_id, self.redis_rules, **limits)
+        self._tell_problems(problems)
+
+    # Connecting
+
+    def _wait_for_turn(self) -> None:
+        """When the budget is spent, wait for the next month."""
+        super()._wait_for_turn()
+        with contextlib.suppress(redis.RedisError):  # whoever reports every second tells of it
+            self._budget.write(self.redis_conn)
+        if self._budget.is_spent():
+            self.logger.error(
+                "monthly post limit reached: no stream until next month", extra={"read": self._budget.read}
+            )
+        while not self._stopping and self._budget.is_spent():
+            self._vitals.enter(State.BACKING_OFF, "monthly post limit reached")
+            self._wait(BEAT_SECONDS)
+
+    def _filter(self, **predicates: str | None) -> Any:
+        """Bring the rules to the server and open the stream. Raises TwitterApiError and TwitterClientError."""
+        self._synchronise()
+        return self.birdy_conn.open(self.settings.V2_BACKFILL_MINUTES if self._gaps.open else 0)
+
+    # Collecting
+
+    def _handle_bytes(self, raw: bytes) -> None:
+        """A tweet in v1.1's shape, with what the server says of it; other messages as ever."""
+        message = messages.decode(raw) if isinstance(raw, Translated) else None
+        if not isinstance(raw, Translated) or not isinstance(message, messages.Tweet):
+            super()._handle_bytes(raw)
+            return
+        self._note_message()
+        self._budget.note()
+        if self._is_new_tweet(id_str := message.id_str or ""):
+            self._deliver_by_rules(id_str, message, raw)
+        if self._budget.is_spent():
+            self._gaps.begin(datetime.now(UTC), "budget")
+            self._close_stream()
+
+    def _deliver_by_rules(self, id_str: str, message: messages.Tweet, raw: Translated) -> None:
+        """A tweet that came for rules of others, or for ones that are gone, is not ours."""
+        groups = [ids for tag in raw.tags if (ids := rule_ids(tag, self._prefix))]
+        matches = self._attributed(self._matcher.match(message), groups)
+        if not matches and not self._are_current(groups):
+            self.account.counts["dropped:other_rules"] += 1
+            return
+        self._count_matches([match.position for match in matches])
+        value = self._blocks.append(raw, message.created_at, matches)
+        self._deliver(id_str, keep(value, raw) if self.settings.KEEP_V2 else value)
+
+    def _attributed(self, local: list[Match], groups: list[list[str]]) -> list[Match]:
+        matches, agreed = attribute(local, groups, {rule_id: at for at, rule_id in enumerate(self._rule_ids)})
+        self.account.counts["disagreed"] += not agreed
+        return matches
+
+    def _are_current(self, groups: list[list[str]]) -> bool:
+        return any(rule_id in self._rule_ids for group in groups for rule_id in group)
+
+    # Telling
+
+    def _report(self) -> None:
+        """As ever, and what was read this month and costs."""
+        self._budget.write(self.redis_conn)
+        wanted, read = self.settings, self._budget.read
+        spent = {"posts": read, "cap": wanted.V2_MONTHLY_POST_CAP, "limit": wanted.V2_MONTHLY_POST_LIMIT}
+        status = {**self._vitals.status(), "v2": {**spent, "cost": round(read * wanted.V2_POST_PRICE, 2)}}
+        life = journal.life(self._gaps, self.account.counts["withheld"], stopped=self._stopping)
+        self._journal.write(self._all_counters(), status, life)
