@@ -1,0 +1,66 @@
+"""What Traptor is compared with: ``python -m bench.baselines relay`` and ``loop`` run under Traptor's settings."""
+
+import json
+import sys
+from typing import Any
+
+import redis
+import requests
+from kafka import KafkaProducer
+from requests_oauthlib import OAuth1
+
+from traptor import delivery, rules, settings, stream
+from traptor.stream import MyBirdyClient
+
+
+def relay(wanted: settings.Settings, predicates: dict[str, str]) -> None:
+    """The least there is to do: Traptor's own reading and framing, the same producer, the bytes as they come."""
+    client = MyBirdyClient(*stream.credentials(wanted.apikeys), wanted.TWITTER_STREAM_URL)
+    producer = delivery.connect(wanted.KAFKA_HOSTS, wanted.KAFKA_TOPIC, {})
+    for message in client.stream.statuses.filter.post(**predicates).messages():
+        if message is not None:
+            producer.send(wanted.KAFKA_TOPIC, message)
+
+
+def loop(wanted: settings.Settings, predicates: dict[str, str], rule_set: list[dict[str, str]]) -> None:
+    """What one writes in an afternoon, with the libraries that one finds first, as they come."""
+    producer = KafkaProducer(bootstrap_servers=wanted.KAFKA_HOSTS)
+    url = f"{wanted.TWITTER_STREAM_URL}/1.1/statuses/filter.json"
+    answer = requests.post(
+        url, data=predicates, auth=OAuth1(*stream.credentials(wanted.apikeys)), stream=True, timeout=90
+    )
+    for line in answer.iter_lines():
+        if line:
+            tweet = json.loads(line)
+            searched = " ".join(_searched(tweet)).lower()
+            for rule in rule_set:
+                if all(term in searched for term in rule["value"].lower().split()):
+                    tweet["rule"] = rule
+            producer.send(wanted.KAFKA_TOPIC, json.dumps(tweet).encode())
+
+
+def _searched(tweet: dict[str, Any]) -> list[str]:
+    """Texts, hashtags, links, and the ids of the users, also of the tweet that is retweeted or quoted."""
+    whole = tweet.get("extended_tweet", tweet)
+    found = [whole.get("full_text") or tweet["text"], tweet["user"]["id_str"], tweet["in_reply_to_user_id_str"] or ""]
+    found += [f"#{hashtag['text']}" for hashtag in whole["entities"]["hashtags"]]
+    found += [f"@{mention['screen_name']}" for mention in whole["entities"]["user_mentions"]]
+    found += [link["expanded_url"] for link in whole["entities"]["urls"]]
+    for nested in ("retweeted_status", "quoted_status"):
+        found += _searched(tweet[nested]) if nested in tweet else []
+    return found
+
+
+def main() -> None:
+    wanted = settings.load()
+    with redis.Redis.from_url(wanted.REDIS_URL, decode_responses=True) as conn:
+        rule_set = rules.read(conn, wanted.TRAPTOR_TYPE, wanted.TRAPTOR_ID)
+    predicates = {wanted.TRAPTOR_TYPE: rules.join(wanted.TRAPTOR_TYPE, rule_set)}
+    if sys.argv[1] == "relay":
+        relay(wanted, predicates)
+    else:
+        loop(wanted, predicates, rule_set)
+
+
+if __name__ == "__main__":
+    main()
