@@ -11,6 +11,7 @@ from traptor.exits import Exit
 from traptor.replay import replay
 from traptor.rules_cli import rules
 from traptor.simulator.cli import simulate
+from traptor.spool_cli import spool
 
 EXAMPLES = """
 \b
@@ -66,6 +67,7 @@ def command(  # noqa: PLR0917 - click passes by name
 command.add_command(replay)
 command.add_command(rules)
 command.add_command(simulate)
+command.add_command(spool)
 
 
 def run(wanted: settings.Settings, *, test: bool, limit: int | None, delay: float) -> None:

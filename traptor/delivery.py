@@ -9,6 +9,7 @@ import sys
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
 from typing import Any, BinaryIO, Protocol
 
 from kafka import KafkaProducer
@@ -47,8 +48,8 @@ CLOSING_SECONDS = 1.0
 """What writing the spool and closing the producer may take of the time to stop."""
 FULL_SECONDS = 10.0
 """Told at most so often that messages are dropped or that the spool fails, and for so long after the last drop."""
-REFILL = 500
-"""Messages taken from the spool at a time."""
+BATCH = 500
+"""Messages written to the spool or read from it at a time."""
 
 NEVER_TAKEN = (MessageSizeTooLargeError, RecordListTooLargeError, InvalidTimestampError, ValueError, TypeError)
 """What is wrong with the message itself, not with Kafka."""
@@ -340,16 +341,16 @@ class Kafka:
             self._write_gathered()
 
     def _write_gathered(self) -> None:
-        if not self._gathered:
-            return
-        messages = list(self._gathered)
         self._gathered_since = self._clock()
         with self._spool_may_fail():
-            rows = self.spool.append(messages)
-            self.counts["spooled"] += len(rows)
-            self._gathered.clear()
-            self._gathered_bytes = 0
-            self._drop(messages[len(rows) :], "spool_full")
+            while self._gathered:
+                batch = list(islice(self._gathered, BATCH))
+                rows = self.spool.append(batch)
+                self.counts["spooled"] += len(rows)
+                self._drop(batch[len(rows) :], "spool_full")
+                for message in batch:
+                    self._gathered.popleft()
+                    self._gathered_bytes -= message.size_bytes()
 
     def _spool_slow(self) -> None:
         """What has been on its way for long goes to disk too, in case this process is killed."""
@@ -374,7 +375,7 @@ class Kafka:
             return
         stored: Iterable[tuple[int, Message]] = ()
         with self._spool_may_fail():
-            stored = self.spool.after(self._cursor, REFILL)
+            stored = self.spool.after(self._cursor, BATCH)
         for row, message in stored:
             is_new = row not in self._window.rows and row not in self._finished
             if is_new and not self._produce(message, row):

@@ -5,7 +5,7 @@ import json
 import os
 import sqlite3
 import time
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,6 +24,11 @@ _ROW_BYTES = 64
 _SIZE = f"SELECT COUNT(*), COALESCE(SUM(LENGTH(value) + COALESCE(LENGTH(key), 0) + {_ROW_BYTES}), 0) FROM"
 _FILES = ("", "-wal", "-shm")
 """SQLite keeps its latest transactions in files of their own."""
+
+
+def file_name(traptor_type: str, traptor_id: int | str) -> str:
+    """The spool of one Traptor."""
+    return f"{traptor_type}-{traptor_id}.spool"
 
 
 class Message(NamedTuple):
@@ -209,7 +214,7 @@ class Spool:
         found, self._found = self._found, 0
         return found
 
-    def kept(self) -> Iterator[Kept]:
+    def kept(self) -> Generator[Kept, None, None]:
         """Every message in the file: those set apart, then those that wait, oldest first."""
         with self._transaction() as db:
             for source in ("reason FROM apart", "NULL FROM waiting"):

@@ -43,7 +43,7 @@ from traptor.journal import Journal
 from traptor.lease import RENEW_SECONDS
 from traptor.matching import Matcher, compile_rules
 from traptor.reports import Reporter
-from traptor.spool import Message, Spool
+from traptor.spool import Message, Spool, file_name
 from traptor.status import State
 from traptor.stream import FilterStream, MyBirdyClient, StreamEnded
 from traptor.vitals import Vitals
@@ -317,7 +317,7 @@ class Traptor:
         self._door.open()
 
     def _make_kafka_door(self) -> delivery.Kafka:
-        path = Path(self.settings.SPOOL_DIR) / f"{self.traptor_type}-{self.traptor_id}.spool"
+        path = Path(self.settings.SPOOL_DIR) / file_name(self.traptor_type, self.traptor_id)
         spool = Spool(path, self.settings.SPOOL_MAX_BYTES)
         return delivery.Kafka(self._create_kafka_producer, spool, self.account.counts, self._acknowledged)
 

@@ -123,6 +123,7 @@ class Vitals:
             "received": self.account.sum("received"),
             "matched": counts["matched"],
             "unmatched": counts["unmatched"],
+            "taken_up": counts["taken_up"],
             "delivered": counts["delivered"],
             "waiting": gauges["waiting_messages"],
             "spool_messages": gauges.get("spool_messages", 0),

@@ -1,0 +1,144 @@
+"""Do to a Traptor at work all that can go wrong, on a real Redis and a real Kafka, and account for every tweet.
+
+``python -m bench.chaos`` runs all faults, prints each account, and writes the table in docs/reliability.md.
+"""
+
+import contextlib
+import random
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from statistics import mean
+
+import click
+
+from bench import faults
+from bench.faults import Fault
+from bench.trial import RATE, Outcome, Servers, Trial, total
+from tests.servers import ApacheKafka, RedisServer
+
+PAGE = Path(__file__).parent.parent / "docs" / "reliability.md"
+HEAD = ["fault", "sent", "received", "delivered", "spooled", "dropped", "again", "missing", "gaps", "lost untold"]
+FLAT = 0.10
+"""Memory is flat where the last quarter of a soak is no more above the first."""
+
+
+@contextlib.contextmanager
+def servers(folder: Path) -> Iterator[Servers]:
+    """A Redis and an Apache Kafka of our own: other brokers come back empty."""
+    for name in ("redis", "kafka"):
+        (folder / name).mkdir()
+    with RedisServer(folder / "redis") as redis_server, ApacheKafka(folder / "kafka") as broker:
+        yield Servers(folder, redis_server, broker)
+
+
+def row(name: str, outcome: Outcome) -> list[str]:
+    account = outcome.account
+    return [
+        name,
+        f"{outcome.sent:,}",
+        f"{total(account, 'received'):,}",
+        f"{account['delivered']:,}",
+        f"{account['spooled']:,}",
+        told({**outcome.dropped(), **({"set apart": account["apart"]} if account["apart"] else {})}),
+        f"{outcome.again:,}",
+        told(outcome.missing),
+        f"{len(outcome.gaps)} ({outcome.gap_seconds():.0f} s)" if outcome.gaps else "0",
+        str(outcome.unexplained()),
+    ]
+
+
+def told(counts: dict[str, int]) -> str:
+    return ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in counts.items() if count) or "0"
+
+
+def table(rows: Iterable[list[str]]) -> str:
+    lines = [HEAD, ["---", *["---:"] * (len(HEAD) - 1)], *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def write(page: Path, part: str, text: str) -> None:
+    """Put the text between the two markers of this part of the page."""
+    begin, end = f"<!-- {part}: made by python -m bench.chaos -->\n", f"<!-- end of {part} -->"
+    before, rest = page.read_text(encoding="utf-8").split(begin)
+    _, after = rest.split(end)
+    page.write_text(f"{before}{begin}{text}\n{end}{after}", encoding="utf-8")
+
+
+def soak(servers: Servers, seconds: float) -> Outcome:
+    """Random faults for so long."""
+    happenings: list[Callable[[Trial, float], None]] = [
+        faults.broker_stopped, faults.broker_frozen, faults.redis_frozen, stream_fault, stream_fault, faults.nothing,
+    ]  # fmt: skip
+    chance = random.Random(1)
+    with Trial(servers) as trial:
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            chance.choice(happenings)(trial, chance.uniform(1, 15))
+        return trial.outcome()
+
+
+def stream_fault(trial: Trial, seconds: float) -> None:
+    fault = random.choice(["cut", "reset", "end", "disconnect", "garbage", "duplicate", "disorder", "limit"])
+    trial.twitter.faults.append({"fault": fault})
+    trial.wait_for_tweets(5 * RATE)
+
+
+def growth(outcome: Outcome) -> float:
+    """Memory of the last quarter against the first, less one. The first tenth is the start."""
+    rss = [sample.rss_bytes for sample in outcome.samples][len(outcome.samples) // 10 :]
+    quarter = max(1, len(rss) // 4)
+    return mean(rss[-quarter:]) / mean(rss[:quarter]) - 1
+
+
+def soak_told(outcome: Outcome, seconds: float) -> str:
+    first, last = outcome.samples[len(outcome.samples) // 10], outcome.samples[-1]
+    return "\n".join(
+        [
+            table([row(f"soak of {seconds / 60:.0f} minutes", outcome)]),
+            "",
+            f"Memory: {first.rss_bytes / 1e6:.0f} MB at the beginning, {last.rss_bytes / 1e6:.0f} MB at the end,"
+            f" at most {max(sample.rss_bytes for sample in outcome.samples) / 1e6:.0f} MB;"
+            f" last quarter against first {growth(outcome):+.1%}. Open files: {first.open_files} and"
+            f" {last.open_files}, at most {max(sample.open_files for sample in outcome.samples)}."
+            f" Threads: {first.threads} and {last.threads}.",
+        ]
+    )
+
+
+def run(chosen: Iterable[Fault], servers: Servers, scale: float) -> list[list[str]]:
+    rows = []
+    for fault in chosen:
+        seconds = fault.seconds * scale
+        name = f"{fault.name} {seconds:g} s" if seconds else fault.name
+        print(f"{name} ...", file=sys.stderr)
+        outcome = fault.happens(servers, scale)
+        rows.append(row(name, outcome))
+        print("  " + "; ".join(f"{head}: {cell}" for head, cell in zip(HEAD[1:], rows[-1][1:], strict=True)))
+        if outcome.missing["at a kill"]:
+            print(f"  oldest lost at a kill: {outcome.oldest_lost_seconds:.2f} s before it")
+        print(f"  account: {dict(sorted(outcome.account.items()))}", flush=True)
+    return rows
+
+
+@click.command(help=__doc__)
+@click.option("--scale", default=1.0, help="Of the durations; 0.1 for a tenth.")
+@click.option("--only", multiple=True, metavar="WORDS", help="Only faults whose name has these words.")
+@click.option("--soak", "soak_seconds", default=0.0, metavar="SECONDS", help="A soak with random faults instead.")
+@click.option("--write/--no-write", "is_written", default=False, help="Write the table in docs/reliability.md.")
+def main(scale: float, only: tuple[str, ...], soak_seconds: float, is_written: bool) -> None:
+    with tempfile.TemporaryDirectory() as folder, servers(Path(folder)) as parts:
+        if soak_seconds:
+            part, text = "soak", soak_told(soak(parts, soak_seconds), soak_seconds)
+        else:
+            chosen = [fault for fault in faults.FAULTS if all(words in fault.name for words in only)]
+            part, text = "faults", table(run(chosen, parts, scale))
+    print(text)
+    if is_written:
+        write(PAGE, part, text)
+
+
+if __name__ == "__main__":
+    main()
