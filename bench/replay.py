@@ -1,0 +1,100 @@
+"""How fast a replay is: ``python -m bench.replay``. One worker and one rule set on each packing, beside zcat | jq.
+
+Both read the same tweets and write those that match, to a reader that counts them. jq's filter is what one would write
+for these rules: it looks in texts and hashtags, not in links. CPU is of the whole process tree, its start included.
+"""
+
+import argparse
+import bz2
+import gzip
+import json
+import resource
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import zstandard
+
+from bench.tweets import rules, tweets
+from traptor.simulator.feed import encode
+
+TERMS = 50
+JQ = r"""
+def texts: (.extended_tweet.full_text // .text), (.entities.hashtags[].text),
+    (.retweeted_status // empty | texts), (.quoted_status // empty | texts);
+select([texts] | join(" ") | test("\\b(TERMS)\\b"; "i"))
+"""
+PACKINGS: dict[str, tuple[Callable[[bytes], bytes], list[str]]] = {
+    "plain": (bytes, ["cat"]),
+    "gz": (gzip.compress, ["zcat"]),
+    "bz2": (bz2.compress, ["bzcat"]),
+    "zst": (lambda text: zstandard.ZstdCompressor().compress(text), ["zstdcat"]),
+}
+
+
+class Run(NamedTuple):
+    """One process tree from start to end; ``matched`` are the lines that it wrote."""
+
+    wall_seconds: float
+    cpu_seconds: float
+    matched: int
+
+
+def main() -> None:
+    arguments = argparse.ArgumentParser(description=__doc__)
+    arguments.add_argument("--tweets", type=int, default=40_000)
+    count = arguments.parse_args().tweets
+    with tempfile.TemporaryDirectory() as folder:
+        terms = [rule for rule in rules("track", 10 * TERMS) if rule["value"].isalpha()][: 2 * TERMS]
+        wanted = terms[:TERMS]  # so that half of the tweets match
+        text = b"".join(encode(tweet) + b"\r\n" for tweet in tweets(terms, "track", count))
+        file_of_rules = Path(folder) / "rules.jsonl"
+        file_of_rules.write_text("".join(json.dumps(rule) + "\n" for rule in wanted))
+        jq = JQ.replace("TERMS", "|".join(rule["value"] for rule in wanted))
+        print(f"{count:,} tweets, {len(text) / count / 1000:.1f} KB each, {len(text) / 1e6:.0f} MB\n")
+        print(f"{'':7}{'':>14}{'file MB/s':>11}{'text MB/s':>11}{'tweets/s':>10}{'CPU µs/tweet':>14}{'matched':>9}")
+        for name, (pack, unpack) in PACKINGS.items():
+            file = Path(folder) / f"tweets.{name}"
+            file.write_bytes(pack(text))
+            sizes = (file.stat().st_size, len(text), count)
+            ours = replayed(file, file_of_rules)
+            show(name, "replay", ours, sizes)
+            if shutil.which("jq") and shutil.which(unpack[0]):
+                theirs = measured(f"{unpack[0]} {file} | jq -c '{jq}'")
+                show("", f"{unpack[0]} | jq", theirs, sizes)
+                print(f"{'':7}{'ratio':>14}{'':>22}{theirs.wall_seconds / ours.wall_seconds:>10.1f}"
+                      f"{theirs.cpu_seconds / ours.cpu_seconds:>14.1f}")  # fmt: skip
+
+
+def replayed(file: Path, file_of_rules: Path) -> Run:
+    return measured(f"{sys.executable} -m traptor replay --workers 1 --rules {file_of_rules} {file} 2>/dev/null")
+
+
+def measured(command: str) -> Run:
+    """Run a shell command, its start included, and count the lines that it writes."""
+    before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
+    with subprocess.Popen(["bash", "-o", "pipefail", "-c", command], stdout=subprocess.PIPE) as process:
+        assert process.stdout
+        matched = sum(chunk.count(b"\n") for chunk in iter(lambda: process.stdout.read(1 << 20), b""))
+    wall_seconds = time.monotonic() - began
+    assert process.returncode == 0, command
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    cpu_seconds = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return Run(wall_seconds, cpu_seconds, matched)
+
+
+def show(name: str, what: str, run: Run, sizes: tuple[int, int, int]) -> None:
+    file_bytes, text_bytes, count = sizes
+    print(
+        f"{name:7}{what:>14}{file_bytes / 1e6 / run.wall_seconds:>11.1f}{text_bytes / 1e6 / run.wall_seconds:>11.1f}"
+        f"{count / run.wall_seconds:>10,.0f}{run.cpu_seconds / count * 1e6:>14.1f}{run.matched:>9,}"
+    )
+
+
+if __name__ == "__main__":
+    main()
