@@ -32,11 +32,14 @@ def loop(wanted: settings.Settings, predicates: dict[str, str], rule_set: list[d
     for line in answer.iter_lines():
         if line:
             tweet = json.loads(line)
-            searched = " ".join(_searched(tweet)).lower()
-            for rule in rule_set:
-                if all(term in searched for term in rule["value"].lower().split()):
-                    tweet["rule"] = rule
+            tweet["rules"] = rules_in(tweet, rule_set)
             producer.send(wanted.KAFKA_TOPIC, json.dumps(tweet).encode())
+
+
+def rules_in(tweet: dict[str, Any], rule_set: list[dict[str, str]]) -> list[dict[str, str]]:
+    """The rules all of whose words are somewhere in the tweet."""
+    text = " ".join(_searched(tweet)).lower()
+    return [rule for rule in rule_set if all(term in text for term in rule["value"].lower().split())]
 
 
 def _searched(tweet: dict[str, Any]) -> list[str]:

@@ -40,7 +40,7 @@ def rules(rule_type: str, count: int) -> list[dict[str, str]]:
 
 
 def _phrases(source: random.Random, count: int) -> list[str]:
-    words = iter(source.sample(_vocabulary(LATIN)[COMMON_WORDS:], 2 * count))
+    words = iter(source.sample(_VOCABULARIES[LATIN][COMMON_WORDS:], 2 * count))
     forms = ("{}", "{}", "{}", "{}", "#{}", "{} {}", "{} {}", "{} {}", "{} {}", "{} {}")
     return [form.format(*(next(words) for _ in range(form.count("{")))) for form in source.choices(forms, k=count)]
 
