@@ -35,6 +35,14 @@ def make_network() -> None:
     _ip("address", "add", f"{CONTROL}/24", "dev", "br0")
 
 
+def name_addresses(names: Mapping[str, str], folder: Path) -> str:
+    """Make these names known to this process and its children. Gives the text, for the hosts."""
+    text = "127.0.0.1 localhost\n" + "".join(f"{address} {name}\n" for name, address in names.items())
+    (folder / "hosts").write_text(text)
+    subprocess.run(["mount", "--bind", str(folder / "hosts"), "/etc/hosts"], check=True)
+    return text
+
+
 class Host:
     """A Debian with sshd, for as long as a ``with`` lasts. What ``changes`` holds by then lies over its root."""
 

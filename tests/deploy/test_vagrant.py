@@ -11,6 +11,8 @@ import pytest
 from tests.deploy.hosts import BASE, ROOT, Host
 from tests.servers import wait_until
 
+pytestmark = pytest.mark.integration
+
 ARCHIVE = "/var/cache/kafka.tgz"
 SETTLED = ("/etc", "/opt", "/usr", "/var/lib/dpkg", "/var/spool", "/vagrant")
 CONSOLE_CONSUMER = ("java", "-cp", "/opt/kafka/libs/*", "org.apache.kafka.tools.consumer.ConsoleConsumer")
@@ -45,10 +47,6 @@ def provision(host: Host) -> str:
     return host.run("bash", "/vagrant/vagrant/provision.sh", KAFKA_URL=f"file://{ARCHIVE}", KAFKA_SHA256=checksum)
 
 
-def test_the_vagrantfile_is_valid() -> None:
-    subprocess.run(["vagrant", "validate", "--ignore-provider"], cwd=ROOT, check=True)
-
-
 def test_everything_is_running(machine: Host) -> None:
     wait_until(lambda: {state for state, _ in machine.processes().values()} == {"RUNNING"}, "all processes")
     assert set(machine.processes()) == {"redis", "kafka", "simulator", "traptor:track-0"}
@@ -70,6 +68,11 @@ def test_kafkas_console_consumer_shows_tweets(machine: Host) -> None:
 def test_keys_are_for_the_service_alone(machine: Host) -> None:
     assert machine.run("stat", "-c", "%a %U", "/etc/traptor/track:0.env").split() == ["600", "traptor"]
     assert "simulator-secret" not in machine.run("ps", "-A", "-o", "args")
+
+
+def test_the_systemd_unit_is_valid(machine: Host) -> None:
+    machine.run("cp", "/vagrant/systemd/traptor@.service", "/run/systemd/system/")
+    assert machine.run("systemd-analyze", "verify", "traptor@track:0.service") == ""
 
 
 def test_a_second_run_changes_nothing(machine: Host) -> None:

@@ -1,0 +1,21 @@
+# Traptor as an image: `docker build --tag traptor .`; arguments are those of the command, settings come by environment.
+
+FROM python:3.13-slim AS build
+WORKDIR /source
+RUN python -m venv /opt/traptor
+COPY requirements.txt .
+RUN /opt/traptor/bin/pip install --no-cache-dir --requirement requirements.txt
+COPY . .
+RUN /opt/traptor/bin/pip install --no-cache-dir --no-deps .
+
+FROM python:3.13-slim
+RUN useradd --system --uid 10001 --user-group traptor \
+    && install --directory --owner traptor --group traptor --mode 700 /var/spool/traptor /var/log/traptor
+COPY --from=build /opt/traptor /opt/traptor
+ENV PATH=/opt/traptor/bin:$PATH METRICS_PORT=9100
+USER 10001
+VOLUME /var/spool/traptor
+STOPSIGNAL SIGTERM
+HEALTHCHECK --interval=15s --timeout=5s --start-period=30s \
+    CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:9100/healthz', timeout=4)"]
+ENTRYPOINT ["traptor"]

@@ -1,0 +1,242 @@
+"""A fleet from bare Debian hosts: built, changed, upgraded under load, and taken down again, in the order of a life."""
+
+import hashlib
+import json
+import time
+from collections.abc import Iterator, Sequence
+from configparser import ConfigParser
+from contextlib import ExitStack, closing
+
+import pytest
+import redis
+from kafka import KafkaConsumer, TopicPartition
+from kafka.errors import KafkaError
+
+from tests.deploy import hosts
+from tests.deploy.fleet import ADDRESSES, KEYS, SECRETS, SIMULATOR_PORT, Fleet
+from tests.deploy.hosts import BASE, CONTROL, Host
+from tests.servers import wait_until
+from traptor import rules
+from traptor.simulator import Simulator
+from traptor.simulator.connection import Connection
+
+pytestmark = pytest.mark.integration
+
+ARCHIVE = "/var/cache/kafka.tgz"
+RULES = {
+    "track": [{"rule_id": "1", "tag": "weather", "value": "storm"}],
+    "follow": [{"rule_id": "1", "tag": "newsroom", "value": "1001"}],
+    "locations": [{"rule_id": "1", "tag": "New York", "value": "-74,40,-73,41"}],
+}
+TWO_NODES = {"follow": ["node-a", "node-b"], "track": ["node-a"], "location": ["node-b"]}
+FOUR = {"follow:0", "follow:1", "track:0", "locations:0"}
+ONE_MORE = {**TWO_NODES, "track": ["node-a", "node-b"]}
+ONE_NODE_LEFT = {"follow": ["node-a"], "track": ["node-a"], "retired": ["node-b"]}
+OF_THE_HOST = {"numprocs": "", "numprocs_start": ""}
+PATIENCE_SECONDS = 60.0
+
+Machines = dict[str, Host]
+
+
+@pytest.fixture(scope="module")
+def fleet(tmp_path_factory: pytest.TempPathFactory) -> Fleet:
+    sha256 = hashlib.sha256((BASE / ARCHIVE.lstrip("/")).read_bytes()).hexdigest()
+    return Fleet(tmp_path_factory.mktemp("ansible"), f"file://{ARCHIVE}", sha256)
+
+
+@pytest.fixture(scope="module")
+def machines(fleet: Fleet) -> Iterator[Machines]:
+    """Three bare Debians that take our ssh key."""
+    names = hosts.name_addresses(ADDRESSES, fleet.folder)
+    with ExitStack() as stack:
+        started = {}
+        for name, address in ADDRESSES.items():
+            host = Host(fleet.folder / name, name, address)
+            host.write("/root/.ssh/authorized_keys", (fleet.folder / "ssh.pub").read_text(), mode=0o600)
+            host.write("/etc/hosts", names)
+            started[name] = stack.enter_context(host)
+        yield started
+
+
+@pytest.fixture(scope="module")
+def twitter() -> Iterator[Simulator]:
+    with Simulator(credentials=KEYS, rate=20, host=CONTROL, port=SIMULATOR_PORT) as simulator:
+        yield simulator
+
+
+@pytest.fixture
+def redis_db(fleet: Fleet) -> Iterator[redis.Redis]:
+    with redis.Redis.from_url(fleet.redis_url, decode_responses=True) as client:
+        yield client
+
+
+def running(machines: Machines) -> set[str]:
+    """The names of the Traptors that run somewhere."""
+    found = [machines[node].processes().items() for node in ("node-a", "node-b")]
+    return {
+        name.removeprefix("traptor:").replace("-", ":")
+        for each in found
+        for name, (state, _) in each
+        if state == "RUNNING"
+    }
+
+
+def collecting(twitter: Simulator) -> set[str]:
+    """The consumer keys with an open stream."""
+    return {connection.consumer_key for connection in open_streams(twitter)}
+
+
+def open_streams(twitter: Simulator) -> list[Connection]:
+    return [one for one in twitter.connections if one.status == 200 and one.closed_at is None]
+
+
+def collected(fleet: Fleet) -> list[dict[str, object]]:
+    """What stands in the topic."""
+    found = []
+    with closing(KafkaConsumer(group_id=None, **fleet.kafka_options)) as consumer:
+        partition = TopicPartition("my_traptor", 0)
+        consumer.assign([partition])
+        consumer.seek_to_beginning(partition)
+        end = consumer.end_offsets([partition])[partition]
+        while consumer.position(partition) < end:
+            found += [json.loads(one.value) for batch in consumer.poll(timeout_ms=500).values() for one in batch]
+    return found
+
+
+def collectors(fleet: Fleet, since: float) -> set[str]:
+    """The Traptors whose tweets of this time stand in the topic."""
+    newer = [tweet for tweet in collected(fleet) if int(str(tweet["timestamp_ms"])) >= since * 1000]
+    return {f"{tweet['traptor']['rule_type']}:{tweet['traptor']['id']}" for tweet in newer}  # type: ignore[index]
+
+
+def test_too_few_keys_is_an_error_before_anything_changes(fleet: Fleet, machines: Machines) -> None:
+    fleet.write_inventory(TWO_NODES, KEYS[:3])
+    refused = fleet.play("site.yml")
+    assert refused.code != 0
+    assert "4 Traptors, and apikeys only 3 keys" in refused.output
+    assert set(refused.changed.values()) == {0}
+    assert "traptor" not in machines["node-a"].run("cat", "/etc/passwd")
+
+
+def test_a_fleet_comes_up(fleet: Fleet, machines: Machines, twitter: Simulator) -> None:
+    started = time.monotonic()
+    fleet.write_inventory(TWO_NODES, KEYS[:4])
+    built = fleet.play("site.yml")
+    assert built.code == 0, built.output
+    print(f"\na fleet of four on three hosts after {time.monotonic() - started:.0f} s, changes: {built.changed}")
+    assert running(machines) == FOUR
+
+
+def test_each_collects_with_a_key_of_its_own(fleet: Fleet, twitter: Simulator, redis_db: redis.Redis) -> None:
+    for name in FOUR:
+        kind, number = name.split(":")
+        rules.write(redis_db, kind, int(number), RULES[kind])
+    wait_until(lambda: len(collecting(twitter)) == 4, "four streams")
+    wait_until(lambda: collectors(fleet, 0) == FOUR, "tweets of all four")
+
+
+def test_a_second_run_changes_nothing(fleet: Fleet, machines: Machines) -> None:
+    before = [machine.processes() for machine in machines.values()]
+    again = fleet.play("site.yml")
+    assert (again.code, set(again.changed.values())) == (0, {0}), again.output
+    assert [machine.processes() for machine in machines.values()] == before
+
+
+def test_keys_are_for_the_service_alone(machines: Machines) -> None:
+    listed = machines["node-b"].run("find", "/etc/traptor", "-name", "*.env", "-printf", "%f %m %u\n").splitlines()
+    assert set(listed) == {
+        "follow:1.env 600 traptor", "locations:0.env 600 traptor", "traptor.env 600 traptor",
+    }  # fmt: skip
+    commands = machines["node-b"].run("ps", "-A", "-o", "args")
+    assert [secret for secret in SECRETS if secret in commands] == []
+
+
+def test_the_programs_are_those_that_are_shipped(machines: Machines) -> None:
+    """But for the number of processes and the first one's id."""
+    written, shipped = ConfigParser(interpolation=None), ConfigParser(interpolation=None)
+    written.read_string(machines["node-b"].run("cat", "/etc/supervisor/conf.d/traptor.conf"))
+    shipped.read(hosts.ROOT / "supervisor/traptor.conf")
+    assert written.sections() == ["group:traptor", "program:follow", "program:locations"]
+    for section in written.sections()[1:]:
+        assert {**written[section], **OF_THE_HOST} == {**shipped[section], **OF_THE_HOST}
+    assert written["program:follow"]["numprocs_start"] == "1"
+
+
+def test_nothing_listens_for_everybody_without_a_password(
+    fleet: Fleet, machines: Machines, redis_db: redis.Redis
+) -> None:
+    listening = {line.split()[3] for line in machines["store"].run("ss", "-Hltn").splitlines()}
+    assert {address for address in listening if address.startswith(("0.0.0.0", "*", "[::]"))} == {
+        "0.0.0.0:22",
+        "[::]:22",
+    }
+    anonymous = redis.Redis("store", ssl=True, ssl_ca_certs=str(fleet.folder / "ca.crt"))
+    with pytest.raises(redis.AuthenticationError), anonymous:
+        anonymous.ping()
+    with pytest.raises(KafkaError):
+        KafkaConsumer(**{**fleet.kafka_options, "sasl_plain_password": "wrong"}, bootstrap_timeout_ms=3000)
+
+
+def test_one_more_traptor_needs_one_more_key(fleet: Fleet, machines: Machines, twitter: Simulator) -> None:
+    fleet.write_inventory(ONE_MORE, KEYS[:4])
+    assert fleet.play("site.yml").code != 0
+    assert running(machines) == FOUR
+    fleet.write_inventory(ONE_MORE, KEYS)
+    grown = fleet.play("site.yml")
+    assert grown.code == 0, grown.output
+    assert running(machines) == {*FOUR, "track:1"}
+
+
+def test_an_upgrade_under_load_loses_nothing(
+    fleet: Fleet, machines: Machines, twitter: Simulator, redis_db: redis.Redis
+) -> None:
+    rules.write(redis_db, "track", 1, RULES["track"])
+    wait_until(lambda: len(collecting(twitter)) == 5, "five streams", PATIENCE_SECONDS)
+    upgraded = fleet.play("upgrade.yml", "-e", "traptor_version=7.1")
+    assert upgraded.code == 0, upgraded.output
+    assert versions(redis_db) == ["7.1"] * 5
+    wait_until(lambda: len(collecting(twitter)) == 5, "five streams again", PATIENCE_SECONDS)
+    twitter.finish()
+    wait_until(lambda: not any(lost(fleet, open_streams(twitter))), "all tweets of the open streams")
+    unread = lost(fleet, twitter.connections)
+    print(f"\n{twitter.tweets} tweets over {len(twitter.connections)} connections, last ones never read: {unread}")
+    assert sum(unread) <= len(unread)
+
+
+def lost(fleet: Fleet, connections: Sequence[Connection]) -> list[int]:
+    """How many tweets at the end of each were on the wire when it was closed. No others are missing in Kafka."""
+    ids = {tweet["id_str"] for tweet in collected(fleet)}
+    missing = [[tweet_id for tweet_id in connection.sent if tweet_id not in ids] for connection in connections]
+    for connection, ends in zip(connections, missing, strict=True):
+        assert ends == connection.sent[connection.tweets - len(ends) :]
+    return [len(ends) for ends in missing]
+
+
+def versions(redis_db: redis.Redis) -> list[str]:
+    return [json.loads(redis_db.get(key) or "{}")["version"] for key in redis_db.scan_iter("traptor:status:*")]
+
+
+def test_an_upgrade_that_fails_stops_at_the_first(fleet: Fleet, machines: Machines, redis_db: redis.Redis) -> None:
+    failed = fleet.play("upgrade.yml", "-e", "traptor_version=7.2")
+    assert failed.code != 0
+    assert len(running(machines)) == 4
+    assert set(versions(redis_db)) == {"7.1"}
+
+
+def test_a_rollback_is_one_command(fleet: Fleet, machines: Machines, redis_db: redis.Redis) -> None:
+    back = fleet.play("upgrade.yml", "-e", "traptor_version=7.0")
+    assert back.code == 0, back.output
+    assert versions(redis_db) == ["7.0"] * 5
+
+
+def test_a_retired_node_gives_its_keys_back(fleet: Fleet, machines: Machines, twitter: Simulator) -> None:
+    fleet.write_inventory(ONE_NODE_LEFT, KEYS)
+    left = fleet.play("site.yml")
+    assert left.code == 0, left.output
+    assert running(machines) == {"follow:0", "track:0"}
+    assert machines["node-b"].run("find", "/etc/traptor", "-name", "*:*") == ""
+    wait_until(lambda: collecting(twitter) == {"key-0", "key-1"}, "streams with the first two keys", PATIENCE_SECONDS)
+
+
+def test_ansible_never_showed_a_secret(fleet: Fleet) -> None:
+    assert [secret for secret in SECRETS if secret in fleet.said] == []
