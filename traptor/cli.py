@@ -2,16 +2,20 @@
 
 import os
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from traptor import __version__, settings
 from traptor.exits import Exit
 from traptor.replay import replay
+from traptor.report_cli import report
 from traptor.rules_cli import rules
 from traptor.simulator.cli import simulate
 from traptor.spool_cli import spool
+
+if TYPE_CHECKING:
+    from traptor.traptor import Traptor
 
 EXAMPLES = """
 \b
@@ -65,6 +69,7 @@ def command(  # noqa: PLR0917 - click passes by name
 
 
 command.add_command(replay)
+command.add_command(report)
 command.add_command(rules)
 command.add_command(simulate)
 command.add_command(spool)
@@ -72,14 +77,12 @@ command.add_command(spool)
 
 def run(wanted: settings.Settings, *, test: bool, limit: int | None, delay: float) -> None:
     """Run one Traptor to its end, and say in one line what it did."""
-    from traptor.traptor import Traptor  # so that --help and the other subcommands start fast
-
-    if missing := [name for name, value in wanted.apikeys.items() if not value]:
+    if missing := [name for name in wanted.needed_keys if not getattr(wanted, name)]:
         raise settings.SettingError(
             f"{', '.join(missing)}: not set; allowed is the key of your Twitter app"
             " (environment, localsettings.py, or NAME_FILE). To try without an account: traptor --demo --test"
         )
-    traptor = Traptor.from_settings(wanted, test=test)
+    traptor = _traptor_class(wanted).from_settings(wanted, test=test)
     try:
         traptor.run(tweet_limit=limit, delay=delay)
     except BrokenPipeError:
@@ -88,6 +91,17 @@ def run(wanted: settings.Settings, *, test: bool, limit: int | None, delay: floa
     finally:
         summary = ", ".join(f"{name} {count}" for name, count in traptor.summary().items())
         click.echo(f"traptor: {summary}", err=True)
+
+
+def _traptor_class(wanted: settings.Settings) -> "type[Traptor]":
+    """Imported only here, so that --help and the other subcommands start fast."""
+    if wanted.TWITTER_API == "2":
+        from traptor.v2.collector import V2Traptor
+
+        return V2Traptor
+    from traptor.traptor import Traptor
+
+    return Traptor
 
 
 def main() -> Any:

@@ -1,0 +1,52 @@
+"""The report of a running fleet, from a real broker."""
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from kafka import KafkaProducer
+
+from tests.integration.daemon import environment
+from tests.servers import KafkaBroker
+
+
+def run(folder: Path, *arguments: str, **wanted: object) -> "subprocess.CompletedProcess[bytes]":
+    command = [sys.executable, "-m", "traptor", "report", *arguments]
+    settings = environment(folder, wanted)
+    return subprocess.run(command, cwd=folder, env=settings, capture_output=True, timeout=120, check=False)
+
+
+def test_the_page_tells_of_the_window_and_nothing_before_it(
+    tmp_path: Path, kafka_broker: KafkaBroker, topic: str
+) -> None:
+    now_ms = int(time.time() * 1000)
+    block = {
+        "id": 0,
+        "id_str": "0",
+        "rule_type": "track",
+        "rules": [{"rule_id": "1", "tag": "weather", "value": "storm"}],
+    }
+    producer = KafkaProducer(bootstrap_servers=kafka_broker.hosts)
+    for number in range(100):
+        value = json.dumps({"id_str": str(number), "created_at": "Tue Jan 26 14:00:00 +0000 2021", "traptor": block})
+        is_old = number < 40
+        producer.send(topic, value.encode(), timestamp_ms=now_ms - 7_200_000 if is_old else now_ms)
+    producer.flush()
+    producer.close()
+    addresses = {"KAFKA_HOSTS": kafka_broker.hosts, "KAFKA_TOPIC": topic}
+    done = run(tmp_path, "--last", "1", "page.html", **addresses)
+    assert done.returncode == 0, done.stderr.decode()
+    page = (tmp_path / "page.html").read_text()
+    assert '<dd id="matched">60</dd>' in page
+    assert "track:0:1" in page
+    assert done.stderr.startswith(b"report: 60 tweets, matched 60, in page.html")
+
+
+def test_a_broker_that_is_away_is_named(tmp_path: Path) -> None:
+    done = run(tmp_path, "page.html", KAFKA_HOSTS="127.0.0.1:1")
+    assert done.returncode == 1
+    assert b"Kafka cannot be read" in done.stderr
+    assert b"Traceback" not in done.stderr
+    assert not (tmp_path / "page.html").exists()

@@ -1,0 +1,45 @@
+import json
+from typing import Any
+
+import pytest
+
+from traptor import collected
+from traptor.tally import top
+
+
+def tweet(*rule_ids: str, **fields: Any) -> bytes:
+    rules = [{"rule_id": rule_id, "tag": f"tag {rule_id}", "value": "storm", "matched_in": []} for rule_id in rule_ids]
+    block = {"id": 3, "id_str": "3", "rule_type": "track", "rules": rules}
+    usual = {"created_at": "Tue Jan 26 14:00:00 +0000 2021", "lang": "en", "user": {"screen_name": "ana"}}
+    return json.dumps({**usual, "traptor": block, **fields}).encode()
+
+
+def test_tweets_are_counted_by_the_rules_that_they_name() -> None:
+    tally, rules = collected.counted([tweet("1"), tweet("1", "2"), tweet(), tweet("2", lang="fr")])
+    assert tally.counts == {"lines": 4, "tweets": 4, "matched": 3}
+    assert top(tally.rules, 9) == [("track:3:1", 2), ("track:3:2", 2)]
+    assert rules == [
+        {"rule_id": "track:3:1", "tag": "tag 1", "value": "storm"},
+        {"rule_id": "track:3:2", "tag": "tag 2", "value": "storm"},
+    ]
+    assert (tally.read.counts.total(), tally.written.counts.total()) == (4, 3)
+    assert (tally.languages, tally.accounts) == ({"en": 3, "fr": 1}, {"ana": 4})
+
+
+@pytest.mark.parametrize(
+    "value, counted",
+    [
+        (b'{"delete":{"status":{"id":1}}}', "notices"),
+        (b"[]", "damaged"),
+        (b"garbage", "damaged"),
+        (tweet(traptor=7), "damaged"),
+    ],
+)
+def test_what_is_no_enriched_tweet(value: bytes, counted: str) -> None:
+    tally, rules = collected.counted([value])
+    assert (tally.counts, rules) == ({"lines": 1, counted: 1}, [])
+
+
+def test_a_tweet_without_a_time_is_counted_but_not_placed() -> None:
+    tally, _ = collected.counted([tweet("1", created_at="soon")])
+    assert (tally.counts["matched"], tally.read.counts) == (1, {})
