@@ -92,13 +92,11 @@ class Trial:
         self.samples: list[Sample] = []
         self.killed_at: list[float] = []
         """Seconds since 1970."""
-        self._metrics_port = free_port()
         self._settings = {
             "TWITTER_STREAM_URL": self.twitter.url,
             "REDIS_URL": self.redis.url,
             "KAFKA_HOSTS": self.broker.hosts,
             "KAFKA_TOPIC": self.topic,
-            "METRICS_PORT": self._metrics_port,
             "RULE_REFRESH_INTERVAL": 5,
             **servers.settings,
             **settings,
@@ -133,7 +131,8 @@ class Trial:
 
     def start(self) -> None:
         """A new process, the first one or after the end of the one before."""
-        self.daemon = Daemon(self.folder, **self._settings)
+        self._metrics_port = free_port()
+        self.daemon = Daemon(self.folder, **{**self._settings, "METRICS_PORT": self._metrics_port})
         self._daemons.append(self._exits.enter_context(self.daemon))
 
     def wait_for_tweets(self, more: int) -> None:

@@ -114,6 +114,7 @@ class Rig:
         self.spool = Spool(self.path, self.max_bytes)
         self.door = Kafka(self.connect, self.spool, self.counts, clock=self.clock)
         self.door.open()
+        self.door.take_up()
         self.wait_for_producer()
 
     def connect(self) -> Producer:

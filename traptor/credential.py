@@ -16,6 +16,8 @@ from traptor.lease import Lease, credential_hash
 
 REMEMBERED_SECONDS = 3600
 """Failures are remembered for so long after the wait that they caused."""
+LONGEST_SECONDS = 86_400.0
+"""No remembered wait is longer, whatever the clock of the host that set it."""
 EARLY = {backoff.Kind.DROPPED, backoff.Kind.NETWORK}
 """Waits of our own making, which new rules may cut short; the others Twitter has asked for."""
 
@@ -36,20 +38,30 @@ class Credential:
         self._backoff = backoff.Backoff()
         self._lease = Lease(conn, keys.lease(self.name), traptor_type, traptor_id)
         self._held = False
+        self._is_recalled = False
+        """Do we know the back-off that Redis remembers?"""
+        self._other: dict[str, Any] | None = None
+        """Who else has the lease, by our last look."""
 
     def wait_seconds(self) -> float:
         return max(0.0, self.not_before - time.monotonic())
 
     def take(self) -> dict[str, Any] | None:
-        """Take the lease and recall the back-off of whoever had it. Returns the holder if it is not ours."""
+        """Take the lease and recall the back-off of whoever had it. Returns the holder if it is not ours.
+
+        Without Redis it counts as ours until ``renew`` finds otherwise, but not while another is known to have it.
+        """
         try:
             holder = self._lease.take()
-            if holder is None and not self._held:
+            if holder is None and not self._is_recalled:
                 self._recall()
         except redis.RedisError as error:
-            log.warning("no lease on the credential, going on without", extra={"error": str(error)})
-            return None
-        self._held = holder is None
+            if self._other is None:
+                log.warning("no lease on the credential, going on without", extra={"error": str(error)})
+                self._held, self.lost = True, False
+            return self._other
+        self._other = holder
+        self._held = self._is_recalled = holder is None
         self.lost = False
         return holder
 
@@ -57,12 +69,12 @@ class Credential:
         """Keep a lease that we hold. Raises redis.RedisError."""
         if self._held and (holder := self._lease.take()) is not None:
             log.error("another Traptor has taken our credential", extra=_named(holder))
-            self._held, self.lost = False, True
+            self._held, self._is_recalled, self.lost = False, False, True
 
     def release(self) -> None:
         """Hand over to whoever waits."""
         if self._held:
-            self._held = False
+            self._held = self._is_recalled = False
             try:
                 self._lease.release()
             except redis.RedisError as error:
@@ -99,11 +111,12 @@ class Credential:
             return
         try:
             state = json.loads(stored)
-            self._backoff.failures = {backoff.Kind(kind): int(count) for kind, count in state["failures"].items()}
-            left_seconds = float(state["not_before"]) - time.time()
+            failures = {backoff.Kind(kind): int(count) for kind, count in state["failures"].items()}
+            left_seconds = min(float(state["not_before"]) - time.time(), LONGEST_SECONDS)
         except (ValueError, TypeError, KeyError, AttributeError):
             log.warning("remembered back-off cannot be read", extra={"key": keys.backoff(self.name)})
             return
+        self._backoff.failures = failures
         if left_seconds > self.wait_seconds():
             self.not_before = time.monotonic() + left_seconds
             log.warning(

@@ -1,6 +1,7 @@
 """Out by one door: Kafka, with a spool behind it, or standard output.
 
-Both doors have ``send``, which never waits for the other side, ``tick``, which is called often, and ``close``.
+Both doors have ``take_up``, ``send``, which never waits for the other side, ``tick``, which is called often, and
+``close``.
 """
 
 import contextlib
@@ -60,6 +61,8 @@ log = logging.getLogger(__name__)
 class Door(Protocol):
     """Where messages go."""
 
+    def take_up(self) -> None: ...
+
     def send(self, message: Message) -> None: ...
 
     def waiting(self) -> int: ...
@@ -79,6 +82,9 @@ class StandardOutput:
     def __init__(self, counts: Counter[str], out: BinaryIO | None = None) -> None:
         self.counts = counts
         self._out = out or sys.stdout.buffer
+
+    def take_up(self) -> None:
+        """Nothing waits here."""
 
     def send(self, message: Message) -> None:
         # A line feed inside JSON is white space; a line is a message.
@@ -147,11 +153,14 @@ class Kafka:
         self._broker.producer = producer
 
     def open(self) -> None:
-        """Take up the spool and start to look for the broker."""
+        """Start to look for the broker."""
+        self._broker.look()
+
+    def take_up(self) -> None:
+        """Take up what an earlier run has left in the spool, once no other process uses it."""
         with self._spool_may_fail():
             self.spool.open_if_there()
             self._take_up_what_is_found()
-        self._broker.look()
 
     def waiting(self) -> int:
         """Messages that Kafka has not acknowledged, in memory and on disk."""

@@ -21,16 +21,21 @@ class Journal:
         self._gaps_key = keys.gaps(traptor_type, traptor_id)
         self._status_ttl_seconds = status_ttl_seconds
         self._gaps: deque[Gap] = deque(maxlen=KEPT)
+        self.is_silent = False
+        """Another process of our name is at work, and writes its own."""
+        self.knows_last_life = False
+        """Until the last run's sign of life has been read, it is not written over."""
 
     def add(self, gap: Gap) -> None:
         """Write this gap with the next entry."""
         self._gaps.append(gap)
 
     def write(self, rolling: Iterable[counters.RollingCounter], status: dict[str, Any], life: dict[str, Any]) -> None:
-        texts = {
-            self._status_key: (json.dumps(status), self._status_ttl_seconds),
-            self._life_key: (json.dumps(life), KEPT_SECONDS),
-        }
+        if self.is_silent:
+            return
+        texts = {self._status_key: (json.dumps(status), self._status_ttl_seconds)}
+        if self.knows_last_life:
+            texts[self._life_key] = (json.dumps(life), KEPT_SECONDS)
         counters.write(self._conn, rolling, texts)
         while self._gaps:
             store(self._conn, self._gaps_key, self._gaps[0])
@@ -39,6 +44,7 @@ class Journal:
     def last_life(self) -> dict[str, Any] | None:
         """The last sign of life of an earlier run. ValueError where it cannot be understood."""
         stored = self._conn.get(self._life_key)
+        self.knows_last_life = True
         return json.loads(stored) if stored else None
 
 

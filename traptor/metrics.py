@@ -41,6 +41,8 @@ GAUGES = {
     "rules_left_out": "rules that Twitter would refuse, or that are too many",
 }
 LATENCY_BUCKETS_SECONDS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 3600.0)
+ID_DIGITS = 20
+"""An id has 64 bits at most."""
 _SNOWFLAKE_EPOCH_MS = 1_288_834_974_657
 
 
@@ -52,8 +54,8 @@ class Latency:
         self._sum_seconds = 0.0
 
     def observe(self, id_str: bytes, now: float) -> None:
-        """``now`` in seconds since 1970. Ids from before snowflakes say nothing."""
-        if id_str.isdigit() and (created_ms := int(id_str) >> 22):
+        """``now`` in seconds since 1970. Ids from before snowflakes, and what is no id, say nothing."""
+        if id_str.isdigit() and len(id_str) <= ID_DIGITS and (created_ms := int(id_str) >> 22):
             seconds = max(0.0, now - (created_ms + _SNOWFLAKE_EPOCH_MS) / 1000)
             self._counts[bisect_left(LATENCY_BUCKETS_SECONDS, seconds)] += 1
             self._sum_seconds += seconds

@@ -224,7 +224,6 @@ class Traptor:
         self._credential.not_before = time.monotonic() + delay
         self._setup()
         self._handle_signals()
-        self._recall_life()
         for side_road in (
             self._listen_for_notices,
             self._send_heartbeat_message,
@@ -341,6 +340,8 @@ class Traptor:
         self._wait_for_rules()
         if self._stopping:
             return
+        if not self._journal.knows_last_life:
+            self._recall_life()
         self.twitter_rules = self._make_twitter_rules(self.redis_rules)
         self._make_rule_counters()
         self._make_limit_message_counter()
@@ -353,6 +354,7 @@ class Traptor:
             self._stream_ended(ended)
         finally:
             self._close_stream()
+            self.account.counts["received_bytes"] += getattr(self.birdy_stream, "received_bytes", 0)
             self.birdy_stream = self._vitals.stream = None
 
     def _wait_for_turn(self) -> None:
@@ -362,6 +364,7 @@ class Traptor:
         """
         self._renew_secrets()
         self._wait_for_credential()
+        self._door.take_up()
         while not self._stopping and (left := self._credential.wait_seconds()) > 0:
             if self.restart_flag and self._credential.may_connect_early:
                 return
@@ -375,7 +378,9 @@ class Traptor:
             if holder != told:
                 self.logger.warning("waiting for the credential", extra={"reason": reason})
                 told = holder
+            self._journal.is_silent = (holder.get("type"), holder.get("id")) == (self.traptor_type, self.traptor_id)
             self._wait(BEAT_SECONDS)
+        self._journal.is_silent = False
 
     def _renew_secrets(self) -> None:
         """Secrets that stand in files are read again before each connection."""

@@ -1,0 +1,73 @@
+"""The lease on a credential: one holder at a time."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import fakeredis
+import pytest
+
+from traptor.lease import TTL_SECONDS, Lease, credential_hash
+
+KEY = "traptor:lease:x"
+APIKEYS = {"CONSUMER_KEY": "ck", "CONSUMER_SECRET": "cs", "ACCESS_TOKEN": "at", "ACCESS_TOKEN_SECRET": "ats"}
+
+
+@pytest.fixture(params=[True, False], ids=["text", "bytes"])
+def conn(request: pytest.FixtureRequest) -> Any:
+    return fakeredis.FakeRedis(decode_responses=request.param)
+
+
+def test_the_first_has_it_and_the_second_is_told_who(conn: Any) -> None:
+    first, second = Lease(conn, KEY, "track", 0), Lease(conn, KEY, "follow", 7)
+    assert first.take() is None
+    holder = second.take()
+    assert holder
+    assert (holder["type"], holder["id"]) == ("track", 0)
+    assert holder.keys() == {"host", "pid", "type", "id", "nonce"}
+    assert first.take() is None
+
+
+def test_two_processes_of_one_name_are_two(conn: Any) -> None:
+    assert Lease(conn, KEY, "track", 0).take() is None
+    assert Lease(conn, KEY, "track", 0).take() is not None
+
+
+def test_it_ends_by_itself_and_is_renewed(conn: Any) -> None:
+    lease = Lease(conn, KEY, "track", 0)
+    lease.take()
+    conn.expire(KEY, 3)
+    lease.take()
+    assert conn.ttl(KEY) == TTL_SECONDS
+
+
+def test_what_is_handed_over_is_free_at_once(conn: Any) -> None:
+    first, second = Lease(conn, KEY, "track", 0), Lease(conn, KEY, "track", 1)
+    first.take()
+    second.release()
+    assert second.take() is not None
+    first.release()
+    assert second.take() is None
+
+
+@pytest.mark.parametrize("held", ["", "garbage", "[]", "\xff\x00", "x" * 10_000])
+def test_a_key_that_means_nothing_is_somebody(conn: Any, held: str) -> None:
+    conn.set(KEY, held)
+    holder = Lease(conn, KEY, "track", 0).take()
+    assert (holder is None) == (held == "")
+    assert len(json.dumps(holder)) < 1000
+
+
+@pytest.mark.parametrize(
+    "change,is_same",
+    [
+        (lambda keys: keys, True),
+        (lambda keys: {**keys, "CONSUMER_SECRET": "other", "ACCESS_TOKEN_SECRET": "other"}, True),
+        (lambda keys: {**keys, "CONSUMER_KEY": "other"}, False),
+        (lambda keys: {**keys, "ACCESS_TOKEN": "other"}, False),
+        (lambda keys: {**keys, "CONSUMER_KEY": "cka", "ACCESS_TOKEN": "t"}, False),
+    ],
+)
+def test_a_credential_is_named_by_its_public_parts(change: Callable[[Any], Any], is_same: bool) -> None:
+    assert (credential_hash(change(APIKEYS)) == credential_hash(APIKEYS)) == is_same
+    assert not any(part in credential_hash(APIKEYS) for part in APIKEYS.values())
