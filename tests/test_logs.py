@@ -3,6 +3,7 @@
 import json
 import logging
 import re
+import stat
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -130,3 +131,21 @@ def test_set_up_twice_tells_once(capsys: pytest.CaptureFixture[str]) -> None:
     LOGGER.warning("told")
     assert len(capsys.readouterr().err.splitlines()) == 1
     assert all(handler.stream is sys.stderr for handler in logging.getLogger("traptor").handlers)  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("secret", ['qu"ote', "back\\slash", "schlüssel", "鍵", "line\nfeed"])
+@pytest.mark.parametrize("formatter", [logs.PlainFormatter, logs.JsonFormatter])
+def test_a_secret_is_blotted_out_however_it_is_written(secret: str, formatter: Any) -> None:
+    line = formatter([secret]).format(record(f"key {secret!r}", key=secret, of={"them": secret}))
+    written = [secret, json.dumps(secret)[1:-1], repr(secret)[1:-1]]
+    assert [form for form in written if form in line] == []
+
+
+def test_the_log_is_for_its_owner_alone(tmp_path: Path) -> None:
+    logs.set_up(made(LOG_DIR=str(tmp_path / "log"), LOG_MAX_BYTES="100"))
+    for _ in range(5):
+        LOGGER.warning("a line long enough that the file is soon to be rotated")
+    files = list((tmp_path / "log").iterdir())
+    assert len(files) > 2
+    assert {stat.S_IMODE(file.stat().st_mode) for file in files} == {0o600}
+    assert stat.S_IMODE((tmp_path / "log").stat().st_mode) == 0o700

@@ -2,9 +2,11 @@
 
 import json
 import logging
+import os
 import sys
 import time
 from collections.abc import Sequence
+from io import TextIOWrapper
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
 from typing import Any
@@ -36,8 +38,9 @@ class _Formatter(logging.Formatter):
     def __init__(self, secrets: Sequence[str]) -> None:
         self.converter = time.gmtime
         super().__init__("%(asctime)s %(levelname)s %(name)s: %(message)s")
+        written = {form for secret in secrets for form in (secret, json.dumps(secret)[1:-1], repr(secret)[1:-1])}
         # The longest first, so that one secret inside another leaves nothing behind.
-        self._secrets = sorted(secrets, key=len, reverse=True)
+        self._secrets = sorted(written, key=len, reverse=True)
 
     def _blot(self, text: str) -> str:
         for secret in self._secrets:
@@ -72,6 +75,17 @@ class JsonFormatter(_Formatter):
         return self._blot(json.dumps(line, default=str))
 
 
+class _PrivateFileHandler(RotatingFileHandler):
+    """A rotated file that only its owner may read."""
+
+    def _open(self) -> TextIOWrapper:
+        return open(self.baseFilename, "a", encoding=self.encoding, opener=_private)
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
+
+
 def set_up(settings: Settings) -> None:
     """Send what Traptor and kafka-python log to standard error and to LOG_DIR/LOG_FILE; ``none``: no file.
 
@@ -101,7 +115,7 @@ def set_up(settings: Settings) -> None:
 def _file_handler(settings: Settings) -> logging.Handler:
     folder = Path(settings.LOG_DIR)
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    return RotatingFileHandler(
+    return _PrivateFileHandler(
         folder / settings.LOG_FILE, maxBytes=settings.LOG_MAX_BYTES, backupCount=settings.LOG_BACKUPS, encoding="utf-8"
     )
 
