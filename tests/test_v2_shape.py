@@ -4,6 +4,8 @@ from itertools import islice
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from traptor.simulator.feed import Synthetic, decode, encode
 from traptor.simulator.predicates import Predicates
@@ -200,3 +202,43 @@ def test_what_is_v2(message: Any, is_v2: bool) -> None:
 def test_a_payload_of_another_shape_is_an_error(broken: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"."):
         shape.tweets({"data": {**DATA, **broken, "text": broken.get("text", "x")}})
+
+
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=30),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=5,
+)
+SAMPLES = [
+    payload(decode(message.body), [])
+    for predicates in PREDICATES
+    for message in islice(Synthetic(2, Snowflakes()).messages(predicates), 20)
+]
+
+
+def paths(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    yield path
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for name, inner in items:
+        yield from paths(inner, (*path, name))
+
+
+def replaced(value: Any, path: tuple[Any, ...], other: Any) -> Any:
+    if not path:
+        return other
+    copy = value.copy()
+    copy[path[0]] = replaced(value[path[0]], path[1:], other)
+    return copy
+
+
+@given(st.data())
+def test_no_payload_is_a_crash(data: st.DataObject) -> None:
+    """Whatever stands anywhere in a payload: it is a tweet, or an error that is told."""
+    sample = data.draw(st.sampled_from(SAMPLES))
+    broken = replaced(sample, data.draw(st.sampled_from(list(paths(sample)))), data.draw(ANYTHING))
+    if shape.is_v2(broken):
+        try:
+            found = shape.tweets(broken)
+        except ValueError:
+            return
+        assert all(isinstance(tweet["id"], int) for tweet in found)

@@ -162,6 +162,14 @@ def test_a_spent_budget_closes_the_stream(collect: Collect, redis_db: redis.Redi
     assert len(twitter.connections) == 1
 
 
+@pytest.mark.parametrize("traptor_type", ["track", "follow", "locations"])
+def test_the_demo_speaks_v2_and_reaches_for_nobody(tmp_path: Path, traptor_type: str) -> None:
+    arguments = ("--demo", "--test", "--type", traptor_type, "--limit", "3")
+    with Daemon(tmp_path, *arguments, TWITTER_API=2, BEARER_TOKEN="a real one") as daemon:
+        assert daemon.wait_for_exit() == 0
+        assert daemon.summary() == {"received": 3, "matched": 3, "delivered": 3}
+
+
 def test_no_keys_are_told_at_the_start(collect: Collect) -> None:
     with Simulator() as twitter, collect(twitter, "2", CONSUMER_KEY="", CONSUMER_SECRET="") as daemon:
         assert daemon.wait_for_exit() == 2

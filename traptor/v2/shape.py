@@ -41,7 +41,7 @@ def tweets(payload: Mapping[str, Any]) -> list[Json]:
     try:
         includes = _includes(payload.get("includes") or {})
         return [_posted(tweet, includes) for tweet in _data(payload)]
-    except (KeyError, TypeError, AttributeError) as error:
+    except (KeyError, TypeError, AttributeError, OverflowError) as error:
         raise ValueError(f"not a v2 tweet: {type(error).__name__}: {error}") from None
 
 
