@@ -9,6 +9,8 @@ from typing import Any
 import click
 import pytest
 from click.testing import CliRunner
+from hypothesis import given
+from hypothesis import strategies as st
 from kafka.errors import KafkaTimeoutError, MessageSizeTooLargeError
 
 from traptor import replay, topic
@@ -347,3 +349,25 @@ def test_rules_that_make_no_sense_are_left_out_aloud(tmp_path: Path) -> None:
     assert "rule 3 is left out: has no phrase" in result.stderr
     assert [rule["rule_id"] for rule in json.loads(result.stdout)["traptor"]["rules"]] == ["1"]
     assert "lines 1, tweets 1, matched 1, notices 0, damaged 0, written 1" in result.stderr
+
+
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=30) | st.dates().map(str),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=5,
+)
+FIELDS = st.sampled_from(
+    ["id", "id_str", "created_at", "text", "user", "entities", "place", "coordinates", "retweeted_status", "traptor"]
+)
+
+
+@given(st.dictionaries(FIELDS, ANYTHING), st.sampled_from(["track", "follow", "locations"]))
+def test_no_line_is_a_crash(fields: dict[str, Any], traptor_type: str) -> None:
+    """Whatever stands in a tweet: it is written or passed over, or the line is an error that is told."""
+    rules = {"track": "storm", "follow": "7", "locations": "-180,-90,180,90"}
+    task = Task(traptor_type, 0, [{"rule_id": "1", "value": rules[traptor_type]}], every_tweet=True, describe=True)
+    try:
+        found = list(Enricher(task).found_in(line(**fields)))
+    except ValueError:
+        return
+    assert all(json.loads(one.value)["traptor"]["id"] == 0 for one in found)

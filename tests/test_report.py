@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from traptor import report
-from traptor.tally import Stretch, Tally, Timeline, top
+from traptor.tally import Stretch, Tally, Timeline, posted_at, top
 
 START = 1_611_669_960
 RULES = [
@@ -105,6 +105,21 @@ def test_names_are_bounded_and_the_frequent_ones_stay(monkeypatch: pytest.Monkey
     more.hashtags.update(a=5, b=1, c=4, d=1)
     whole.add(more)
     assert top(whole.hashtags, 10) == [("a", 5), ("c", 4)]
+
+
+@pytest.mark.parametrize(
+    "created_at, seconds",
+    [
+        ("Tue Jan 26 14:06:00 +0000 2021", START),
+        ("2021-01-26T15:06:00+01:00", START),
+        ("Mon Jan 01 00:00:00 +0000 0001", None),
+        ("9999-12-31T23:59:59-14:00", None),
+        ("soon", None),
+        (None, None),
+    ],
+)
+def test_only_times_that_a_tweet_can_have_are_placed(created_at: str | None, seconds: int | None) -> None:
+    assert posted_at(created_at) == seconds
 
 
 def test_describe_takes_the_whole_text_of_a_long_tweet() -> None:

@@ -2,14 +2,13 @@
 
 import time
 from collections.abc import Iterable, Iterator
-from datetime import datetime
 from typing import Any
 
 from kafka import KafkaConsumer, TopicPartition
 from msgspec import DecodeError, Struct, json
 
-from traptor.messages import Rule, iso_time_or_none
-from traptor.tally import Tally
+from traptor.messages import Rule
+from traptor.tally import Tally, posted_at
 
 BOOTSTRAP_MS = 10_000
 POLL_MS = 1000
@@ -88,7 +87,7 @@ def counted(values: Iterable[bytes]) -> tuple[Tally, list[Rule]]:
         if tweet.traptor is None:
             tally.counts["notices"] += 1
             continue
-        _count(tally, rules, tweet.traptor, _time_seconds(tweet.created_at))
+        _count(tally, rules, tweet.traptor, posted_at(tweet.created_at))
         tally.describe(value)
     return tally, list(rules.values())
 
@@ -104,8 +103,3 @@ def _count(tally: Tally, rules: dict[str, Rule], block: _Block, time_seconds: fl
         tally.read.note(time_seconds)
         if block.rules:
             tally.written.note(time_seconds)
-
-
-def _time_seconds(created_at: str | None) -> float | None:
-    iso = iso_time_or_none(created_at)
-    return datetime.fromisoformat(iso).timestamp() if iso else None

@@ -37,8 +37,14 @@ def running(command_line: Mapping[str, Any]) -> Iterator[settings.Settings]:
     """Start both servers; yields settings that point at them. Everything else is as the user has set it."""
     wanted = settings.load({**command_line, **dict(zip(settings.APIKEY_NAMES, CREDENTIAL, strict=True))})
     with _redis() as url, Simulator(rate=TWEETS_PER_SECOND) as twitter:
-        addresses = {"TWITTER_STREAM_URL": twitter.url, "TWITTER_API_URL": twitter.url, "REDIS_URL": url}
-        made = dataclasses.replace(wanted, **addresses, BEARER_TOKEN="", LOG_DIR=NO_FILE)
+        made = dataclasses.replace(
+            wanted,
+            TWITTER_STREAM_URL=twitter.url,
+            TWITTER_API_URL=twitter.url,
+            BEARER_TOKEN="",
+            REDIS_URL=url,
+            LOG_DIR=NO_FILE,
+        )
         with contextlib.closing(redis.Redis.from_url(url, protocol=2)) as conn:
             rules.write(conn, made.TRAPTOR_TYPE, made.TRAPTOR_ID, RULES[made.TRAPTOR_TYPE])
         _tell(made)

@@ -7,6 +7,8 @@ from typing import NamedTuple
 
 from msgspec import DecodeError, Struct, json
 
+from traptor.messages import iso_time_or_none
+
 MOST_NAMES = 50_000
 """Different hashtags or accounts that are kept apart; past twice as many, the rarest are forgotten."""
 MOST_STRETCHES = 5_000
@@ -123,6 +125,17 @@ class Timeline:
             for before, after in pairwise(starts)
             if after - before > least_stretches * self.width_seconds
         ]
+
+
+FIRST_TWEET, LAST_TWEET = 1_142_899_200, 4_102_444_800
+"""Twitter began in March 2006; what is posted after 2099 is a mistake."""
+
+
+def posted_at(created_at: str | None) -> float | None:
+    """When a tweet was posted, in seconds since 1970; None for what is no time that a tweet can have."""
+    iso = iso_time_or_none(created_at)
+    time_seconds = datetime.fromisoformat(iso).timestamp() if iso else 0.0
+    return time_seconds if FIRST_TWEET <= time_seconds < LAST_TWEET else None
 
 
 def utc(time_seconds: float) -> str:

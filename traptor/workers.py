@@ -9,7 +9,6 @@ import zlib
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from datetime import datetime
 from functools import partial
 from multiprocessing import connection, get_context
 from typing import Any, NamedTuple
@@ -18,7 +17,7 @@ from traptor import messages, rules
 from traptor.archives import Line, Part, Problem, Reading
 from traptor.matching import compile_rules
 from traptor.messages import Rule, Tweet
-from traptor.tally import Tally
+from traptor.tally import Tally, posted_at
 from traptor.v2 import shape
 
 BATCH_STEPS = 2000
@@ -93,7 +92,7 @@ class Enricher:
             self.tally.counts["notices"] += 1
 
     def _found(self, tweet: Tweet, raw: bytes) -> Iterator[Found]:
-        time_seconds = _time_seconds(tweet)
+        time_seconds = posted_at(tweet.created_at)
         if not self._is_wanted(tweet, time_seconds):
             self.tally.counts["left_out"] += 1
             return
@@ -120,11 +119,6 @@ class Enricher:
     def _note(self, timeline: Any, time_seconds: float | None) -> None:
         if self._task.describe and time_seconds is not None:
             timeline.note(time_seconds)
-
-
-def _time_seconds(tweet: Tweet) -> float | None:
-    iso = messages.iso_time_or_none(tweet.created_at)
-    return datetime.fromisoformat(iso).timestamp() if iso else None
 
 
 def batches(part: Part, skipped_steps: int, enricher: Enricher, standard_input: int = 0) -> Iterator[Batch]:
