@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from traptor import __version__, settings
+from traptor.doctor_cli import doctor
 from traptor.exits import Exit
+from traptor.fleet_cli import stats, status
 from traptor.replay import replay
 from traptor.report_cli import report
 from traptor.rules_cli import rules
@@ -68,11 +70,14 @@ def command(  # noqa: PLR0917 - click passes by name
         run(settings.load(flags), test=test, limit=limit, delay=delay)
 
 
+command.add_command(doctor)
 command.add_command(replay)
 command.add_command(report)
 command.add_command(rules)
 command.add_command(simulate)
 command.add_command(spool)
+command.add_command(stats)
+command.add_command(status)
 
 
 def run(wanted: settings.Settings, *, test: bool, limit: int | None, delay: float) -> None:

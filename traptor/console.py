@@ -2,6 +2,8 @@
 
 import contextlib
 import json
+import signal
+import threading
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NoReturn
 
@@ -44,6 +46,14 @@ def connection(wanted: settings.Settings) -> Iterator["redis.Redis"]:
 
 def needs_a_person() -> NoReturn:
     raise click.exceptions.Exit(Exit.NEEDS_A_PERSON)
+
+
+def stop_signal() -> threading.Event:
+    """Set by SIGTERM and SIGINT."""
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    return stop
 
 
 def say_json(value: Any) -> None:

@@ -49,10 +49,6 @@ class Member:
         """Does it collect, or try to? A heartbeat is only written while the main loop makes progress."""
         return self.beats and self.status.get("state") not in ENDED
 
-    @property
-    def last_seen(self) -> datetime | None:
-        return datetime.fromisoformat(self.life["at"]) if self.life.get("at") else None
-
 
 def look(conn: "redis.Redis") -> dict[Name, Member]:
     """Every Traptor that Redis knows of, in order. ``conn`` answers in text. Raises redis.RedisError."""
@@ -111,6 +107,19 @@ def shards(
         living=living,
         matches={rule_id: count for member in of_type for rule_id, count in member.matches.items()},
     )
+
+
+def stored(conn: "redis.Redis", members: Mapping[Name, Member], types: Iterable[str]) -> list[dict[str, Any]]:
+    """All rules of these types: their fields, ``type``, ``traptor_id``, and ``matches`` within the window."""
+    return [
+        {"type": traptor_type, "traptor_id": traptor_id, **rule, "matches": matches.get(rule["rule_id"], 0)}
+        for traptor_type in types
+        for traptor_id, its_rules in rules.read_all(conn, traptor_type).items()
+        for matches in [
+            members[Name(traptor_type, traptor_id)].matches if (traptor_type, traptor_id) in members else {}
+        ]
+        for rule in its_rules
+    ]
 
 
 def homes_of(conn: "redis.Redis", traptor_type: str) -> dict[str, int]:

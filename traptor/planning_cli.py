@@ -2,15 +2,13 @@
 
 import dataclasses
 import logging
-import signal
-import threading
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import click
 
 from traptor import fleet, loading, logs, rebalance, settings
-from traptor.console import connection, dry_run_option, json_option, needs_a_person, say_json, say_table
+from traptor.console import connection, dry_run_option, json_option, needs_a_person, say_json, say_table, stop_signal
 from traptor.keys import TYPES
 from traptor.loading_cli import read, say_changes
 from traptor.messages import Rule
@@ -113,7 +111,7 @@ def rebalance_(
     with connection(wanted) as conn:
         if watches:
             logs.set_up(dataclasses.replace(wanted, LOG_DIR=""))
-            rebalance.watch(conn, wanted.REDIS_PUBSUB_CHANNEL, policy, _stop_signal(), _metrics(metrics_port))
+            rebalance.watch(conn, wanted.REDIS_PUBSUB_CHANNEL, policy, stop_signal(), _metrics(metrics_port))
             return
         balance = rebalance.rebalance(conn, wanted.REDIS_PUBSUB_CHANNEL, policy)
     _say(balance, as_json=as_json, dry_run=dry_run)
@@ -143,14 +141,6 @@ def _say(balance: rebalance.Balance, *, as_json: bool, dry_run: bool) -> None:
     for traptor_type, count in balance.orphans.items():
         if count:
             click.echo(f"ORPHANS: {count} {traptor_type} rules; start another Traptor of this type", err=True)
-
-
-def _stop_signal() -> threading.Event:
-    """Set by SIGTERM and SIGINT."""
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
-    return stop
 
 
 def _metrics(port: int | None) -> Callable[[rebalance.Balance], None] | None:

@@ -22,7 +22,6 @@ from traptor.inspection import inspect
 from traptor.keys import TYPES
 from traptor.loading_cli import load, read, report, say_changes, write
 from traptor.planning_cli import plan, rebalance_
-from traptor.rules import read_all
 from traptor.shards import Change, Shards
 
 EXAMPLES = """
@@ -50,20 +49,8 @@ rules.add_command(rebalance_)
 
 
 def stored(wanted_type: str | None) -> list[dict[str, Any]]:
-    """All rules in Redis, each with its type, Traptor and matches within the window."""
     with connection(settings.load()) as conn:
-        members = fleet.look(conn)
-        return [
-            {"type": traptor_type, "traptor_id": traptor_id, **rule, "matches": _matches(members, name, rule)}
-            for traptor_type in ([wanted_type] if wanted_type else TYPES)
-            for traptor_id, its_rules in read_all(conn, traptor_type).items()
-            for name in [fleet.Name(traptor_type, traptor_id)]
-            for rule in its_rules
-        ]
-
-
-def _matches(members: dict[fleet.Name, fleet.Member], name: fleet.Name, rule: dict[str, str]) -> int:
-    return members[name].matches.get(rule["rule_id"], 0) if name in members else 0
+        return fleet.stored(conn, fleet.look(conn), [wanted_type] if wanted_type else TYPES)
 
 
 @rules.command("list")
