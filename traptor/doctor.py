@@ -247,21 +247,8 @@ def _topic(admin: Any, topic: str) -> Iterator[Finding]:
 def _largest_message_bytes(admin: Any, topic: str) -> int:
     """The topic's max.message.bytes; 0 where the broker does not say."""
     found = admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, topic)], config_filter="all")
-    sizes = [value for value in _named(found, "max.message.bytes") if str(value).isdecimal()]
-    return int(sizes[0]) if sizes else 0
-
-
-def _named(found: Any, name: str) -> Iterator[Any]:
-    """Every value under this name, however deep it stands."""
-    if isinstance(found, Mapping):
-        if name in found:
-            entry = found[name]
-            yield entry.get("value") if isinstance(entry, Mapping) else entry
-        for value in found.values():
-            yield from _named(value, name)
-    elif isinstance(found, list | tuple):
-        for value in found:
-            yield from _named(value, name)
+    setting = found.get("topic", {}).get(topic, {}).get("max.message.bytes", {})
+    return int(setting.get("value") or 0)
 
 
 def _probe(hosts: str, topic: str, options: dict[str, Any]) -> Finding:

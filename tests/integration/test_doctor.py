@@ -1,15 +1,18 @@
 """`traptor doctor` on a real Redis, a real broker and the simulator."""
 
+import contextlib
 import json
 import os
 import subprocess
 import sys
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import redis
+from kafka.admin import KafkaAdminClient, NewTopic
 
 from tests.integration.daemon import APIKEYS, ROOT
 from tests.servers import KafkaBroker, RedisServer
@@ -134,3 +137,14 @@ def test_kafka_and_its_topics(doctor: Doctor, kafka_broker: KafkaBroker, topic: 
 
     _, findings = doctor(**{**kafka, "KAFKA_TOPIC": f"{topic}-not-there"})
     assert any("is not there" in text for _, text in said(findings, "kafka"))
+
+
+def test_a_topic_that_takes_only_small_messages(doctor: Doctor, kafka_broker: KafkaBroker) -> None:
+    if kafka_broker.kind == "tansu":
+        pytest.skip("tansu keeps no settings of topics")
+    name = f"traptor-{uuid.uuid4().hex}"
+    with contextlib.closing(KafkaAdminClient(bootstrap_servers=kafka_broker.hosts)) as admin:
+        limits = {"max.message.bytes": "1000"}
+        admin.create_topics([NewTopic(name=name, num_partitions=1, replication_factor=1, topic_configs=limits)])
+    _, findings = doctor(KAFKA_ENABLED="true", KAFKA_HOSTS=kafka_broker.hosts, KAFKA_TOPIC=name)
+    assert ("warning", f"topic {name} takes 1000 bytes at most") in said(findings, "kafka")
