@@ -23,7 +23,7 @@ from bench.baselines import rules_in
 from traptor import messages
 from traptor.counters import RollingCounter
 from traptor.matching import compile_rules
-from traptor.messages import Blocks, Tweet
+from traptor.messages import Blocks, Match, Tweet
 from traptor.simulator.feed import encode
 from traptor.stream import READ_BYTES, Framer
 
@@ -74,11 +74,17 @@ def _iter_lines(body: bytes) -> int:
 def _matching() -> Iterator[Step]:
     for rule_type, counts in (("track", (1, 50, 400, 2000)), ("follow", (1, 500, 5000)), ("locations", (1, 25))):
         for count in counts:
-            match = compile_rules(rule_type, tweets.rules(rule_type, count)).match
-            yield Step("match", f"{count:,} {rule_type}", match, list(map(_decoded, _lines(rule_type, count))))
+            views = list(map(_decoded, _lines(rule_type, count)))
+            yield Step("match", f"{count:,} {rule_type}", _match(rule_type, count), views)
+    some = list(map(_decoded, _lines("track", 400)))[: TWEETS // 10]
+    yield Step("… texts that have come before", "400 track", _match("track", 400), some * 10)
     dicts = [json.loads(line) for line in _lines("track", 400)]
     loop = partial(rules_in, rule_set=tweets.rules("track", 400))
     yield Step("… by a loop over the rules", "400 track", loop, dicts)
+
+
+def _match(rule_type: str, count: int) -> Callable[[Tweet], list[Match]]:
+    return compile_rules(rule_type, tweets.rules(rule_type, count)).match
 
 
 def _decoded(line: bytes) -> Tweet:
@@ -89,7 +95,7 @@ def _decoded(line: bytes) -> Tweet:
 
 def _writing(lines: list[bytes]) -> Iterator[Step]:
     rule_set = tweets.rules("track", 400)
-    match, blocks = compile_rules("track", rule_set).match, Blocks("track", 0, rule_set, "version")
+    match, blocks = _match("track", 400), Blocks("track", 0, rule_set, "version")
     found = [(line, view.created_at, match(view)) for line, view in zip(lines, map(_decoded, lines), strict=True)]
     enriched = [json.loads(blocks.append(*one)) for one in found]
     times = [created_at for _, created_at, _ in found]

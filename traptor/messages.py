@@ -6,6 +6,7 @@ enrichment need are decoded, into the structs below; everything else passes thro
 
 import functools
 import json
+import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC
 from typing import Any, NamedTuple, TypeVar, get_args, get_type_hints
@@ -237,19 +238,17 @@ _MONTHS = {
         ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"), 1
     )
 }
-_CREATED_AT_LENGTH = len("Mon Feb 22 01:34:53 +0000 2016")
+_CREATED_AT = re.compile(r"... (...) ([0-9]{2}) ([0-9]{2}:[0-9]{2}:[0-9]{2}) \+0000 ([0-9]{4})")
 
 
 def iso_time(created_at: str) -> str:
     """``Mon Feb 22 01:34:53 +0000 2016`` as ``2016-02-22T01:34:53+00:00``. Raises ValueError for what is no time.
 
-    Twitter always writes the one form, in UTC, so it is cut by position; anything else goes to dateutil.
+    Twitter always writes the one form, in UTC, so it is cut to pieces; anything else goes to dateutil.
     """
-    month = _MONTHS.get(created_at[4:7])
-    if month and len(created_at) == _CREATED_AT_LENGTH and created_at[19:26] == " +0000 " and created_at[3] == " ":
-        day, clock, year = created_at[8:10], created_at[11:19], created_at[26:]
-        if (day + year + clock[:2] + clock[3:5] + clock[6:]).isdecimal() and clock[2] == clock[5] == ":":
-            return f"{year}-{month}-{day}T{clock}+00:00"
+    found = _CREATED_AT.fullmatch(created_at)
+    if found and (month := _MONTHS.get(found[1])):
+        return f"{found[4]}-{month}-{found[2]}T{found[3]}+00:00"
     try:
         time = parser.parse(created_at)
     except OverflowError as error:
@@ -268,7 +267,7 @@ class Blocks:
             "rule_set": rule_set,
         }
         own = {*self.identity, "created_at_iso", "rule_tag", "rule_value", "rules"}
-        self._head = dump(self.identity)[:-1]
+        self._head = b',"traptor":' + dump(self.identity)[:-1] + b',"created_at_iso":'
         self._flat = [
             dump(
                 {
@@ -290,10 +289,9 @@ class Blocks:
 
     def append(self, raw: bytes, created_at: str | None, matches: Sequence[Match]) -> bytes:
         """Twitter's bytes of a tweet, untouched but for the object appended before their last brace."""
-        iso = dump(iso_time_or_none(created_at))
-        return b"".join(
-            (raw[:-1], b',"traptor":', self._head, b',"created_at_iso":', iso, b",", self.matched(matches)[1:], b"}")
-        )
+        iso = iso_time_or_none(created_at)
+        time = f'"{iso}",'.encode() if iso else b"null,"
+        return b"".join((raw[:-1], self._head, time, self.matched(matches)[1:], b"}"))
 
 
 def iso_time_or_none(created_at: object) -> str | None:
