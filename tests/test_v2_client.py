@@ -219,6 +219,13 @@ def test_the_end_is_announced_as_v1_did(twitter: Simulator) -> None:
         take(stream, bool)
 
 
+def test_a_stream_without_keep_alives_is_stalled(twitter: Simulator, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("traptor.v2.client.STALL_SECONDS", 0.3)
+    twitter.faults.append({"fault": "stall", "seconds": 10})
+    with pytest.raises(StreamEnded, match="stalled"):
+        take(client(twitter).open(), bool)
+
+
 @pytest.mark.parametrize(
     "raw, messages",
     [

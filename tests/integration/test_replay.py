@@ -201,6 +201,25 @@ def test_kafka_has_every_tweet_under_its_id(
     assert all(json.loads(value)["id_str"].encode() == key for key, value in messages)
 
 
+def test_a_broker_that_does_not_answer_is_waited_for(tmp_path: Path, kafka_broker: KafkaBroker, topic: str) -> None:
+    tweets = sample("track", 100)
+    (tmp_path / "a.jsonl").write_bytes(b"\n".join(tweets))
+    wanted = environment(tmp_path, {"KAFKA_HOSTS": kafka_broker.hosts, "KAFKA_TOPIC": topic})
+    arguments = command("--rules", rules_file(tmp_path), "--kafka", "a.jsonl")
+    kafka_broker.freeze()
+    try:
+        process = subprocess.Popen(arguments, cwd=tmp_path, env=wanted, stderr=subprocess.PIPE)
+        assert process.stderr
+        said = Output(process.stderr)
+        assert said.wait_for(lambda lines: any(b"Kafka does not answer, trying again" in line for line in lines))
+    finally:
+        kafka_broker.thaw()
+    assert process.wait(60) == 0
+    said.join()
+    assert said.lines[-1].endswith(b"written 100\n")
+    assert {key.decode() for key, _ in kafka_broker.consume(topic, 100) if key} == set(ids(tweets))
+
+
 def test_a_report_is_written(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_bytes(b"\n".join(sample("track", 200)))
     run(tmp_path, "--rules", rules_file(tmp_path), "--report", "report.html", "a.jsonl")

@@ -113,6 +113,18 @@ def test_a_refusal_for_good_ends_it_with_3(collect: Collect, redis_db: redis.Red
 
 
 @BOTH
+def test_a_rate_limit_is_waited_out_as_asked(collect: Collect, redis_db: redis.Redis, api: str) -> None:
+    rules.write(redis_db, "track", 0, [STORM])
+    faults = [{"fault": "status", "code": 429, "reset_after": 2}]
+    with Simulator(rate=50, faults=faults) as twitter, collect(twitter, api) as daemon:
+        daemon.messages(5)
+        daemon.stop()
+        first, second = twitter.connections
+    assert (first.status, second.status) == (429, 200)
+    assert 1.9 < second.opened_at - first.opened_at < 10
+
+
+@BOTH
 @pytest.mark.parametrize("fault", ["cut", "reset", "end", "disconnect", "garbage", "duplicate", "newline", "split"])
 def test_faults_cost_no_tweet_that_was_sent(collect: Collect, redis_db: redis.Redis, api: str, fault: str) -> None:
     rules.write(redis_db, "track", 0, [STORM, ROCKET])
