@@ -16,7 +16,7 @@ from kafka.errors import KafkaTimeoutError, MessageSizeTooLargeError
 from traptor import replay, topic
 from traptor.archives import Part
 from traptor.bookmarks import DONE, Bookmarks
-from traptor.outlets import Folder
+from traptor.outlets import Folder, NotWritten
 from traptor.replay import Pace, factor, moment
 from traptor.topic import Topic
 from traptor.workers import Batch, Enricher, Task, batches
@@ -265,7 +265,7 @@ def test_a_broker_that_is_away_is_looked_for_until_told_to_stop(monkeypatch: pyt
             stopping.set()
         raise KafkaTimeoutError("away")
 
-    with pytest.raises(KafkaTimeoutError):
+    with pytest.raises(NotWritten):
         Topic(connect, "tweets", stopping)
     assert len(tries) == 3
 

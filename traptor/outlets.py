@@ -12,6 +12,10 @@ FILE_BYTES = 256 << 20
 """Size at which a file is full, compressed."""
 
 
+class NotWritten(Exception):
+    """We were told to stop while something could not be written; says what."""
+
+
 class Outlet(Protocol):
     counts: Counter[str]
     """written, and refused by Kafka for good."""

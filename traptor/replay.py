@@ -123,11 +123,14 @@ def replay(  # noqa: PLR0917 - click passes by name
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())
     bookmarks = _bookmarks(state)
-    outlet = _outlet(out, kafka, wanted, bookmarks, stopping)
     pace = Pace(speed)
-    run = Replay(paths, task, outlet=outlet, bookmarks=bookmarks, pace=pace, console=console, workers=workers)
     try:
+        outlet = _outlet(out, kafka, wanted, bookmarks, stopping)
+        run = Replay(paths, task, outlet=outlet, bookmarks=bookmarks, pace=pace, console=console, workers=workers)
         run.run(stopping)
+    except outlets.NotWritten as error:
+        click.echo(f"replay: {error}", err=True)
+        sys.exit(Exit.ENDED)
     except BrokenPipeError:
         # The reader has gone, which click takes for a failure; what Python still holds for it must not raise at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -9,6 +9,7 @@ import click
 from kafka.errors import KafkaError
 
 from traptor.delivery import NEVER_TAKEN
+from traptor.outlets import NotWritten
 
 WINDOW_BYTES = 32 << 20
 """What may be on its way to Kafka without an acknowledgement."""
@@ -19,7 +20,7 @@ RETRY_SECONDS = 2.0
 class Topic:
     """A Kafka topic. Waits for acknowledgements; what Kafka does not take is sent again until it does.
 
-    ``connect`` makes a producer or raises KafkaError. ``stopping`` ends the waiting: KafkaError says then what waits.
+    ``connect`` makes a producer or raises KafkaError. ``stopping`` ends the waiting, with NotWritten.
     """
 
     def __init__(self, connect: Callable[[], Any], topic: str, stopping: threading.Event) -> None:
@@ -61,8 +62,7 @@ class Topic:
             self._refused(key, error)
         except KafkaError as error:
             self._tell(error)
-            if self._stopping.is_set():
-                raise
+            self._give_up_if_told(error)
             self._send(key, value)
         else:
             self.counts["written"] += 1
@@ -75,8 +75,12 @@ class Topic:
                 raise
             except KafkaError as error:
                 self._tell(error)
-                if self._stopping.wait(RETRY_SECONDS):
-                    raise
+                self._stopping.wait(RETRY_SECONDS)
+                self._give_up_if_told(error)
+
+    def _give_up_if_told(self, error: KafkaError) -> None:
+        if self._stopping.is_set():
+            raise NotWritten("stopped while Kafka did not answer: the last tweets are not acknowledged") from error
 
     def _refused(self, key: bytes, error: Exception) -> None:
         click.echo(f"replay: Kafka will never take tweet {key.decode()}: {type(error).__name__}: {error}", err=True)

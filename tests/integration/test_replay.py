@@ -220,6 +220,22 @@ def test_a_broker_that_does_not_answer_is_waited_for(tmp_path: Path, kafka_broke
     assert {key.decode() for key, _ in kafka_broker.consume(topic, 100) if key} == set(ids(tweets))
 
 
+def test_it_can_be_stopped_while_kafka_is_away(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_bytes(b"\n".join(sample("track", 10)))
+    wanted = environment(tmp_path, {"KAFKA_HOSTS": "127.0.0.1:1"})
+    arguments = command("--rules", rules_file(tmp_path), "--kafka", "--state", "state", "a.jsonl")
+    process = subprocess.Popen(arguments, cwd=tmp_path, env=wanted, stderr=subprocess.PIPE)
+    assert process.stderr
+    said = Output(process.stderr)
+    assert said.wait_for(lambda lines: any(b"Kafka does not answer, trying again" in line for line in lines))
+    process.terminate()
+    assert process.wait(30) == 0
+    said.join()
+    assert said.lines[-1].startswith(b"replay: stopped while Kafka did not answer")
+    assert b"Traceback" not in b"".join(said.lines)
+    assert not (tmp_path / "state").exists()
+
+
 def test_a_report_is_written(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_bytes(b"\n".join(sample("track", 200)))
     run(tmp_path, "--rules", rules_file(tmp_path), "--report", "report.html", "a.jsonl")
