@@ -15,6 +15,7 @@ from traptor.fleet import Changes
 from traptor.keys import TYPES
 from traptor.shards import Change, Shards
 
+ROWS_PER_UPDATE = 1000
 SIGNS = {"added": "+", "changed": "~", "moved": ">", "removed": "-"}
 
 
@@ -88,9 +89,10 @@ def _counted(rows: Iterable[loading.Row]) -> Iterator[loading.Row]:
         TextColumn("{task.completed} rows"), console=console, transient=True, disable=not console.is_terminal
     ) as progress:
         task = progress.add_task("")
-        for row in rows:
+        for number, row in enumerate(rows, start=1):
             yield row
-            progress.advance(task)
+            if number % ROWS_PER_UPDATE == 0:
+                progress.update(task, completed=number)
 
 
 def write(

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -71,6 +72,26 @@ def collected(twitter: Simulator) -> Counter[str]:
     return Counter(phrase for phrases in asked(twitter).values() for phrase in phrases)
 
 
+@contextlib.contextmanager
+def observed(redis_server: RedisServer) -> Iterator[list[list[str]]]:
+    """The rule_ids in Redis, again and again until the end; KEYS is one command, so each look is one moment."""
+    looks: list[list[str]] = []
+    over = threading.Event()
+
+    def observe() -> None:
+        with redis_server.client(decode_responses=True) as conn:
+            while not over.wait(0.001):
+                looks.append(sorted(key.rsplit(":", 1)[1] for key in conn.keys("traptor-track:*")))
+
+    observer = threading.Thread(target=observe)
+    observer.start()
+    try:
+        yield looks
+    finally:
+        over.set()
+        observer.join()
+
+
 ALL_ONCE = Counter(rule["value"] for rule in RULES)
 
 
@@ -85,6 +106,7 @@ def test_the_rules_of_a_killed_traptor_are_collected_by_the_others(
         # Two may watch: each look is made by one of them.
         stack.enter_context(rebalancing(redis_server))
         stack.enter_context(rebalancing(redis_server))
+        looks = stack.enter_context(observed(redis_server))
         fleet[1].signal(signal.SIGKILL)
         killed_at = time.monotonic()
         wait_until(
@@ -93,6 +115,8 @@ def test_the_rules_of_a_killed_traptor_are_collected_by_the_others(
         assert time.monotonic() - killed_at < TTL_SECONDS + 10
         assert sorted(map(len, held(redis_db).values())) == [15, 15]
         assert set(held(redis_db)) == {0, 2}
+        # At no moment was a rule on two, or on none.
+        assert all(look == sorted(rule["rule_id"] for rule in RULES) for look in looks)
         # Nothing moves any more.
         connections = len(twitter.connections)
         tweets = twitter.tweets
