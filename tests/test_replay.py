@@ -322,6 +322,8 @@ def test_moments(text: str) -> None:
         (["nowhere.json"], "'nowhere.json' does not exist"),
         (["--rules", "nowhere", "a.json"], "'nowhere' does not exist"),
         (["--rules", "a.json", "--out", "x", "--kafka", "a.json"], "choose one"),
+        (["--rules", "rules.jsonl", "--out", "folder/out", "folder"], "is inside what is read"),
+        (["--rules", "rules.jsonl", "--out", "folder", "folder"], "is inside what is read"),
         (["--rules", "a.json", "--since", "soon", "a.json"], "'soon' is no time"),
         (["--rules", "a.json", "--speed", "fast", "a.json"], "'fast' is no speed"),
         (["--rules", "broken.jsonl", "a.json"], "broken.jsonl, line 2: "),
@@ -335,8 +337,22 @@ def test_wrong_usage_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ar
     Path("rules.jsonl").write_text('{"value": "storm"}\n')
     Path("broken.jsonl").write_text('{"value": "storm"}\n["no", "rule"]\n')
     Path("empty.jsonl").touch()
+    Path("folder").mkdir()
     result = CliRunner().invoke(replay.replay, arguments)
     assert (result.exit_code, told in result.output) == (2, True), result.output
+
+
+def test_the_summary_shows_rules_as_they_are_written(tmp_path: Path) -> None:
+    """Neither square brackets nor their number disturb it."""
+    values = ["storm", "[red]storm[/red]", "[/]", *map(str, range(100))]
+    rules = tmp_path / "rules.jsonl"
+    rules.write_text("".join(json.dumps({"value": value}) + "\n" for value in values))
+    archive = tmp_path / "a.json"
+    archive.write_bytes(line())
+    result = CliRunner().invoke(replay.replay, ["--rules", str(rules), "--workers", "1", str(archive)])
+    assert result.exit_code == 0, result.output
+    assert "[red]storm[/red]" in result.stderr
+    assert f"and {len(values) - replay.ROWS} more" in result.stderr
 
 
 def test_rules_that_make_no_sense_are_left_out_aloud(tmp_path: Path) -> None:

@@ -33,7 +33,8 @@ CHECKPOINT_SECONDS = 5.0
 LONG_WAIT_SECONDS = 1.0
 PROBLEMS_TOLD = 20
 """Of one file, on standard error; all are counted."""
-FILES_LISTED = 30
+ROWS = 30
+"""Of a table in the summary."""
 
 EXAMPLES = """
 \b
@@ -113,8 +114,10 @@ def replay(  # noqa: PLR0917 - click passes by name
     """
     if out and kafka:
         raise click.UsageError("--out and --kafka: choose one")
+    if out and any(out.resolve().is_relative_to(Path(path).resolve()) for path in paths):
+        raise click.UsageError(f"--out {out} is inside what is read: choose another folder")
     wanted = settings.load({"TRAPTOR_TYPE": traptor_type, "TRAPTOR_ID": traptor_id})
-    console = Console(stderr=True)
+    console = Console(stderr=True, markup=False, highlight=False)
     found = _rules(rules_file, wanted, console)
     if not found and not every_tweet:
         raise click.UsageError("there are no rules, so nothing would match; --all passes every tweet")
@@ -149,7 +152,7 @@ def _rules(file: Path | None, wanted: settings.Settings, console: Console) -> li
         try:
             rules.predicates(wanted.TRAPTOR_TYPE, rule)
         except ValueError as error:
-            console.print(f"replay: rule {rule['rule_id']} is left out: {error}", markup=False, highlight=False)
+            console.print(f"replay: rule {rule['rule_id']} is left out: {error}")
         else:
             found.append(rule)
     return sorted(found, key=rules.order)
@@ -316,8 +319,7 @@ class Replay:
 
     def _tell_problem(self, problem: Problem, told_before: int = 0) -> None:
         if told_before < PROBLEMS_TOLD:
-            text = f"replay: {problem.place}: {problem.reason}: skipped"
-            self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+            self._console.print(f"replay: {problem.place}: {problem.reason}: skipped", soft_wrap=True)
 
     def _show(self, bar: Any, batch: Batch, seconds: float) -> None:
         counts = self.tally.counts
@@ -335,17 +337,28 @@ class Replay:
 
     def tell(self) -> None:
         """The summary, on standard error."""
-        by_rule = Table("rule", "tag", "value", "matches", title="by rule", title_justify="left")
-        for rule in self._task.rules:
-            matches = self.tally.rules[rule["rule_id"]]
-            by_rule.add_row(rule["rule_id"], rule.get("tag", ""), rule["value"], f"{matches:,}")
-        by_file = Table("file", "tweets", "matched", "notices", "damaged", title="by file", title_justify="left")
-        for path in sorted(self.files, key=lambda path: -self.files[path]["damaged"])[:FILES_LISTED]:
-            counts = self.files[path]
-            by_file.add_row(path, *(f"{counts[name]:,}" for name in ("tweets", "matched", "notices", "damaged")))
-        if len(self.files) > FILES_LISTED:
-            by_file.caption = f"and {len(self.files) - FILES_LISTED} more"
-        self._console.print(by_rule, by_file, highlight=False)
+        self._console.print(self._by_rule(), self._by_file())
         names = ("lines", "tweets", "matched", "notices", "damaged")
         summary = ", ".join(f"{name} {self.tally.counts[name]}" for name in names)
         click.echo(f"replay: {summary}, written {self._outlet.counts['written']}", err=True)
+
+    def _by_rule(self) -> Table:
+        table = Table("rule", "tag", "value", "matches", title="by rule", title_justify="left")
+        matches = self.tally.rules
+        for rule in sorted(self._task.rules, key=lambda rule: -matches[rule["rule_id"]])[:ROWS]:
+            rule_id = rule["rule_id"]
+            table.add_row(rule_id, rule.get("tag", ""), rule["value"], f"{matches[rule_id]:,}")
+        return _with_rest(table, len(self._task.rules))
+
+    def _by_file(self) -> Table:
+        names = ("tweets", "matched", "notices", "damaged")
+        table = Table("file", *names, title="by file", title_justify="left")
+        for path in sorted(self.files, key=lambda path: -self.files[path]["damaged"])[:ROWS]:
+            table.add_row(path, *(f"{self.files[path][name]:,}" for name in names))
+        return _with_rest(table, len(self.files))
+
+
+def _with_rest(table: Table, rows: int) -> Table:
+    if rows > ROWS:
+        table.caption = f"and {rows - ROWS} more"
+    return table
