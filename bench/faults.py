@@ -200,12 +200,15 @@ def reconnects(number: int) -> Callable[[Trial, float], None]:
 # The process
 
 
-def sigterm_at_any_moment(trial: Trial, seconds: float) -> None:
-    for _ in range(8):
-        time.sleep(random.uniform(0.3, 3.0))
-        trial.daemon.stop()
-        trial.start()
-    trial.wait_for_tweets(RATE)
+def sigterm_at_any_moment(times: int) -> Callable[[Trial, float], None]:
+    def stop_often(trial: Trial, seconds: float) -> None:
+        for _ in range(times):
+            time.sleep(random.uniform(0.0, 3.0))
+            trial.stop()
+            trial.start()
+        trial.wait_for_tweets(RATE)
+
+    return stop_often
 
 
 def sigkill(times: int, *, with_broker: bool) -> Callable[[Trial, float], None]:
@@ -274,7 +277,7 @@ TWITTER = [
     Fault("limit notices whose numbers go up and down", nothing, faults=({"fault": "limit", "after": 100},)),
 ]  # fmt: skip
 PROCESS = [
-    Fault("SIGTERM at any moment, 8 times", sigterm_at_any_moment),
+    Fault("SIGTERM at any moment, 8 times", sigterm_at_any_moment(8)),
     Fault("SIGKILL under load, 20 times", sigkill(20, with_broker=True)),
     Fault("SIGKILL under load with a frozen broker, 5 times", sigkill(5, with_broker=False)),
     Fault("two processes with one credential, one killed", two_with_one_credential),

@@ -139,6 +139,12 @@ class Trial:
         """Until Twitter has sent so many more than now."""
         self.twitter.wait_for_sent(self.twitter.tweets + more, DRAIN_SECONDS)
 
+    def stop(self) -> None:
+        """By SIGTERM. Before it has begun, a process ends by the signal."""
+        self.daemon.signal(signal.SIGTERM)
+        code = self.daemon.wait_for_exit()
+        assert code == 0 or (code == -signal.SIGTERM and not self.daemon.stderr.lines), self.daemon.said()
+
     def kill(self) -> None:
         self.killed_at.append(time.time())
         self.daemon.signal(signal.SIGKILL)

@@ -71,7 +71,8 @@ def format_store(folder: Path, port: int, controller_port: int) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     text = PROPERTIES.format(host=HOST, port=port, controller_port=controller_port, folder=folder)
     properties(folder).write_text(text)
-    cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+    # One that begins with a hyphen would be taken for an option.
+    cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=").replace("-", "_")
     arguments = ["format", "--standalone", "--cluster-id", cluster, "--config", str(properties(folder))]
     subprocess.run(java("kafka.tools.StorageTool", *arguments), check=True, stdout=subprocess.DEVNULL)
 

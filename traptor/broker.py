@@ -15,21 +15,26 @@ log = logging.getLogger(__name__)
 
 
 class Broker:
-    """``connect`` makes a producer or raises KafkaError; a thread calls it until it succeeds, so that nobody waits."""
+    """``connect`` makes a producer or raises KafkaError; a thread calls it until it succeeds, so that nobody waits.
 
-    def __init__(self, connect: Callable[[], Any]) -> None:
+    ``connect_cautiously`` makes one that answers for each message by itself.
+    """
+
+    def __init__(self, connect: Callable[[], Any], connect_cautiously: Callable[[], Any]) -> None:
         self.producer: Any = None
         """None while there is none."""
+        self.is_cautious = False
         self._connect = connect
+        self._connect_cautiously = connect_cautiously
         self._closing = threading.Event()
 
     def look(self) -> None:
         """Begin to look for the broker."""
         threading.Thread(target=self._connect_until_there, name="traptor-kafka", daemon=True).start()
 
-    def give_up(self) -> None:
+    def give_up(self, *, cautiously: bool) -> None:
         """Close the producer without waiting for it, and look for the broker anew."""
-        producer, self.producer = self.producer, None
+        producer, self.producer, self.is_cautious = self.producer, None, cautiously
         threading.Thread(target=self._replace, args=(producer,), name="traptor-kafka", daemon=True).start()
 
     def stop_looking(self) -> None:
@@ -49,7 +54,7 @@ class Broker:
         told = ""
         while not self._closing.is_set():
             try:
-                self.producer = self._connect()
+                self.producer = self._connect_cautiously() if self.is_cautious else self._connect()
                 log.info("Kafka connected")
                 return
             except Exception as error:

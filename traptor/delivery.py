@@ -14,7 +14,13 @@ from itertools import islice
 from typing import Any, BinaryIO, Protocol
 
 from kafka import KafkaProducer
-from kafka.errors import InvalidTimestampError, KafkaError, MessageSizeTooLargeError, RecordListTooLargeError
+from kafka.errors import (
+    InvalidRecordError,
+    InvalidTimestampError,
+    KafkaError,
+    MessageSizeTooLargeError,
+    RecordListTooLargeError,
+)
 from kafka.net.compat import KafkaNetClient
 
 from traptor import broker
@@ -52,8 +58,21 @@ FULL_SECONDS = 10.0
 BATCH = 500
 """Messages written to the spool or read from it at a time."""
 
-NEVER_TAKEN = (MessageSizeTooLargeError, RecordListTooLargeError, InvalidTimestampError, ValueError, TypeError)
+NEVER_TAKEN = (
+    MessageSizeTooLargeError,
+    RecordListTooLargeError,
+    InvalidRecordError,
+    InvalidTimestampError,
+    ValueError,
+    TypeError,
+)
 """What is wrong with the message itself, not with Kafka."""
+CAUTIOUS = {"enable_idempotence": False, "batch_size": 0, "linger_ms": 0}
+"""For a producer that answers for each message by itself.
+
+An idempotent one of kafka-python refuses everything, for the same reason, from the first message on that a broker
+refuses; and of a batch it does not say which message is to blame.
+"""
 
 log = logging.getLogger(__name__)
 
@@ -115,6 +134,7 @@ class Kafka:
     ``connect`` makes a producer or raises KafkaError; it is called by a thread of its own until it succeeds, so the
     caller never waits for a broker that is away. ``counts`` gets taken_up, delivered, spooled, apart and
     dropped:REASON. ``acknowledged`` is called with each message that Kafka has acknowledged, and the time.
+    ``connect_cautiously`` makes a producer that answers for each message by itself: see CAUTIOUS.
     """
 
     def __init__(
@@ -123,13 +143,17 @@ class Kafka:
         spool: Spool,
         counts: Counter[str],
         acknowledged: Callable[[Message, float], None] | None = None,
+        *,
+        connect_cautiously: Callable[[], Any] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.spool = spool
         self.counts = counts
         self._acknowledged = acknowledged
         self._clock = clock
-        self._broker = Broker(connect)
+        self._broker = Broker(connect, connect_cautiously or connect)
+        self._suspects = 0
+        """Messages that were refused together, and are to be answered for one by one."""
         self._is_slow = False
         """Kafka does not acknowledge what it was told."""
         self._window = Window()
@@ -244,7 +268,12 @@ class Kafka:
     # To Kafka and back
 
     def _can_send(self) -> bool:
-        return self.producer is not None and not self._is_slow and self._window.size_bytes < WINDOW_BYTES
+        is_taking = self.producer is not None and not self._is_trial_over()
+        return is_taking and not self._is_slow and self._window.size_bytes < WINDOW_BYTES
+
+    def _is_trial_over(self) -> bool:
+        """Has every suspect been answered for? Then it is time for a fast producer again."""
+        return self._broker.is_cautious and not self._suspects
 
     def _produce(self, message: Message, row: int | None = None) -> bool:
         """Hand a message to the producer. False: Kafka takes nothing now, and the caller keeps the message."""
@@ -266,14 +295,19 @@ class Kafka:
         for sent in self._window.take_answered():
             if not sent.future.failed():
                 self._delivered(sent, now)
-            elif isinstance(sent.future.exception, NEVER_TAKEN):
+            elif self._broker.is_cautious and isinstance(sent.future.exception, NEVER_TAKEN):
                 self._set_apart(sent.message, sent.future.exception, sent.row)
             else:
                 failed.append(sent)
+                continue
+            self._suspects -= self._suspects > 0
         if failed:
-            self._give_up(failed, failed[0].future.exception)
+            errors = [sent.future.exception for sent in failed]
+            self._give_up(failed, next((error for error in errors if isinstance(error, NEVER_TAKEN)), errors[0]))
         elif self.ack_lag_seconds() > GIVE_UP_SECONDS:
             self._give_up([], TimeoutError(f"no answer for {GIVE_UP_SECONDS:g} s"))
+        elif self._is_trial_over() and not self._window:
+            self._give_up([], None)
         self._take_out_finished()
         self._tell_if_slow()
 
@@ -284,17 +318,20 @@ class Kafka:
         if self._acknowledged:
             self._acknowledged(sent.message, now)
 
-    def _give_up(self, failed: Sequence[Sent], error: BaseException) -> None:
-        """Take back what was on its way, to be sent again by a new producer."""
-        log.warning("Kafka fails: its producer is replaced", extra={"error": f"{type(error).__name__}: {error}"})
+    def _give_up(self, failed: Sequence[Sent], error: BaseException | None) -> None:
+        """Take back what was on its way, to be sent again by a new producer; None where nothing is wrong any more."""
+        if error is not None:
+            log.warning("Kafka fails: its producer is replaced", extra={"error": f"{type(error).__name__}: {error}"})
         again = [*failed, *self._window.take_all()]
+        if isinstance(error, NEVER_TAKEN):
+            self._suspects = len(again)
         self._cursor = 0
         self._is_slow = False
         for sent in again:
             if sent.is_deleted:
                 self._drop_deleted(sent)
         self._gather_in_front([sent.message for sent in again if sent.row is None and not sent.is_deleted])
-        self._broker.give_up()
+        self._broker.give_up(cautiously=self._suspects > 0)
 
     def _drop_deleted(self, sent: Sent) -> None:
         self.counts["dropped:deleted"] += 1

@@ -318,12 +318,19 @@ class Traptor:
     def _make_kafka_door(self) -> delivery.Kafka:
         path = Path(self.settings.SPOOL_DIR) / file_name(self.traptor_type, self.traptor_id)
         spool = Spool(path, self.settings.SPOOL_MAX_BYTES)
-        return delivery.Kafka(self._create_kafka_producer, spool, self.account.counts, self._acknowledged)
+        return delivery.Kafka(
+            self._create_kafka_producer,
+            spool,
+            self.account.counts,
+            self._acknowledged,
+            connect_cautiously=lambda: self._create_kafka_producer(**delivery.CAUTIOUS),
+        )
 
-    def _create_kafka_producer(self) -> Any:
-        """Create the Kafka producer. Raises kafka.errors.KafkaError where no broker answers."""
+    def _create_kafka_producer(self, **options: Any) -> Any:
+        """Create the Kafka producer; these options win. Raises kafka.errors.KafkaError where no broker answers."""
+        wanted = {**(self.settings.KAFKA_OPTIONS or {}), **options}
         notices_topics = filter(None, [self.settings.KAFKA_NOTICES_TOPIC])
-        return delivery.connect(self.kafka_hosts, self.kafka_topic, self.settings.KAFKA_OPTIONS or {}, *notices_topics)
+        return delivery.connect(self.kafka_hosts, self.kafka_topic, wanted, *notices_topics)
 
     def _setup_birdy(self) -> None:
         """Create ``self.birdy_conn``. Connects to nothing yet."""

@@ -1,0 +1,68 @@
+"""What can go wrong, done to a Traptor on real servers: no tweet is lost without a word.
+
+All faults, at their full length, are in bench/faults.py; ``python -m bench.chaos`` runs them.
+"""
+
+from pathlib import Path
+
+import pytest
+
+from bench import faults
+from bench.faults import Fault
+from bench.trial import Outcome, Servers
+from tests.servers import ApacheKafka, KafkaBroker, RedisServer
+
+SHORT = 0.15
+"""Of the full lengths."""
+
+CHOSEN: dict[str, dict[str, int]] = {
+    "broker stopped": {},
+    "broker frozen (SIGSTOP)": {},
+    "3 messages too large for the topic": {"apart": 3},
+    "spool full (SPOOL_MAX_BYTES), broker stopped": {"dropped:spool_full": 1},
+    "Redis stopped": {},
+    "Redis back without the rules": {},
+    "stream cut in the middle of a message": {"reconnects:cut": 1},
+    "420, 3 times, Retry-After 2 s": {},
+    "disconnect with code 12": {"reconnects:disconnect-12": 1},
+    "garbage, and a message of 2 MB": {"received:unreadable": 2, "dropped:not_json": 1, "dropped:too_long": 1},
+    "tweets sent twice, and in disorder": {"dropped:duplicate": 5},
+    "limit notices whose numbers go up and down": {"received:limit": 6, "withheld": 20},
+    "two processes with one credential, one killed": {"reconnects:died": 1},
+}
+"""By the fault's name: counts that are at least to be in the account."""
+
+
+@pytest.fixture
+def servers(tmp_path: Path, redis_server: RedisServer, kafka_broker: KafkaBroker) -> Servers:
+    if not isinstance(kafka_broker, ApacheKafka):
+        pytest.skip("Apache Kafka is needed, which keeps its messages over a stop: `make kafka`")
+    return Servers(tmp_path, redis_server, kafka_broker)
+
+
+def assert_nothing_is_lost_untold(outcome: Outcome) -> None:
+    assert outcome.sent
+    assert outcome.unexplained() == 0
+    if not outcome.account["dropped:spool_full"]:
+        assert outcome.missing["dropped"] == outcome.account["apart"]
+
+
+@pytest.mark.parametrize("name", CHOSEN)
+def test_a_fault_costs_nothing_that_is_not_told(servers: Servers, name: str) -> None:
+    (fault,) = [fault for fault in faults.FAULTS if fault.name == name]
+    outcome = fault.happens(servers, SHORT)
+    assert_nothing_is_lost_untold(outcome)
+    assert [count for count, least in CHOSEN[name].items() if outcome.account[count] < least] == []
+
+
+@pytest.mark.parametrize("with_broker", [True, False])
+def test_a_kill_costs_the_last_second_at_most(servers: Servers, with_broker: bool) -> None:
+    outcome = Fault("SIGKILL", faults.sigkill(2, with_broker=with_broker)).happens(servers)
+    assert_nothing_is_lost_untold(outcome)
+    assert [gap["cause"] for gap in outcome.gaps] == ["died", "died"]
+
+
+def test_sigterm_costs_nothing(servers: Servers) -> None:
+    outcome = Fault("SIGTERM", faults.sigterm_at_any_moment(2)).happens(servers)
+    assert_nothing_is_lost_untold(outcome)
+    assert {gap["cause"] for gap in outcome.gaps} == {"stopped"}
