@@ -89,7 +89,7 @@ def test_silence_does_not_count_while_nobody_lives(conn: fakeredis.FakeRedis) ->
     hold(conn, 1, 2)
     silent_for(conn, 0, 1000)
     live(conn)
-    assert look(conn, Policy(60, bring_back=False)) == Balance({}, {}, [], {})
+    assert look(conn, Policy(60, bring_back=False)).silent == {}
     live(conn, 1)
     assert look(conn, Policy(60, bring_back=False)).silent[Name("track", 0)] == pytest.approx(60, abs=1)
     assert where(conn) == {0: ["1"], 1: ["2"]}
@@ -101,6 +101,12 @@ def test_what_nobody_has_room_for_are_orphans_that_stay(conn: fakeredis.FakeRedi
     live(conn, 1)
     assert look(conn).orphans == {"track": 1}
     assert where(conn)[0] == ["2"]
+
+
+def test_while_nobody_lives_all_rules_are_orphans(conn: fakeredis.FakeRedis) -> None:
+    hold(conn, 0, 1, 2)
+    hold(conn, 1, 3)
+    assert look(conn).orphans["track"] == 3
 
 
 @pytest.mark.parametrize("bring_back,home", [(True, {0: ["1", "2"], 1: ["3"]}), (False, {1: ["1", "2", "3"]})])

@@ -143,10 +143,10 @@ def _say(balance: rebalance.Balance, *, as_json: bool, dry_run: bool) -> None:
             click.echo(f"ORPHANS: {count} {traptor_type} rules; start another Traptor of this type", err=True)
 
 
-def _metrics(port: int | None) -> Callable[[rebalance.Balance], None] | None:
+def _metrics(port: int | None) -> Callable[[rebalance.Balance], None]:
     """Serve the watcher's metrics; returns what takes up each look."""
     if port is None:
-        return None
+        return lambda balance: None
     from prometheus_client import Counter, Gauge, start_http_server
 
     orphans = Gauge("traptor_orphan_rules", "rules that no living Traptor has room for", ["type"])

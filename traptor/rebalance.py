@@ -23,9 +23,6 @@ SILENT_SECONDS = 86_400
 log = logging.getLogger(__name__)
 
 
-Take = Callable[["Balance"], None] | None
-
-
 class Policy(NamedTuple):
     """Silence after which rules move, and whether they go back when their Traptor lives again."""
 
@@ -45,75 +42,72 @@ class Balance(NamedTuple):
 
 def rebalance(conn: "redis.Redis", channel: str, policy: Policy, *, wait_seconds: float = WAIT_SECONDS) -> Balance:
     """Look at the fleet once and move what must move. Raises Locked and redis.RedisError."""
-    balance = Balance({}, {}, [], {})
     with RulesLock(conn, wait_seconds) as lock:
         members = fleet.look(conn)
-        _note_silence(conn, members.values())
-        for name, member in members.items():
-            if member.silent_since:
-                balance.silent[name] = _left_seconds(member.silent_since, policy.after_seconds)
+        silent = _silent(conn, members.values(), policy.after_seconds)
+        balance = Balance({}, {}, [], silent)
         for traptor_type in TYPES:
-            gone = {
-                name.traptor_id
-                for name, left in balance.silent.items()
-                if name.traptor_type == traptor_type and not left
-            }
+            of_type = [member for member in members.values() if member.name.traptor_type == traptor_type]
+            gone = {member.name.traptor_id for member in of_type if silent.get(member.name) == 0}
             homes = fleet.homes_of(conn, traptor_type) if policy.bring_back else {}
-            if not (gone or homes or _is_overfull(traptor_type, members.values())):
-                continue
-            shards = fleet.shards(conn, traptor_type, members)
-            moves = shards.bring_home(homes)
-            more, orphans = shards.rebalance(gone)
-            balance.moves[traptor_type] = moves + more
-            balance.orphans[traptor_type] = len(orphans)
-            new_homes = _homes(shards, homes, more, gone) if policy.bring_back else None
-            if not policy.dry_run:
-                balance.told.extend(fleet.apply(conn, lock, channel, traptor_type, moves + more, homes=new_homes))
+            if of_type and not any(member.is_living for member in of_type):
+                balance.orphans[traptor_type] = sum(len(member.rule_ids) for member in of_type)
+            elif gone or homes or _is_overfull(of_type):
+                shards = fleet.shards(conn, traptor_type, members)
+                moves, balance.orphans[traptor_type], kept = _plan(shards, gone, homes)
+                balance.moves[traptor_type] = moves
+                if not policy.dry_run:
+                    new_homes = kept if policy.bring_back and kept != homes else None
+                    balance.told.extend(fleet.apply(conn, lock, channel, traptor_type, moves, homes=new_homes))
     return balance
 
 
-def _note_silence(conn: "redis.Redis", members: Iterable[Member]) -> None:
-    """Remember in Redis since when a Traptor with rules is silent, so that any look may go on from any other.
+def _silent(conn: "redis.Redis", members: Iterable[Member], after_seconds: float) -> dict[Name, float]:
+    """The silent, those with rules but no sign of life, with the seconds until their rules move.
 
-    While none of its type lives, silence does not count: a fleet that is started again finds its rules as they were.
+    Since when is kept in Redis, so that any look may go on from any other. While none of its type lives, silence does
+    not count: a fleet that is started again finds its rules as they were.
     """
     members = list(members)
     now = datetime.now(UTC)
     types_alive = {member.name.traptor_type for member in members if member.is_living}
+    found = {}
     with conn.pipeline(transaction=False) as pipe:
         for member in members:
-            is_silent = member.rule_ids and not member.is_living and member.name.traptor_type in types_alive
-            if is_silent and not member.silent_since:
-                member.silent_since = now
-                pipe.set(keys.silent(*member.name), now.isoformat(), ex=SILENT_SECONDS, nx=True)
-            elif not is_silent and member.silent_since:
-                member.silent_since = None
+            if member.rule_ids and not member.is_living and member.name.traptor_type in types_alive:
+                since = member.silent_since or now
+                pipe.set(keys.silent(*member.name), since.isoformat(), ex=SILENT_SECONDS, nx=True)
+                found[member.name] = max(0.0, (since + timedelta(seconds=after_seconds) - now).total_seconds())
+            elif member.silent_since:
                 pipe.delete(keys.silent(*member.name))
         pipe.execute()
+    return found
 
 
-def _left_seconds(silent_since: datetime, after_seconds: float) -> float:
-    """Until the rules of a silent Traptor move: 0 when they do now."""
-    return max(0.0, (silent_since + timedelta(seconds=after_seconds) - datetime.now(UTC)).total_seconds())
-
-
-def _is_overfull(traptor_type: str, members: Iterable[Member]) -> bool:
+def _is_overfull(of_type: Iterable[Member]) -> bool:
     """May one of these have more rules than it can ask for?"""
-    of_type = [member for member in members if member.name.traptor_type == traptor_type]
-    return any(len(member.rule_ids) > LIMITS[traptor_type] or member.status.get("left_out") for member in of_type)
+    return any(
+        len(member.rule_ids) > LIMITS[member.name.traptor_type] or member.status.get("left_out") for member in of_type
+    )
 
 
-def _homes(
-    shards: Shards, homes: Mapping[str, int], moves: Iterable[Change], gone: Collection[int]
-) -> dict[str, int] | None:
-    """The homes to remember from now on; None if they are the ones that are. A rule moved twice keeps its first."""
-    left = {move.rule["rule_id"]: move.was_at for move in moves if move.was_at in gone and move.was_at is not None}
+def _plan(shards: Shards, gone: Collection[int], homes: Mapping[str, int]) -> tuple[list[Change], int, dict[str, int]]:
+    """Moves, how many orphans there are, and the homes to remember. A rule that moved twice keeps its first home."""
+    back = shards.bring_home(homes)
+    away, orphans = shards.rebalance(gone)
+    left = {move.rule["rule_id"]: move.was_at for move in away if move.was_at in gone and move.was_at is not None}
     places = {rule_id: traptor_id for traptor_id, shard in shards.by_id.items() for rule_id in shard.rules}
     kept = {rule_id: home for rule_id, home in {**left, **homes}.items() if places.get(rule_id, home) != home}
-    return kept if kept != homes else None
+    return back + away, len(orphans), kept
 
 
-def watch(conn: "redis.Redis", channel: str, policy: Policy, stop: threading.Event, take_up: Take) -> None:
+def watch(
+    conn: "redis.Redis",
+    channel: str,
+    policy: Policy,
+    stop: threading.Event,
+    take_up: Callable[[Balance], None] = lambda balance: None,
+) -> None:
     """Look again and again until told to stop. Several may watch: each look is made by one of them."""
     told: dict[str, int] = {}
     while not stop.is_set():
@@ -126,8 +120,7 @@ def watch(conn: "redis.Redis", channel: str, policy: Policy, stop: threading.Eve
         else:
             _tell(balance, told)
             told = balance.orphans
-            if take_up:
-                take_up(balance)
+            take_up(balance)
         stop.wait(WATCH_SECONDS)
 
 
