@@ -141,15 +141,26 @@ def test_a_bearer_token_is_asked_for_with_the_consumer_key(twitter: Simulator) -
     assert api.access_token == bearer_token(CREDENTIAL)
 
 
-@pytest.mark.parametrize("bearer, secret", [("wrong", CREDENTIAL.consumer_secret), ("", "wrong")])
-def test_wrong_secrets_are_told_as_such(twitter: Simulator, bearer: str, secret: str) -> None:
-    api = V2Client(CREDENTIAL.consumer_key, secret, bearer, twitter.url)
+def test_a_token_that_was_taken_back_is_asked_for_again(twitter: Simulator) -> None:
+    api = client(twitter, bearer="")
+    assert values(api) == []
+    api.session.headers["Authorization"] = "Bearer of yesterday"
     with pytest.raises(TwitterAuthError):
         api.held_rules()
+    assert values(api) == []
 
 
-def test_a_network_that_fails_is_no_answer() -> None:
-    api = V2Client("key", "secret", "bearer", "http://127.0.0.1:1")
+@pytest.mark.parametrize("bearer, secret, status", [("wrong", CREDENTIAL.consumer_secret, 401), ("", "wrong", 403)])
+def test_wrong_secrets_are_told_as_such(twitter: Simulator, bearer: str, secret: str, status: int) -> None:
+    api = V2Client(CREDENTIAL.consumer_key, secret, bearer, twitter.url)
+    with pytest.raises(TwitterApiError) as caught:
+        api.held_rules()
+    assert caught.value.status_code == status
+
+
+@pytest.mark.parametrize("bearer", ["known", ""])
+def test_a_network_that_fails_is_no_answer(bearer: str) -> None:
+    api = V2Client("key", "secret", bearer, "http://127.0.0.1:1")
     with pytest.raises(TwitterClientError):
         api.open()
 

@@ -182,6 +182,14 @@ def test_the_demo_speaks_v2_and_reaches_for_nobody(tmp_path: Path, traptor_type:
         assert daemon.summary() == {"received": 3, "matched": 3, "delivered": 3}
 
 
+@pytest.mark.parametrize("wrong", ["CONSUMER_SECRET", "BEARER_TOKEN"])
+def test_wrong_keys_end_it_with_3(collect: Collect, redis_db: redis.Redis, wrong: str) -> None:
+    """A refused token at the third try, after the waits between them; refused keys at once."""
+    rules.write(redis_db, "track", 0, [STORM])
+    with Simulator() as twitter, collect(twitter, "2", **{wrong: "wrong"}) as daemon:
+        assert daemon.wait_for_exit(60) == 3
+
+
 def test_no_keys_are_told_at_the_start(collect: Collect) -> None:
     with Simulator() as twitter, collect(twitter, "2", CONSUMER_KEY="", CONSUMER_SECRET="") as daemon:
         assert daemon.wait_for_exit() == 2

@@ -54,11 +54,14 @@ class V2Client(AppClient):  # type: ignore[misc]
     """
 
     user_agent_string = MyBirdyClient.user_agent_string
+    access_token: str | None
+    session: requests.Session
 
     def __init__(self, consumer_key: str, consumer_secret: str, bearer_token: str, api_url: str) -> None:
         self.api_url = api_url
         super().__init__(consumer_key, consumer_secret, bearer_token or None)
         self.request_token_url = f"{api_url}/oauth2/token"
+        self._is_token_fetched = False
 
     def __repr__(self) -> str:
         return f"V2Client({self.api_url!r})"
@@ -163,13 +166,26 @@ class V2Client(AppClient):  # type: ignore[misc]
     def request(self, method: str, path: str, **params: Any) -> Any:
         if not self.access_token:
             self._fetch_bearer_token()
-        return super().request(method, path, **params)
+        try:
+            return super().request(method, path, **params)
+        except TwitterAuthError:
+            if self._is_token_fetched:
+                self.access_token = None  # the next try asks for a new one
+            raise
 
     def _fetch_bearer_token(self) -> None:
+        """Ask for a token as birdy does, but tell a network that fails from keys that are wrong."""
+        form, timeouts = {"grant_type": "client_credentials"}, (CONNECT_TIMEOUT_SECONDS, STALL_SECONDS)
         try:
-            self.get_access_token()
-        except TwitterClientError as error:
-            raise TwitterAuthError(f"no bearer token for this consumer key and secret: {error}") from None
+            response = self.session.post(self.request_token_url, auth=self.auth, data=form, timeout=timeouts)
+        except requests.RequestException as error:
+            raise TwitterClientError(str(error)) from None
+        answer = _json(response)
+        if not response.ok or "access_token" not in answer:
+            raise _error(response, answer, "POST")
+        self.access_token = answer["access_token"]
+        self.session = self.get_oauth_session()
+        self._is_token_fetched = True
 
     def construct_resource_url(self, path: str) -> str:
         return f"{self.api_url}/2/{path}"
@@ -182,34 +198,41 @@ class V2Client(AppClient):  # type: ignore[misc]
     def make_api_call(self, method: str, url: str, **request: Any) -> requests.Response:
         body = {"json": request["data"]} if "data" in request else {"params": request["params"]}
         timeouts = (CONNECT_TIMEOUT_SECONDS, STALL_SECONDS)
-        return self.session.request(  # type: ignore[no-any-return]
-            method, url, stream=True, timeout=timeouts, allow_redirects=False, **body
-        )
+        return self.session.request(method, url, stream=True, timeout=timeouts, allow_redirects=False, **body)
 
     def handle_response(self, method: str, response: requests.Response) -> Any:
         if response.ok and response.url.partition("?")[0].endswith("/search/stream"):
             return FilteredStream(response, method)
-        try:
-            answer = response.json()
-        except (ValueError, requests.RequestException):
-            answer = {}
+        answer = _json(response)
         response.close()
         # Rules that were refused are an answer like any other, told under errors.
         if response.ok or (response.status_code == requests.codes.bad_request and "meta" in answer):
             return ApiResponse(response, method, answer)
-        errors = {401: TwitterAuthError, 429: TwitterRateLimitError}
-        error = errors.get(response.status_code, TwitterApiError)
-        raise error(_problem(answer) or response.reason, response=response, request_method=method)
+        raise _error(response, answer, method)
 
 
 _RULES = "tweets/search/stream/rules"
 
 
-def _problem(answer: Any) -> str:
+def _json(response: requests.Response) -> dict[str, Any]:
+    """The answer's object; empty where it is none."""
+    try:
+        answer = response.json()
+    except (ValueError, requests.RequestException):
+        return {}
+    return answer if isinstance(answer, dict) else {}
+
+
+def _error(response: requests.Response, answer: dict[str, Any], method: str) -> TwitterApiError:
+    kind = {401: TwitterAuthError, 429: TwitterRateLimitError}.get(response.status_code, TwitterApiError)
+    return kind(_problem(answer) or response.reason, response=response, request_method=method)
+
+
+def _problem(answer: dict[str, Any]) -> str:
     """What an error's body says, on one line."""
-    said = answer if isinstance(answer, dict) else {}
-    words = [str(said[name]) for name in ("title", "connection_issue", "detail") if said.get(name)]
-    return ": ".join(words) or "; ".join(str(error.get("message", error)) for error in said.get("errors") or ())
+    words = [str(answer[name]) for name in ("title", "connection_issue", "detail") if answer.get(name)]
+    errors = answer.get("errors")
+    return ": ".join(words) or "; ".join(map(str, errors if isinstance(errors, list) else ()))
 
 
 def _values(some: Sequence[ServerRule]) -> list[dict[str, str]]:
