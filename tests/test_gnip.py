@@ -1,6 +1,10 @@
 """PowerTrack rules in the words of statuses/filter."""
 
+import contextlib
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from traptor import gnip, matching
 
@@ -47,6 +51,7 @@ REFUSED = {
     "point_radius:[1..2 2 3mi]": "longitude, latitude and a radius",
     "point_radius:[0 89.9 25mi]": "pole",
     " ".join(["(a OR b OR c OR d)"] * 5): "more than 400",
+    "(" * 10_000: "nested too deeply",
 }
 
 
@@ -55,7 +60,7 @@ def test_what_can_be_said_is_said(value: str) -> None:
     assert gnip.translate(value) == TRANSLATED[value]
 
 
-@pytest.mark.parametrize("value", REFUSED)
+@pytest.mark.parametrize("value", REFUSED, ids=lambda value: value[:30])
 def test_what_cannot_be_said_is_refused_with_the_reason(value: str) -> None:
     with pytest.raises(gnip.Untranslatable) as refused:
         gnip.translate(value)
@@ -93,3 +98,9 @@ def test_every_rule_of_a_set_comes_with_its_number_and_tag() -> None:
         (5, '"dog"'),
         (6, '{"value": 5}'),
     ]
+
+
+@given(st.text(st.sampled_from('ab:"[]()- ORfrom1.,\u00e9\u2603'), max_size=60))
+def test_whatever_stands_there_is_translated_or_refused(value: str) -> None:
+    with contextlib.suppress(gnip.Untranslatable):
+        assert gnip.translate(value)

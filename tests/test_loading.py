@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from traptor import loading
 from traptor.loading import Loaded, Row, SourceError
@@ -221,3 +223,33 @@ def test_an_id_made_from_content_is_stable_and_ignores_what_twitter_ignores() ->
     assert loading.content_id("cat") == "77af778b51abd4a3"
     assert loading.content_id(" CAT ") == loading.content_id("cat")
     assert loading.content_id("cats") != loading.content_id("cat")
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=8,
+)
+NAMES = st.sampled_from(["value", "type", "tag", "rule_id", "other"])
+
+
+@given(
+    st.lists(st.dictionaries(NAMES, JSON, max_size=4), max_size=5), st.sampled_from(["track", "follow", "locations"])
+)
+def test_every_row_becomes_a_rule_a_note_or_a_problem(given_rows: list[dict[str, Any]], traptor_type: str) -> None:
+    fields = [{**row, "type": ""} for row in given_rows]
+    loaded = loading.load([Row(f"line {n}", one) for n, one in enumerate(fields)], traptor_type)
+    kept = sum(map(len, loaded.rules.values()))
+    merged = sum(note.text.startswith("is the same as") for note in loaded.notes)
+    assert kept + merged + len(loaded.problems) == len(fields)
+    for rule in loaded.rules.get(traptor_type, []):
+        loading.check(traptor_type, rule)
+        assert all(isinstance(value, str) and value.encode() for name, value in rule.items() if name != "rule_id")
+
+
+@pytest.mark.parametrize(
+    "line", ['{"value": "\\ud800"}', "[" * 100_000, '{"value": "cat", "tag": "\\udfff"}', "\x00", "NaN", "1" * 5000]
+)
+def test_odd_lines_do_no_harm(tmp_path: Path, line: str) -> None:
+    loaded = loading.load(loading.rows(source(tmp_path, "rules.jsonl", line)), "track")
+    json.dumps([*loaded.rules.values(), loaded.problems], ensure_ascii=False).encode()

@@ -134,7 +134,10 @@ class _Parser:
 
     def clauses(self) -> list[list[Term]]:
         """The rule as alternatives, each a list of terms that must all hold. Raises Untranslatable."""
-        found = self._alternatives()
+        try:
+            found = self._alternatives()
+        except RecursionError:
+            raise Untranslatable("is nested too deeply") from None
         if self._tokens:
             raise Untranslatable("has a ) without its (")
         return found

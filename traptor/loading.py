@@ -85,7 +85,7 @@ def _name(source: str) -> str:
 def _format(source: str, text: str) -> str:
     if source.lower().endswith(".csv"):
         return "csv"
-    with contextlib.suppress(ValueError):
+    with contextlib.suppress(ValueError, RecursionError):
         if '"rules"' in text and "rules" in json.loads(text):
             return "gnip"
     return "jsonl"
@@ -94,7 +94,7 @@ def _format(source: str, text: str) -> str:
 def _gnip_rows(name: str, text: str) -> Iterator[Row]:
     try:
         ruleset = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise SourceError(f"{name} is not JSON: {error}") from None
     if not isinstance(ruleset, dict) or not isinstance(ruleset.get("rules"), list):
         raise SourceError(f'{name} is no GNIP ruleset; allowed is {{"rules": [{{"value": …, "tag": …}}]}}')
@@ -110,7 +110,7 @@ def _json_lines(name: str, text: str) -> Iterator[Row]:
         place = f"{name}, line {number}"
         try:
             fields = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             yield Row(place, {"value": line.strip()}, f"is not JSON: {error}")
             continue
         if isinstance(fields, dict):
@@ -209,7 +209,9 @@ def _rule(row: Row, wanted_type: str | None) -> tuple[str, dict[str, str]]:
 def _as_text(value: Any) -> str:
     if value is None:
         return ""
-    return json.dumps(value) if isinstance(value, dict | list | bool) else str(value).strip()
+    text = json.dumps(value) if isinstance(value, dict | list | bool) else str(value).strip()
+    # Half a surrogate pair may stand in JSON, but neither in Redis nor on a terminal.
+    return text.encode("utf-8", "replace").decode()
 
 
 def check(traptor_type: str, rule: Mapping[str, str]) -> None:
