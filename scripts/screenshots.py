@@ -1,6 +1,6 @@
 """Puts what `status`, `rules plan` and `doctor` print into docs/fleet.md: `python -m scripts.screenshots`.
 
-Two real Traptors on a simulated Twitter and an embedded Redis, one of them killed.
+Two real Traptors on a simulated Twitter and a Redis of the tests, one of them killed. Needs a checkout.
 """
 
 import contextlib
@@ -15,9 +15,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
-import redis
-from fakeredis import TcpFakeServer
-
+from tests.servers import RedisServer
 from traptor import fleet, rules, settings
 from traptor.fleet import Name
 from traptor.simulator import Credential, Simulator
@@ -55,14 +53,17 @@ def printed(command: str, environ: Mapping[str, str]) -> str:
 @contextlib.contextmanager
 def running(folder: Path) -> Iterator[dict[str, str]]:
     """Two Traptors that have collected for a while, the second dead; yields the environment of the first."""
-    with embedded_redis() as url, Simulator(credentials=CREDENTIALS, rate=40) as twitter:
-        conn = redis.Redis.from_url(url, protocol=2, decode_responses=True)
+    with (
+        RedisServer(folder) as server,
+        server.client(decode_responses=True) as conn,
+        Simulator(credentials=CREDENTIALS, rate=40) as twitter,
+    ):
         words = [
             {"rule_id": str(n), "value": word, "tag": "sample"} for n, word in enumerate(("storm", "flood", "rain"))
         ]
         rules.write(conn, "track", 0, words[:2])
         rules.write(conn, "track", 1, words[2:])
-        environs = [environment(folder, url, twitter.url, n) for n in range(2)]
+        environs = [environment(folder, server.url, twitter.url, n) for n in range(2)]
         commands = [[sys.executable, "-m", "traptor", "--delay", "0"] for _ in environs]
         with contextlib.ExitStack() as stack:
             for command, environ in zip(commands, environs, strict=True):
@@ -87,18 +88,6 @@ def environment(folder: Path, redis_url: str, twitter_url: str, traptor_id: int)
         "LOG_DIR": str(folder),
         **dict(zip(settings.APIKEY_NAMES, CREDENTIALS[traptor_id], strict=True)),
     }
-
-
-@contextlib.contextmanager
-def embedded_redis() -> Iterator[str]:
-    server = TcpFakeServer(("127.0.0.1", 0))
-    server.daemon_threads = True
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        yield f"redis://127.0.0.1:{server.server_address[1]}/0"
-    finally:
-        server.shutdown()
-        server.server_close()
 
 
 def wait_for(ready: Callable[[], bool]) -> None:
