@@ -137,7 +137,10 @@ class Trial:
 
     def wait_for_tweets(self, more: int) -> None:
         """Until Twitter has sent so many more than now."""
-        self.twitter.wait_for_sent(self.twitter.tweets + more, DRAIN_SECONDS)
+        try:
+            self.twitter.wait_for_sent(self.twitter.tweets + more, DRAIN_SECONDS)
+        except TimeoutError as error:
+            raise AssertionError(f"{error}; {self.daemon.said()}") from error
 
     def stop(self) -> None:
         """By SIGTERM. Before it has begun, a process ends by the signal."""

@@ -1,6 +1,8 @@
 """The lease on a credential: one holder at a time."""
 
 import json
+import os
+import subprocess
 from collections.abc import Callable
 from typing import Any
 
@@ -24,7 +26,7 @@ def test_the_first_has_it_and_the_second_is_told_who(conn: Any) -> None:
     holder = second.take()
     assert holder
     assert (holder["type"], holder["id"]) == ("track", 0)
-    assert holder.keys() == {"host", "pid", "type", "id", "nonce"}
+    assert holder.keys() == {"host", "pid", "place", "type", "id", "nonce"}
     assert first.take() is None
 
 
@@ -48,6 +50,29 @@ def test_what_is_handed_over_is_free_at_once(conn: Any) -> None:
     assert second.take() is not None
     first.release()
     assert second.take() is None
+
+
+def ended_process() -> int:
+    with subprocess.Popen(["true"]) as process:
+        pass
+    return process.pid
+
+
+@pytest.mark.parametrize(
+    "change,is_free",
+    [
+        (lambda: {"pid": ended_process()}, True),
+        (lambda: {"pid": os.getppid()}, False),
+        (lambda: {"pid": ended_process(), "place": "another boot pid:[4026531836]"}, False),
+        (lambda: {"pid": ended_process(), "place": ""}, False),
+        (lambda: {"pid": "../.."}, False),
+        (lambda: {"pid": -1}, False),
+    ],
+)
+def test_who_is_seen_to_be_dead_holds_nothing(conn: Any, change: Callable[[], Any], is_free: bool) -> None:
+    Lease(conn, KEY, "track", 0).take()
+    conn.set(KEY, json.dumps({**json.loads(conn.get(KEY)), **change()}))
+    assert (Lease(conn, KEY, "track", 0).take() is None) == is_free
 
 
 @pytest.mark.parametrize("held", ["", "garbage", "[]", "\xff\x00", "x" * 10_000])

@@ -5,6 +5,7 @@ import json
 import os
 import socket
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 TTL_SECONDS = 15
@@ -23,11 +24,14 @@ class Lease:
     def __init__(self, conn: Any, key: str, traptor_type: str, traptor_id: int) -> None:
         self._conn = conn
         self._key = key
-        host = {"host": socket.gethostname(), "pid": os.getpid()}
-        self._own = json.dumps({**host, "type": traptor_type, "id": traptor_id, "nonce": os.urandom(4).hex()})
+        process = {"host": socket.gethostname(), "pid": os.getpid(), "place": _place()}
+        self._own = json.dumps({**process, "type": traptor_type, "id": traptor_id, "nonce": os.urandom(4).hex()})
 
     def take(self) -> dict[str, Any] | None:
-        """Take or renew the lease. None when it is ours, else who holds it: host, pid, type, id."""
+        """Take or renew the lease, at once from a process that is seen to be dead.
+
+        None when it is ours, else who holds it: host, pid, type, id.
+        """
         if self._conn.set(self._key, self._own, nx=True, ex=TTL_SECONDS):
             return None
         holder: dict[str, Any] | None = self._conn.transaction(self._renew, self._key, value_from_callable=True)
@@ -36,10 +40,11 @@ class Lease:
     def _renew(self, pipe: Any) -> dict[str, Any] | None:
         held = _text(pipe.get(self._key))
         pipe.multi()
-        if held in {self._own, ""}:
+        holder = _holder(held)
+        if held in {self._own, ""} or _is_dead(holder):
             pipe.set(self._key, self._own, ex=TTL_SECONDS)
             return None
-        return _holder(held)
+        return holder
 
     def release(self) -> None:
         """Hand the lease over, if it is ours."""
@@ -63,3 +68,20 @@ def _holder(held: str) -> dict[str, Any]:
     except ValueError:
         fields = None
     return fields if isinstance(fields, dict) else {"host": "unknown", "value": held[:100]}
+
+
+def _place() -> str:
+    """Where process numbers mean the same: this boot of this machine, and this container on it. Empty where unknown."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        return f"{boot} {os.readlink('/proc/self/ns/pid')}"
+    except OSError:
+        return ""
+
+
+def _is_dead(holder: Mapping[str, Any]) -> bool:
+    """Is the holder a process of this place that is no more? Of other places nobody can tell."""
+    place, pid = holder.get("place"), holder.get("pid")
+    if not place or place != _place() or not isinstance(pid, int) or pid <= 0:
+        return False
+    return pid != os.getpid() and not Path(f"/proc/{pid}").exists()
