@@ -63,7 +63,7 @@ def write(page: Path, part: str, text: str) -> None:
     """Put the text between the two markers of this part of the page."""
     begin, end = f"<!-- {part}: made by python -m bench.chaos -->\n", f"<!-- end of {part} -->"
     before, rest = page.read_text(encoding="utf-8").split(begin)
-    _, after = rest.split(end)
+    after = rest.split(end)[1]
     page.write_text(f"{before}{begin}{text}\n{end}{after}", encoding="utf-8")
 
 

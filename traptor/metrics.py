@@ -33,6 +33,7 @@ GAUGES = {
     "waiting_messages": "messages that Kafka has not acknowledged, in memory and on disk",
     "spool_messages": "messages in the spool",
     "spool_bytes": "size of the messages in the spool",
+    "spool_max_bytes": "size up to which messages are spooled",
     "ack_lag_seconds": "age of the oldest message that Kafka has not acknowledged",
     "stall_percent_full": "how full Twitter's queue for us is, by its last stall warning",
     "seconds_since_last_byte": "time since anything came, keep-alives included",

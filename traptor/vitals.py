@@ -88,6 +88,7 @@ class Vitals:
         if isinstance(self.door, delivery.Kafka):
             gauges["spool_messages"] = self.door.spool.count
             gauges["spool_bytes"] = self.door.spool.size_bytes
+            gauges["spool_max_bytes"] = self.door.spool.max_bytes
             gauges["ack_lag_seconds"] = self.door.ack_lag_seconds()
         if isinstance(open_stream := self.stream, FilterStream):
             gauges["seconds_since_last_byte"] = now - open_stream.last_byte

@@ -1,0 +1,59 @@
+"""The dashboard and the alerts speak of metrics that exist, in labels and states that exist."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from traptor.metrics import COUNTERS, GAUGES
+from traptor.status import State
+
+ROOT = Path(__file__).parent.parent
+ALERTS = (ROOT / "monitoring" / "traptor-alerts.yml").read_text(encoding="utf-8")
+DASHBOARD: dict[str, Any] = json.loads((ROOT / "monitoring" / "traptor-dashboard.json").read_text(encoding="utf-8"))
+RUNBOOK = (ROOT / "docs" / "reliability.md").read_text(encoding="utf-8")
+
+NAMES = {
+    *(f"traptor_{name}_total" for name in COUNTERS),
+    *(f"traptor_{name}" for name in GAUGES),
+    "traptor_state",
+    *(f"traptor_latency_seconds_{part}" for part in ("bucket", "sum", "count")),
+}
+LABELS = {"type", "id", "le", "state", "job", "instance"} | {label for label, _ in COUNTERS.values() if label}
+ALERT_NAMES = re.findall(r"- alert: (\w+)", ALERTS)
+ALERT_EXPRESSIONS = re.findall(r"expr: (?:>-\n\s+)?(.+)", ALERTS)
+PANEL_EXPRESSIONS = [target["expr"] for panel in DASHBOARD["panels"] for target in panel["targets"]]
+
+
+def test_there_is_something_to_check() -> None:
+    assert len(ALERT_EXPRESSIONS) == len(ALERT_NAMES) == len(set(ALERT_NAMES)) > 10
+    assert len(PANEL_EXPRESSIONS) > 20
+
+
+@pytest.mark.parametrize("expression", [*ALERT_EXPRESSIONS, *PANEL_EXPRESSIONS])
+def test_an_expression_names_what_exists(expression: str) -> None:
+    assert set(re.findall(r"\btraptor_\w+", expression)) - NAMES == set()
+    groups = ",".join(re.findall(r"\bby \(([^)]*)\)", expression)).split(",")
+    matched = re.findall(r"(\w+)(?:=~|!~|!=|=)\"", expression)
+    assert {name.strip() for name in [*groups, *matched] if name.strip()} - LABELS == set()
+    for states in re.findall(r'state=~?"([^"]+)"', expression):
+        assert set(states.split("|")) <= set(State)
+    assert expression.count("(") == expression.count(")")
+
+
+def test_every_metric_is_shown() -> None:
+    shown = set(re.findall(r"\btraptor_\w+", " ".join(PANEL_EXPRESSIONS)))
+    assert NAMES - shown == {"traptor_latency_seconds_sum", "traptor_latency_seconds_count"}
+
+
+@pytest.mark.parametrize("name", ALERT_NAMES)
+def test_every_alert_says_what_to_do(name: str) -> None:
+    assert re.search(rf"^\| `{name}` \| .{{20,}} \|$", RUNBOOK, re.MULTILINE)
+
+
+def test_the_panels_lie_beside_each_other() -> None:
+    places = [tuple(panel["gridPos"].values()) for panel in DASHBOARD["panels"]]
+    assert len(set(places)) == len(places)
+    assert len({panel["id"] for panel in DASHBOARD["panels"]}) == len(places)
