@@ -201,8 +201,6 @@ ODD: list[bytes] = [
     b'{"id_str":"1","id":123456789012345678901234567890,"text":"happy"}',
     b'{"id_str":"1","user":{"id":123456789012345678901234567890}}',
     b'{"id_str":"1","text":"happy","score":1e999}',
-    b'{"id_str":"1","text":"happy","score":NaN}',
-    b'{"id_str":"1","text":"happy","score":-Infinity}',
     b'{"id_str":"1","text":"happy","deep":' + b"[" * 300 + b"]" * 300 + b"}",
     b'{"id_str":1,"text":"happy"}',
     b'{"id_str":null,"text":"happy"}',
@@ -224,7 +222,9 @@ ODD: list[bytes] = [
 
 WORDS = st.sampled_from(["happy", "storm", "flood", "warning", "#日本", "日本", "été", "http://x/happy", "nothing"])
 TEXT = st.lists(WORDS | st.text(st.characters(exclude_categories=()), max_size=5), max_size=4).map(" ".join)
-SCALARS = st.none() | st.booleans() | st.integers(-(2**70), 2**70) | st.floats() | TEXT
+SCALARS = (
+    st.none() | st.booleans() | st.integers(-(2**70), 2**70) | st.floats(allow_nan=False, allow_infinity=False) | TEXT
+)
 ANYTHING = st.recursive(
     SCALARS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXT, inner, max_size=3), max_leaves=8
 )
@@ -320,7 +320,8 @@ def test_which_bytes_are_kept(raw: bytes, is_short: bool) -> None:
         b"", b"{", b'{"id_str":"1"', b'{"id_str":"1"}}', b'{"id_str":"1",}', b'{"id_str":"1","a":"\t"}',
         b'{"id_str":"1","a":"\\q"}', b'{"id_str":"1","a":01}', b"Exceeded connection limit for user", b"\xff\xfe\xfd",
         b'{"id_str":"1","a":"\xff"}', b'{"id_str":"1","a":"\xed\xa0\x80"}', b"\x00", b"[" * 100_000,
-        b'{"id_str":"1","a":' + b"[" * 100_000 + b"]" * 100_000 + b"}",
+        b'{"id_str":"1","a":' + b"[" * 100_000 + b"]" * 100_000 + b"}", b'{"id_str":"1","a":NaN}',
+        b'{"id_str":"1","a":-Infinity}', b'{"a":1e999}',
     ],
 )  # fmt: skip
 def test_what_is_not_json_is_a_value_error(raw: bytes) -> None:
@@ -338,3 +339,32 @@ def test_any_bytes_are_a_message_or_a_value_error(raw: bytes) -> None:
     kind = "tweet" if isinstance(message, Tweet) else messages.kind(message)
     assert kind in ("tweet", "unknown", *messages.KINDS)
     messages.subject_id(message)
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [{"rule_id": "1", "matched_in": "mine", "tag": "t", "value": "happy"}, {"matched_in": "", "value": "happy"}],
+)
+def test_a_rule_may_have_any_field_even_ours(rule: dict[str, str]) -> None:
+    blocks = messages.Blocks("track", 0, [rule], "abc")
+    (listed,) = json.loads(blocks.matched([Match(0, ("text", "hashtags"))]))["rules"]
+    assert listed == {**rule, "matched_in": ["text", "hashtags"]}
+
+
+@pytest.mark.parametrize(
+    "notice,said",
+    [
+        ({"limit": {"track": 7}}, 7),
+        ({"limit": {"track": True}}, None),
+        ({"limit": {"track": 10**30}}, None),
+        ({"limit": {"track": -1}}, None),
+        ({"limit": "7"}, None),
+    ],
+)
+def test_what_a_limit_notice_says(notice: dict[str, Any], said: int | None) -> None:
+    assert messages.limit_count(notice) == said
+
+
+@pytest.mark.parametrize("up_to", ["9" * 5000, "x", "²", None, 1.5])
+def test_a_scrub_geo_notice_of_nonsense_says_nothing(up_to: Any) -> None:
+    assert messages.scrubbed({"scrub_geo": {"user_id_str": "1", "up_to_status_id_str": up_to}}) is None

@@ -95,8 +95,8 @@ def test_values_are_read(name: str, written: Any, expected: Any) -> None:
         ("HEARTBEAT_INTERVAL", "inf", "a number of seconds, 0.5 or more"),
         ("KAFKA_ENABLED", "maybe", "true/false, yes/no, on/off or 1/0"),
         ("KAFKA_HOSTS", "a:1,,b:2", "host:port, several separated by commas"),
-        ("TWITTER_STREAM_URL", "stream.twitter.com", "https://… or http://…"),
-        ("TWITTER_STREAM_URL", "https://[", "https://… or http://…"),
+        ("TWITTER_STREAM_URL", "stream.twitter.com", "https://host:port or http://host:port, without a path"),
+        ("TWITTER_STREAM_URL", "http://host/1.1", "https://host:port or http://host:port, without a path"),
         ("LOG_LEVEL", "LOUD", "DEBUG, INFO, WARNING, ERROR or CRITICAL"),
     ],
 )

@@ -1,6 +1,7 @@
 """The command line. Exit codes stand, by name, in ``exits``."""
 
 import os
+import signal
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -61,6 +62,8 @@ def command(  # noqa: PLR0917 - click passes by name
     """Collect tweets for the rules in Redis and deliver them, enriched, to Kafka."""
     if context.invoked_subcommand:
         return
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _end)  # until the Traptor is there to end in good order
     flags = {"TRAPTOR_TYPE": traptor_type, "TRAPTOR_ID": traptor_id, "LOG_LEVEL": loglevel}
     if demo:
         from traptor import demo as demonstration  # fakeredis is needed for nothing else
@@ -69,6 +72,10 @@ def command(  # noqa: PLR0917 - click passes by name
             run(demo_settings, test=test or not demonstration.has_kafka(demo_settings), limit=limit, delay=delay)
     else:
         run(settings.load(flags), test=test, limit=limit, delay=delay)
+
+
+def _end(*_: object) -> None:
+    sys.exit(Exit.ENDED)
 
 
 command.add_command(doctor)

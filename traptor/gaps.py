@@ -102,8 +102,8 @@ class Gaps:
         """How many gaps ended within a day, and how many seconds they lasted. The open one counts."""
         now = datetime.now(UTC)
         lasted = [seconds for ended, seconds in list(self._finished) if now - ended < timedelta(days=1)]
-        if self.open:
-            lasted.append(self.open.seconds(now))
+        if gap := self.open:
+            lasted.append(gap.seconds(now))
         return len(lasted), round(sum(lasted), 1)
 
 

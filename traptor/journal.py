@@ -2,6 +2,7 @@
 life, and the gaps that are over."""
 
 import json
+import threading
 from collections import deque
 from collections.abc import Iterable
 from datetime import UTC, datetime
@@ -21,6 +22,7 @@ class Journal:
         self._gaps_key = keys.gaps(traptor_type, traptor_id)
         self._status_ttl_seconds = status_ttl_seconds
         self._gaps: deque[Gap] = deque(maxlen=KEPT)
+        self._writing = threading.Lock()
         self.is_silent = False
         """Another process of our name is at work, and writes its own."""
         self.knows_last_life = False
@@ -36,10 +38,11 @@ class Journal:
         texts = {self._status_key: (json.dumps(status), self._status_ttl_seconds)}
         if self.knows_last_life:
             texts[self._life_key] = (json.dumps(life), KEPT_SECONDS)
-        counters.write(self._conn, rolling, texts)
-        while self._gaps:
-            store(self._conn, self._gaps_key, self._gaps[0])
-            self._gaps.popleft()
+        with self._writing:
+            counters.write(self._conn, rolling, texts)
+            while self._gaps:
+                store(self._conn, self._gaps_key, self._gaps[0])
+                self._gaps.popleft()
 
     def last_life(self) -> dict[str, Any] | None:
         """The last sign of life of an earlier run. ValueError where it cannot be understood."""

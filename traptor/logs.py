@@ -38,9 +38,8 @@ class _Formatter(logging.Formatter):
     def __init__(self, secrets: Sequence[str]) -> None:
         self.converter = time.gmtime
         super().__init__("%(asctime)s %(levelname)s %(name)s: %(message)s")
-        written = {form for secret in secrets for form in (secret, json.dumps(secret)[1:-1], repr(secret)[1:-1])}
         # The longest first, so that one secret inside another leaves nothing behind.
-        self._secrets = sorted(written, key=len, reverse=True)
+        self._secrets = sorted(secrets, key=len, reverse=True)
 
     def _blot(self, text: str) -> str:
         for secret in self._secrets:

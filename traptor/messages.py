@@ -6,10 +6,11 @@ enrichment need are decoded, into the structs below; everything else passes thro
 
 import functools
 import json
+import math
 import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC
-from typing import Any, NamedTuple, TypeVar, get_args, get_type_hints
+from typing import Any, NamedTuple, NoReturn, TypeVar, get_args, get_type_hints
 
 import msgspec
 from dateutil import parser
@@ -154,9 +155,20 @@ def load(raw: bytes) -> Any:
     Raises ValueError for bytes that are not JSON, or nested too deeply to read.
     """
     try:
-        return json.loads(raw)
+        return json.loads(raw, parse_constant=_refuse, parse_float=_finite)
     except RecursionError:
         raise ValueError("nested too deeply") from None
+
+
+def _refuse(constant: str) -> NoReturn:
+    raise ValueError(f"{constant} is not JSON")
+
+
+def _finite(number: str) -> float:
+    value = float(number)
+    if math.isinf(value):
+        raise ValueError(f"{number} is too large")
+    return value
 
 
 def dump(message: Any) -> bytes:
@@ -192,7 +204,7 @@ def limit_count(message: Mapping[str, Any]) -> int | None:
     None where Twitter sent something that is not a count.
     """
     count = message["limit"].get("track") if isinstance(message["limit"], Mapping) else None
-    return count if isinstance(count, int) and count >= 0 else None
+    return count if type(count) is int and 0 <= count < 1 << 63 else None
 
 
 def number(message: Mapping[str, Any], kind_: str, field: str) -> int | None:
@@ -215,7 +227,7 @@ def scrubbed(message: Mapping[str, Any]) -> tuple[str, int] | None:
     if not isinstance(inside, Mapping):
         return None
     user_id, up_to_id = _id_str(inside, "user_id"), _id_str(inside, "up_to_status_id")
-    return (user_id, int(up_to_id)) if user_id and up_to_id and up_to_id.isdecimal() else None
+    return (user_id, int(up_to_id)) if user_id and up_to_id and up_to_id.isdecimal() and len(up_to_id) < 20 else None
 
 
 def subject_id(message: Any) -> str | None:
@@ -278,7 +290,7 @@ class Blocks:
             )[:-1]
             for rule in rules
         ]
-        self._listed = [dump({**rule, "matched_in": []})[:-2] for rule in rules]
+        self._listed = [_listed(rule) for rule in rules]
 
     def matched(self, matches: Sequence[Match]) -> bytes:
         """What tells of the rules that hold: the flat fields of the last one, and the list of all."""
@@ -292,6 +304,11 @@ class Blocks:
         iso = iso_time_or_none(created_at)
         time = f'"{iso}",'.encode() if iso else b"null,"
         return b"".join((raw[:-1], self._head, time, self.matched(matches)[1:], b"}"))
+
+
+def _listed(rule: Rule) -> bytes:
+    """A rule as it stands in ``rules``, up to the inside of ``matched_in``, which comes last and is ours."""
+    return dump({**{name: value for name, value in rule.items() if name != "matched_in"}, "matched_in": []})[:-2]
 
 
 def iso_time_or_none(created_at: object) -> str | None:

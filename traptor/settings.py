@@ -4,11 +4,12 @@ A value comes from the command line, else the environment, else ``localsettings.
 this package), else the default. A secret may also stand in a file that NAME_FILE names.
 """
 
+import contextlib
 import dataclasses
 import json
 import os
 import runpy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -53,19 +54,46 @@ def _json_object(value: Any) -> dict[str, Any]:
 def _hosts(value: Any) -> str:
     names = value if isinstance(value, list | tuple) else str(value).split(",")
     hosts = [str(name).strip() for name in names]
-    if not all(hosts):
-        raise ValueError(value)
+    for host in hosts:
+        parts = urlsplit(f"//{host}")
+        # Asking for the port is what checks it.
+        if not parts.hostname or parts.port == 0 or parts.path or parts.hostname.isdecimal():
+            raise ValueError(value)
     return ",".join(hosts)
 
 
-def _url(*schemes: str) -> Kind:
-    def parse(value: Any) -> str:
-        parts = urlsplit(str(value))
-        if parts.scheme not in schemes or not parts.netloc:
-            raise ValueError(value)
-        return str(value).rstrip("/")
+def _server_url(value: Any) -> str:
+    url = str(value).strip().rstrip("/")
+    parts = urlsplit(url)
+    if parts.scheme not in {"https", "http"} or not parts.hostname or parts.port == 0 or parts.path:
+        raise ValueError(value)
+    return url
 
-    return Kind(parse, " or ".join(f"{scheme}://…" for scheme in schemes))
+
+def _redis_url(value: Any) -> str:
+    from redis.connection import parse_url  # slow to import, and seldom needed
+
+    url = str(value).strip()
+    parts, options = urlsplit(url), parse_url(url)  # type: ignore[no-untyped-call]
+    database = parts.path.strip("/")
+    if parts.scheme not in {"redis", "rediss"} or not options.get("host") or not (database or "0").isdecimal():
+        raise ValueError(value)
+    return url
+
+
+def _dsn(value: Any) -> str:
+    url = str(value).strip()
+    parts = urlsplit(url)
+    if parts.scheme not in {"http", "https"} or not parts.username or not parts.hostname or not parts.path.strip("/"):
+        raise ValueError(value)
+    return url
+
+
+def _secret(value: Any) -> str:
+    text = str(value).strip()
+    if not text:
+        raise ValueError(value)
+    return text
 
 
 def _whole(least: int, most: int | None = None) -> Kind:
@@ -112,6 +140,8 @@ TEXT = Kind(str, "text")
 BOOLEAN = Kind(_boolean, "true/false, yes/no, on/off or 1/0")
 JSON_OBJECT = Kind(_json_object, 'a JSON object, such as {"security_protocol": "SSL"}')
 HOSTS = Kind(_hosts, "host:port, several separated by commas")
+SERVER_URL = Kind(_server_url, "https://host:port or http://host:port, without a path")
+SECRET = Kind(_secret, "a text that is not blank")
 
 
 def boolean(value: object) -> bool:
@@ -130,17 +160,15 @@ class Settings:
 
     TRAPTOR_TYPE: str = _setting("track", _one_of("track", "follow", "locations"), "what the rules of this Traptor are")
     TRAPTOR_ID: int = _setting(0, _whole(0), "which of the Traptors of its type this is")
-    CONSUMER_KEY: str = _setting("", TEXT, "Twitter API key", secret=True)
-    CONSUMER_SECRET: str = _setting("", TEXT, "Twitter API secret", secret=True)
-    ACCESS_TOKEN: str = _setting("", TEXT, "Twitter access token", secret=True)
-    ACCESS_TOKEN_SECRET: str = _setting("", TEXT, "Twitter access token secret", secret=True)
-    TWITTER_STREAM_URL: str = _setting(
-        "https://stream.twitter.com", _url("https", "http"), "scheme, host and port of the stream"
-    )
+    CONSUMER_KEY: str = _setting("", SECRET, "Twitter API key", secret=True)
+    CONSUMER_SECRET: str = _setting("", SECRET, "Twitter API secret", secret=True)
+    ACCESS_TOKEN: str = _setting("", SECRET, "Twitter access token", secret=True)
+    ACCESS_TOKEN_SECRET: str = _setting("", SECRET, "Twitter access token secret", secret=True)
+    TWITTER_STREAM_URL: str = _setting("https://stream.twitter.com", SERVER_URL, "scheme, host and port of the stream")
     TWITTER_API: str = _setting("1.1", _one_of("1.1", "2"), "v1.1's statuses/filter, or X API v2's filtered stream")
-    TWITTER_API_URL: str = _setting("https://api.x.com", _url("https", "http"), "scheme, host and port of X API v2")
+    TWITTER_API_URL: str = _setting("https://api.x.com", SERVER_URL, "scheme, host and port of X API v2")
     BEARER_TOKEN: str = _setting(
-        "", TEXT, "app-only token for v2; unset: asked for with CONSUMER_KEY and CONSUMER_SECRET", secret=True
+        "", SECRET, "app-only token for v2; unset: asked for with CONSUMER_KEY and CONSUMER_SECRET", secret=True
     )
     V2_RULE_LIMIT: int = _setting(1000, _whole(1), "rules that the account may have on v2's server")
     V2_RULE_LENGTH: int = _setting(1024, _whole(1), "longest rule on v2's server", unit="characters")
@@ -162,12 +190,15 @@ class Settings:
     REDIS_PORT: int = _setting(6379, _whole(1, 65535), "Redis port")
     REDIS_DB: int = _setting(0, _whole(0), "Redis database")
     REDIS_URL: str = _setting(
-        "", _url("redis", "rediss"), "Redis with user, password or TLS; wins over host, port and db", secret=True
+        "",
+        Kind(_redis_url, "redis:// or rediss://host:port/db"),
+        "Redis with user, password or TLS; wins over host, port and db",
+        secret=True,
     )
     RULES_QUERY: str = _setting(
         "select tag, value, type from rules", TEXT, "query of `rules load mysql://…`; its columns are a rule's fields"
     )
-    MYSQL_PASSWORD: str = _setting("", TEXT, "password of the database of `rules load mysql://…`", secret=True)
+    MYSQL_PASSWORD: str = _setting("", SECRET, "password of the database of `rules load mysql://…`", secret=True)
     REBALANCE_AFTER: float = _setting(
         60.0, _seconds(), "silence after which `rules rebalance` moves the rules of a Traptor", unit="s"
     )
@@ -196,7 +227,7 @@ class Settings:
     METRICS_PORT: int = _setting(0, _whole(0, 65535), "port of /metrics and /healthz; 0 = off")
     METRICS_ADDRESS: str = _setting("127.0.0.1", TEXT, "address of /metrics and /healthz")
     USE_SENTRY: bool = _setting(False, BOOLEAN, "report errors to Sentry")
-    SENTRY_URL: str = _setting("", _url("https", "http"), "Sentry's DSN", secret=True)
+    SENTRY_URL: str = _setting("", Kind(_dsn, "https://key@host/project"), "Sentry's DSN", secret=True)
     LOG_LEVEL: str = _setting(
         "INFO", _one_of("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL", change=str.upper), "least level logged"
     )
@@ -303,9 +334,12 @@ def _find(one: "dataclasses.Field[Any]", levels: list[tuple[str, Mapping[str, An
 
 def _read_secret(name: str, path: str) -> str:
     try:
-        return Path(path).read_text(encoding="utf-8").strip()
+        secret = Path(path).read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
         raise SettingError(f"{name}_FILE: {path!r} cannot be read: {error}") from None
+    if not secret:
+        raise SettingError(f"{name}_FILE: {path!r} is empty")
+    return secret
 
 
 def _parse(one: "dataclasses.Field[Any]", raw: Any) -> Any:
@@ -317,14 +351,21 @@ def _parse(one: "dataclasses.Field[Any]", raw: Any) -> Any:
         raise SettingError(f"{one.name}: {shown} is not allowed; allowed is {kind.allowed}") from None
 
 
+def _folders() -> Iterator[Path]:
+    """Where localsettings.py may stand."""
+    with contextlib.suppress(FileNotFoundError):  # the working directory has been deleted
+        yield Path.cwd()
+    yield Path(__file__).parent
+
+
 def local_settings() -> dict[str, Any]:
     """What the first ``localsettings.py`` found defines; nothing where there is none. Raises SettingError."""
-    for folder in (Path.cwd(), Path(__file__).parent):
+    for folder in _folders():
         path = folder / "localsettings.py"
         if path.is_file():
             try:
                 return {**runpy.run_path(str(path)), "__file__": str(path)}
-            except Exception as error:
+            except (Exception, SystemExit) as error:
                 # The error's own text may quote a key that stands there without its quotes.
                 raise SettingError(f"{path} cannot be read: {type(error).__name__}; python {path} shows it") from None
     return {}

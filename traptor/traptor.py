@@ -57,6 +57,8 @@ BEAT_SECONDS = 1.0
 TICK_SECONDS = 0.1
 """How often the door is asked to settle what is on its way."""
 REPORT_SECONDS = 1.0
+FAREWELL_SECONDS = 0.7
+"""What Redis may take, twice, of the time to stop."""
 SKIPPED_HEAD_BYTES = 200
 
 
@@ -93,24 +95,38 @@ class Traptor:
         self.redis_conn = redis_conn
         self.pubsub_conn = pubsub_conn
         self.heartbeat_conn = heartbeat_conn
-        self.settings = settings.load(
-            {
-                "REDIS_PUBSUB_CHANNEL": traptor_notify_channel,
-                "RULE_CHECK_INTERVAL": rule_check_interval,
-                "TRAPTOR_TYPE": traptor_type,
-                "TRAPTOR_ID": traptor_id,
-                "KAFKA_ENABLED": kafka_enabled,
-                "KAFKA_HOSTS": kafka_hosts,
-                "KAFKA_TOPIC": kafka_topic,
-                "USE_SENTRY": use_sentry,
-                "SENTRY_URL": sentry_url,
-                "LOG_LEVEL": log_level,
-                "LOG_DIR": log_dir,
-                "LOG_FILE": log_file_name,
-                "ENABLE_STATS_COLLECTION": enable_stats_collection,
-                **(apikeys or {}),
-            }
+        self.test = settings.boolean(test)
+        self._adopt(
+            settings.load(
+                {
+                    "REDIS_PUBSUB_CHANNEL": traptor_notify_channel,
+                    "RULE_CHECK_INTERVAL": rule_check_interval,
+                    "TRAPTOR_TYPE": traptor_type,
+                    "TRAPTOR_ID": traptor_id,
+                    "KAFKA_ENABLED": kafka_enabled,
+                    "KAFKA_HOSTS": kafka_hosts,
+                    "KAFKA_TOPIC": kafka_topic,
+                    "USE_SENTRY": use_sentry,
+                    "SENTRY_URL": sentry_url,
+                    "LOG_LEVEL": log_level,
+                    "LOG_DIR": log_dir,
+                    "LOG_FILE": log_file_name,
+                    "ENABLE_STATS_COLLECTION": enable_stats_collection,
+                    **(apikeys or {}),
+                }
+            )
         )
+
+    @classmethod
+    def from_settings(cls, wanted: settings.Settings, *, test: bool = False) -> "Traptor":
+        """A Traptor with connections of its own."""
+        made = cls(connect_to_redis(wanted), connect_to_redis(wanted), connect_to_redis(wanted), test=test)
+        made._adopt(wanted)
+        return made
+
+    def _adopt(self, wanted: settings.Settings) -> None:
+        """Become the Traptor of these settings, at the beginning of its life."""
+        self.settings = wanted
         self.traptor_notify_channel = self.settings.REDIS_PUBSUB_CHANNEL
         self.rule_check_interval = self.settings.RULE_CHECK_INTERVAL
         self.traptor_type = self.settings.TRAPTOR_TYPE
@@ -121,7 +137,9 @@ class Traptor:
         self.kafka_topic = self.settings.KAFKA_TOPIC
         self.use_sentry = self.settings.USE_SENTRY
         self.sentry_url = self.settings.SENTRY_URL
-        self.test = settings.boolean(test)
+        self.log_level = self.settings.LOG_LEVEL
+        self.log_dir = self.settings.LOG_DIR
+        self.log_file_name = self.settings.LOG_FILE
         self.enable_stats_collection = self.settings.ENABLE_STATS_COLLECTION
 
         self.name = f"traptor-{self.traptor_type}-{self.traptor_id}"
@@ -141,7 +159,7 @@ class Traptor:
         self._problems: list[rules.Problem] = []
         self._gaps = Gaps(self.traptor_type, self.traptor_id, self._tell_gap)
         self._journal = Journal(
-            heartbeat_conn,
+            self.heartbeat_conn,
             self.traptor_type,
             self.traptor_id,
             status_ttl_seconds=max(15, round(3 * self.settings.HEARTBEAT_INTERVAL)),
@@ -173,32 +191,6 @@ class Traptor:
         self._restart_not_before = 0.0
         self._tick_at = 0.0
 
-    @classmethod
-    def from_settings(cls, wanted: settings.Settings, *, test: bool = False) -> "Traptor":
-        """A Traptor with connections of its own."""
-        made = cls(
-            connect_to_redis(wanted),
-            connect_to_redis(wanted),
-            connect_to_redis(wanted),
-            traptor_notify_channel=wanted.REDIS_PUBSUB_CHANNEL,
-            rule_check_interval=wanted.RULE_CHECK_INTERVAL,
-            traptor_type=wanted.TRAPTOR_TYPE,
-            traptor_id=wanted.TRAPTOR_ID,
-            apikeys=wanted.apikeys,
-            kafka_enabled=wanted.KAFKA_ENABLED,
-            kafka_hosts=wanted.KAFKA_HOSTS,
-            kafka_topic=wanted.KAFKA_TOPIC,
-            use_sentry=wanted.USE_SENTRY,
-            sentry_url=wanted.SENTRY_URL,
-            log_level=wanted.LOG_LEVEL,
-            log_dir=wanted.LOG_DIR,
-            log_file_name=wanted.LOG_FILE,
-            test=test,
-            enable_stats_collection=wanted.ENABLE_STATS_COLLECTION,
-        )
-        made.settings = wanted
-        return made
-
     def __repr__(self) -> str:
         return f"Traptor(type={self.traptor_type!r}, id={self.traptor_id!r}, topic={self.kafka_topic!r})"
 
@@ -222,8 +214,27 @@ class Traptor:
         """
         self._tweet_limit = tweet_limit
         self._credential.not_before = time.monotonic() + delay
-        self._setup()
         self._handle_signals()
+        try:
+            self._setup()
+            self._live()
+        except BrokenPipeError:
+            raise
+        except Exception as error:
+            self._reporter.report(error)
+            if not isinstance(error, settings.SettingError):
+                self.logger.critical("ended by an error of our own", exc_info=True)
+            raise
+
+    def _live(self) -> None:
+        self._start_side_roads()
+        try:
+            while not self._stopping:
+                self._collect()
+        finally:
+            self._shut_down()
+
+    def _start_side_roads(self) -> None:
         for side_road in (
             self._listen_for_notices,
             self._send_heartbeat_message,
@@ -231,37 +242,50 @@ class Traptor:
             self._report_every_second,
         ):
             threading.Thread(target=self._guarded, args=(side_road,), name=side_road.__name__, daemon=True).start()
-        try:
-            while not self._stopping:
-                self._collect()
-        finally:
-            self._shut_down()
 
     def stop(self) -> None:
         """Stop reading, deliver what was received, and let ``run`` return. Safe in a signal handler."""
         self._stopping = True
-        self._wake.put(None)
+        self._wake_up()
 
     def _handle_signals(self) -> None:
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGTERM, signal.SIGINT):
-                signal.signal(number, lambda *_: self.stop())
+                signal.signal(number, self._told_to_stop)
+
+    def _told_to_stop(self, *_: object) -> None:
+        self.stop()
+        if isinstance(self._door, delivery.StandardOutput):
+            # Whoever reads our output may have stopped reading without closing it: then a write never returns.
+            signal.signal(signal.SIGALRM, delivery.give_up_writing)
+            signal.setitimer(signal.ITIMER_REAL, self.settings.STOP_TIMEOUT)
 
     def _shut_down(self) -> None:
+        """Leave within ten seconds: STOP_TIMEOUT for what was received, and a moment for Redis."""
         if self._vitals.phase is not State.REFUSED:
             self._vitals.enter(State.STOPPING)
         self._stopped.set()
         self._close_stream()
-        self._credential.release()
+        self._within(FAREWELL_SECONDS, self._credential.release)
         self._gaps.finish()
         self._door.close(self.settings.STOP_TIMEOUT)
-        try:
-            self._report()
-        except redis.RedisError as error:
-            self.logger.warning("the end is not noted in Redis", extra={"error": str(error)})
+        self._within(FAREWELL_SECONDS, self._report)
         if self._metrics_server:
             self._metrics_server.shutdown()
         self.logger.info("stopped", extra=self.summary())
+
+    def _within(self, seconds: float, farewell: Callable[[], None]) -> None:
+        """Say farewell to Redis, but do not wait for one that does not answer."""
+
+        def say() -> None:
+            try:
+                farewell()
+            except redis.RedisError as error:
+                self.logger.warning("the end is not noted in Redis", extra={"error": str(error)})
+
+        thread = threading.Thread(target=say, name="traptor-farewell", daemon=True)
+        thread.start()
+        thread.join(seconds)
 
     def summary(self) -> dict[str, int]:
         """This run in figures: tweets received and matched, messages delivered; what waits or was dropped, if any."""
@@ -284,6 +308,8 @@ class Traptor:
     def _setup(self) -> None:
         """Set up logging, error reports, metrics, Kafka and birdy. Waits for nobody. Raises SettingError."""
         logs.set_up(self.settings)
+        if self.use_sentry and not self.sentry_url:
+            raise settings.SettingError("SENTRY_URL: not set, but USE_SENTRY is; allowed is your Sentry project's DSN")
         self._reporter = Reporter(self.sentry_url if self.use_sentry else None, self.settings.secrets)
         self._setup_metrics()
         self._setup_kafka()
@@ -310,7 +336,8 @@ class Traptor:
             return
         if unknown := delivery.unknown_options(self.settings.KAFKA_OPTIONS or {}):
             raise settings.SettingError(
-                f"KAFKA_OPTIONS: {', '.join(unknown)} is not an option of kafka-python's producer"
+                f"KAFKA_OPTIONS: {', '.join(unknown)} is not allowed; allowed are options of kafka-python's producer"
+                " other than the servers and the client"
             )
         self._door = self._make_kafka_door()
         self._door.open()
@@ -584,7 +611,7 @@ class Traptor:
                 done.set_exception(error)
             else:
                 done.set_result(None)
-            self._wake.put(None)
+            self._wake_up()
 
         threading.Thread(target=settle, name="traptor-opening", daemon=True).start()
         while not (done.done() or self._stopping):
@@ -611,6 +638,7 @@ class Traptor:
         """
         handle = self._handle_dict if self._is_dict_path_wanted() else self._handle_bytes
         received = self.birdy_stream.stream() if handle == self._handle_dict else self.birdy_stream.messages()
+        closed = False
         for message in received:
             if message is not None:
                 handle(message)
@@ -618,11 +646,12 @@ class Traptor:
             if self._has_reached_tweet_limit():
                 self.stop()
                 return
-            if self._stopping or self._credential.lost or self._is_restart_due():
+            if not closed and (self._stopping or self._credential.lost or self._is_restart_due()):
                 self._end_stream()
+                closed = True
 
     def _is_restart_due(self) -> bool:
-        return self._is_look_at_rules_due() and self._have_predicates_changed()
+        return self._is_look_at_rules_due() and self._take_up_rules()
 
     def _end_stream(self) -> None:
         """We end the stream ourselves: read no more; what has arrived is still handled."""
@@ -636,8 +665,8 @@ class Traptor:
             return self._vitals.progress_at >= self._restart_not_before
         return self._vitals.progress_at >= self._read_rules_at
 
-    def _have_predicates_changed(self) -> bool:
-        """Read the rules again. If Twitter need not be asked anew, they are taken up at once, on the open stream."""
+    def _take_up_rules(self) -> bool:
+        """Read the rules again, and take them up on the open stream. True if Twitter must be asked anew instead."""
         noticed = self.restart_flag
         self.restart_flag = self._may_have_missed_notices = False
         self._plan_next_look(self.settings.RULE_REFRESH_INTERVAL)
@@ -681,7 +710,8 @@ class Traptor:
             self.birdy_stream.close()
 
     def _has_reached_tweet_limit(self) -> bool:
-        return self._tweet_limit is not None and self.account.counts["received:tweet"] >= self._tweet_limit
+        counts = self.account.counts
+        return self._tweet_limit is not None and counts["matched"] + counts["unmatched"] >= self._tweet_limit
 
     def _handle_bytes(self, raw: bytes) -> None:
         """One message on the short way: Twitter's bytes stay as they are, the ``traptor`` object is appended."""
@@ -828,10 +858,9 @@ class Traptor:
 
     def _make_rule_counters(self) -> dict[str, counters.RollingCounter]:
         """Make ``self.rule_counters``, by rule_id; the counters of rules that stay go on counting."""
+        rule_ids = [rule.get("rule_id", "") for rule in self.redis_rules if self.enable_stats_collection]
         self.rule_counters = {
-            rule_id: self.rule_counters.get(rule_id) or self._create_rule_counter(rule_id)
-            for rule_id in self._rule_ids
-            if self.enable_stats_collection
+            rule_id: self.rule_counters.get(rule_id) or self._create_rule_counter(rule_id) for rule_id in rule_ids
         }
         return self.rule_counters
 
@@ -892,10 +921,11 @@ class Traptor:
                 if payload is notices.SUBSCRIBED:
                     # One may have been published before the subscription stood.
                     self._may_have_missed_notices = True
+                    self._wake_up()
                 elif keys.is_notice_for(payload, self.traptor_type, self.traptor_id):
                     self.logger.info("restart notice")
                     self.restart_flag = True
-                    self._wake.put(None)
+                    self._wake_up()
                     return
                 elif payload is None and self._stopped.wait(self.settings.PUBSUB_CHECK_INTERVAL):
                     return
@@ -957,8 +987,16 @@ class Traptor:
     def _pause(self, seconds: float) -> None:
         """Wait, unless told to stop or to restart."""
         deadline = time.monotonic() + seconds
-        while not (self._stopping or self.restart_flag) and (left := deadline - time.monotonic()) > 0:
+        while not self._is_interrupted() and (left := deadline - time.monotonic()) > 0:
             self._wait(min(left, BEAT_SECONDS))
+
+    def _is_interrupted(self) -> bool:
+        return self._stopping or self.restart_flag or self._may_have_missed_notices
+
+    def _wake_up(self) -> None:
+        """Cut a wait short."""
+        if self._wake.empty():
+            self._wake.put(None)
 
     def _wait(self, seconds: float) -> None:
         """Wait until woken, and show that the main loop makes progress."""

@@ -8,7 +8,7 @@ from typing import Any
 import redis
 from birdy.twitter import TwitterApiError, TwitterClientError
 
-from traptor import journal, messages, rules
+from traptor import journal, messages, rules, settings
 from traptor.credential import Credential
 from traptor.messages import Match
 from traptor.status import State
@@ -24,8 +24,8 @@ RETRY_SECONDS = 15.0
 class V2Traptor(Traptor):
     """Collects by TWITTER_API=2. What it delivers has the shape of v1.1."""
 
-    def __init__(self, *arguments: Any, **options: Any) -> None:
-        super().__init__(*arguments, **options)
+    def _adopt(self, wanted: settings.Settings) -> None:
+        super()._adopt(wanted)
         self._prefix = tag_prefix(self.traptor_type, self.traptor_id)
         self._budget = self._own_budget()
 
@@ -68,23 +68,19 @@ class V2Traptor(Traptor):
         self._vitals.rules = rules.facts(self.traptor_type, ordered, len(self._problems))
         return " OR ".join(clause for rule in ordered for clause in clauses(self.traptor_type, rule))
 
-    def _have_predicates_changed(self) -> bool:
+    def _take_up_rules(self) -> bool:
         """Read the rules again, and bring changed ones to the server; only where none are left the stream must end."""
+        noticed = self.restart_flag
         self.restart_flag = self._may_have_missed_notices = False
         self._plan_next_look(self.settings.RULE_REFRESH_INTERVAL)
-        try:
-            found = list(self._get_redis_rules())
-        except redis.RedisError as error:
-            self.logger.warning("Redis cannot be read: the last rules stay", extra={"error": str(error)})
-            self._plan_next_look(self.rule_check_interval)
-            return False
-        if found and found != self.redis_rules:
-            self._take_up(found)
+        before = self.redis_rules
+        found = self._read_rules(noticed=noticed)
+        if found and found != before:
+            self._bring_to_server(found, before)
         return not found
 
-    def _take_up(self, found: list[dict[str, str]]) -> None:
+    def _bring_to_server(self, found: list[dict[str, str]], before: list[dict[str, str]]) -> None:
         """The matcher knows the new rules before the server does, so that none of their tweets is without one."""
-        before, self.redis_rules = self.redis_rules, found
         self.twitter_rules = self._make_twitter_rules(found)
         self._make_rule_counters()
         try:
