@@ -64,7 +64,12 @@ def _from_to(consumer: Any, topic: str, since: float) -> Iterator[bytes]:
     while any(consumer.position(partition) < ends[partition] for partition in begun):
         polled = consumer.poll(timeout_ms=POLL_MS)
         for partition, records in polled.items():
-            yield from (record.value for record in records if record.offset < ends[partition])
+            # An offset for a time may be that of the batch around it.
+            yield from (
+                record.value
+                for record in records
+                if record.offset < ends[partition] and record.timestamp >= since * 1000
+            )
         quiet_until = time.monotonic() + QUIET_SECONDS if polled else quiet_until
         if time.monotonic() > quiet_until:
             raise TimeoutError(f"no record from {topic} for {QUIET_SECONDS:g} s, though it has more")

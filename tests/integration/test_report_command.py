@@ -6,6 +6,7 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
 from kafka import KafkaProducer
 
 from tests.integration.daemon import environment
@@ -21,6 +22,8 @@ def run(folder: Path, *arguments: str, **wanted: object) -> "subprocess.Complete
 def test_the_page_tells_of_the_window_and_nothing_before_it(
     tmp_path: Path, kafka_broker: KafkaBroker, topic: str
 ) -> None:
+    if kafka_broker.kind == "tansu":
+        pytest.skip("tansu does not find offsets by time; `make kafka` brings Apache Kafka")
     now_ms = int(time.time() * 1000)
     block = {
         "id": 0,
@@ -33,15 +36,16 @@ def test_the_page_tells_of_the_window_and_nothing_before_it(
         value = json.dumps({"id_str": str(number), "created_at": "Tue Jan 26 14:00:00 +0000 2021", "traptor": block})
         is_old = number < 40
         producer.send(topic, value.encode(), timestamp_ms=now_ms - 7_200_000 if is_old else now_ms)
-    producer.flush()
+        if number in (39, 99):
+            producer.flush()
     producer.close()
     addresses = {"KAFKA_HOSTS": kafka_broker.hosts, "KAFKA_TOPIC": topic}
     done = run(tmp_path, "--last", "1", "page.html", **addresses)
     assert done.returncode == 0, done.stderr.decode()
+    assert done.stderr.startswith(b"report: 60 tweets, matched 60, in page.html"), done.stderr.decode()
     page = (tmp_path / "page.html").read_text()
     assert '<dd id="matched">60</dd>' in page
     assert "track:0:1" in page
-    assert done.stderr.startswith(b"report: 60 tweets, matched 60, in page.html")
 
 
 def test_a_broker_that_is_away_is_named(tmp_path: Path) -> None:
