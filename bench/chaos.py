@@ -129,6 +129,8 @@ def run(chosen: Iterable[Fault], servers: Servers, scale: float) -> list[list[st
 @click.option("--soak", "soak_seconds", default=0.0, metavar="SECONDS", help="A soak with random faults instead.")
 @click.option("--write/--no-write", "is_written", default=False, help="Write the table in docs/reliability.md.")
 def main(scale: float, only: tuple[str, ...], soak_seconds: float, is_written: bool) -> None:
+    if only and is_written:
+        raise click.UsageError("--write is for the whole table, not for --only")
     with tempfile.TemporaryDirectory() as folder, servers(Path(folder)) as parts:
         if soak_seconds:
             part, text = "soak", soak_told(soak(parts, soak_seconds), soak_seconds)

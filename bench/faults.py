@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from kafka.admin import ConfigResource, ConfigResourceType, KafkaAdminClient, NewTopic
+from kafka.errors import InvalidReplicationAssignmentError
 
 from bench.trial import RATE, Outcome, Servers, Trial
 from scripts import apache_kafka
@@ -118,8 +119,16 @@ class SecondBroker(OwnBroker):
             return len(admin.describe_cluster()["brokers"]) == 2
 
     def create_topic(self, topic: str) -> None:
+        wait_until(lambda: self._has_created(topic), f"{topic} on the second broker")
+
+    def _has_created(self, topic: str) -> bool:
+        """Not before the controller trusts the second broker with it."""
         with contextlib.closing(KafkaAdminClient(bootstrap_servers=self.hosts)) as admin:
-            admin.create_topics([NewTopic(topic, replica_assignments={0: [2]})])
+            try:
+                admin.create_topics([NewTopic(topic, replica_assignments={0: [2]})])
+            except InvalidReplicationAssignmentError:
+                return False
+        return True
 
 
 @contextlib.contextmanager
