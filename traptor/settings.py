@@ -303,7 +303,7 @@ def with_secrets_read_again(current: Settings) -> Settings:
     """The same settings, with those API keys that stand in files as they are now. Raises SettingError."""
     fresh: dict[str, Any] = {
         name: _read_secret(name, current.sources[name].removeprefix(_IN_FILE))
-        for name in APIKEY_NAMES
+        for name in (*APIKEY_NAMES, "BEARER_TOKEN")
         if current.sources.get(name, "").startswith(_IN_FILE)
     }
     return dataclasses.replace(current, **fresh) if fresh else current

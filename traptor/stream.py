@@ -188,7 +188,7 @@ class FilterStream(StreamResponse):  # type: ignore[misc]
         try:
             ended = self._read_to_end()
         except ReadTimeoutError:
-            ended = StreamEnded("stalled", f"no byte for {STALL_SECONDS:g} s")
+            ended = StreamEnded("stalled", "no byte, not even a keep-alive")
         except ProtocolError as error:
             ended = StreamEnded("reset" if isinstance(error.__cause__, OSError) else "cut", str(error))
         except DecodeError as error:

@@ -423,7 +423,7 @@ class Traptor:
         except settings.SettingError as error:
             self.logger.warning("secrets not read again: the old ones stay", extra={"error": str(error)})
             return
-        if fresh.apikeys != self.settings.apikeys:
+        if fresh != self.settings:
             self.logger.info("new credentials")
             self.settings, self.apikeys = fresh, fresh.apikeys
             logs.set_up(fresh)
@@ -581,7 +581,11 @@ class Traptor:
         self._plan_next_look(self.settings.RULE_REFRESH_INTERVAL)
         self.logger.info(
             "streaming",
-            extra={"url": self.settings.TWITTER_STREAM_URL, "rules": len(self._rule_ids), "rule_set": self.rule_set},
+            extra={
+                "url": getattr(self.birdy_stream, "resource_url", ""),
+                "rules": len(self._rule_ids),
+                "rule_set": self.rule_set,
+            },
         )
 
     def _create_twitter_follow_stream(self) -> None:
@@ -957,7 +961,11 @@ class Traptor:
     def _report(self) -> None:
         """Write counters, status, sign of life and gaps to Redis. Raises redis.RedisError; the next one catches up."""
         life = journal.life(self._gaps, self.account.counts["withheld"], stopped=self._stopping)
-        self._journal.write(self._all_counters(), self._vitals.status(), life)
+        self._journal.write(self._all_counters(), self._status(), life)
+
+    def _status(self) -> dict[str, Any]:
+        """What stands in the status key."""
+        return self._vitals.status()
 
     def _all_counters(self) -> list[counters.RollingCounter]:
         return [*self.rule_counters.values(), *([self.limit_counter] if self.limit_counter else [])]

@@ -8,7 +8,7 @@ from typing import Any
 import redis
 from birdy.twitter import TwitterApiError, TwitterClientError
 
-from traptor import journal, messages, rules, settings
+from traptor import messages, rules, settings
 from traptor.credential import Credential
 from traptor.messages import Match
 from traptor.status import State
@@ -155,10 +155,12 @@ class V2Traptor(Traptor):
     # Telling
 
     def _report(self) -> None:
-        """As ever, and what was read this month and costs."""
+        """As ever, with what was read this month."""
         self._budget.write(self.redis_conn)
+        super()._report()
+
+    def _status(self) -> dict[str, Any]:
+        """As ever, and what was read this month and costs."""
         wanted, read = self.settings, self._budget.read
         spent = {"posts": read, "cap": wanted.V2_MONTHLY_POST_CAP, "limit": wanted.V2_MONTHLY_POST_LIMIT}
-        status = {**self._vitals.status(), "v2": {**spent, "cost": round(read * wanted.V2_POST_PRICE, 2)}}
-        life = journal.life(self._gaps, self.account.counts["withheld"], stopped=self._stopping)
-        self._journal.write(self._all_counters(), status, life)
+        return {**super()._status(), "v2": {**spent, "cost": round(read * wanted.V2_POST_PRICE, 2)}}
