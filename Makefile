@@ -10,7 +10,7 @@ PIP := .venv/bin/pip --quiet --disable-pip-version-check
 JQ := $(if $(shell command -v jq),| (trap '' INT; jq --unbuffered .))
 IN_FRONT := .venv/bin/python -c 'import os; exit(not os.isatty(0) or os.tcgetpgrp(0) != os.getpgrp())'
 
-.PHONY: help demo test test-deploy lint kafka kafka-start kafka-stop clean
+.PHONY: help demo test test-deploy lint bench kafka kafka-start kafka-stop clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -29,6 +29,9 @@ lint: .venv/test ## ruff and mypy
 	@.venv/bin/ruff check
 	@.venv/bin/ruff format --check
 	@.venv/bin/mypy
+
+bench: .venv/test ## what a tweet costs, beside a relay, a loop and json.loads; a quarter of an hour
+	@for one in enrich pipeline latency memory; do .venv/bin/python -m bench.$$one || exit; done
 
 kafka: ## Apache Kafka into .kafka, for the tests and for trying; needs Java and Maven
 	@$(PYTHON) -m scripts.apache_kafka fetch

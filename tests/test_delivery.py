@@ -10,6 +10,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import MagicMock
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -53,6 +54,9 @@ class Answer:
 
     def failed(self) -> bool:
         return self.exception is not None
+
+    def get(self, timeout: float) -> None:
+        raise KafkaTimeoutError("not in time")
 
 
 class Producer:
@@ -201,6 +205,28 @@ def test_each_acknowledged_message_is_told_once(tmp_path: Path) -> None:
     door.tick()
     assert told == [b"1"]
     door.close(1)
+
+
+@pytest.mark.parametrize("is_answered, on_their_way, delivered", [(True, [b"2"], 1), (False, [b"1"], 0)])
+def test_a_kafka_a_little_behind_is_waited_for(
+    rig: Rig, is_answered: bool, on_their_way: list[bytes], delivered: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(delivery, "WINDOW_BYTES", 1)
+    rig.send("1")
+    if is_answered:
+        monkeypatch.setattr(rig.producer.pending[0], "get", lambda timeout: rig.producer.acknowledge())
+    rig.send("2")
+    assert ([answer.key for answer in rig.producer.pending], rig.counts["delivered"]) == (on_their_way, delivered)
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+def test_a_missing_checksum_extension_is_told(
+    is_there: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(delivery, "find_spec", lambda name: is_there or None)
+    monkeypatch.setattr(delivery, "KafkaProducer", lambda **options: MagicMock())
+    delivery.connect("localhost:9092", "traptor", {})
+    assert ("crc32c is missing" in caplog.text) is not is_there
 
 
 def test_before_there_is_a_broker_messages_wait_on_disk_in_order(tmp_path: Path) -> None:

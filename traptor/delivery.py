@@ -1,7 +1,7 @@
 """Out by one door: Kafka, with a spool behind it, or standard output.
 
-Both doors have ``take_up``, ``send``, which never waits for the other side, ``tick``, which is called often, and
-``close``.
+Both doors have ``take_up``, ``send``, which waits a moment for the other side at most, ``tick``, which is called
+often, and ``close``.
 """
 
 import contextlib
@@ -10,6 +10,7 @@ import sys
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from importlib.util import find_spec
 from itertools import islice
 from typing import Any, BinaryIO, Protocol
 
@@ -31,7 +32,7 @@ from traptor.window import Sent, Window
 PRODUCER = {
     # Waits and batches as measured for load and for quiet: see bench/.
     "linger_ms": 25,
-    "batch_size": 256 * 1024,
+    "batch_size": 896 * 1024,
     "max_request_size": 2 * 1024 * 1024,
     "acks": "all",
     "bootstrap_timeout_ms": 5_000,
@@ -41,12 +42,14 @@ PRODUCER = {
     "reconnect_backoff_max_ms": 2_000,
     "metrics_enabled": False,
 }
-WINDOW_BYTES = 64 << 20
+WINDOW_BYTES = 16 << 20
 """What may be on its way to Kafka without an acknowledgement."""
 SLOW_SECONDS = 1.0
 """A message without acknowledgement for so long goes to the spool as well, so that a killed process keeps it."""
 GIVE_UP_SECONDS = 60.0
 """A producer that leaves a message unanswered for so long, twice its own time-out, is broken."""
+ROOM_SECONDS = 0.1
+"""How long to wait for Kafka to acknowledge something when it is a little behind."""
 GATHER_SECONDS = 0.5
 """How long messages that Kafka does not take may wait in memory before they are written to the spool."""
 MEMORY_BYTES = 64 << 20
@@ -209,8 +212,16 @@ class Kafka:
 
     def send(self, message: Message) -> None:
         """Take a message. It goes to Kafka at once if nothing older waits, or else after what does."""
+        if self._window.size_bytes >= WINDOW_BYTES and not self._is_slow:
+            self._wait_for_room()
         if self._gathered or self._disk_waits() or not self._can_send() or not self._produce(message):
             self._gather(message)
+
+    def _wait_for_room(self) -> None:
+        """The stream is read by a thread of its own meanwhile."""
+        with contextlib.suppress(KafkaError):
+            next(iter(self._window)).future.get(timeout=ROOM_SECONDS)
+        self._settle()
 
     def forget(self, key: bytes) -> None:
         """Its author deleted it: what still waits is dropped, and what is on its way is not sent again."""
@@ -477,6 +488,10 @@ def connect(hosts: str, topic: str, options: dict[str, Any], *more_topics: str) 
 
     Raises KafkaError where the broker does not answer or does not have a topic.
     """
+    if find_spec("crc32c") is None:
+        log.warning(
+            "crc32c is missing: each tweet costs several times the CPU time; pip install 'kafka-python[crc32c]' helps"
+        )
     clients: list[KafkaNetClient] = []
 
     def make_client(**arguments: Any) -> KafkaNetClient:
