@@ -40,7 +40,7 @@ class Fleet:
         """For ssh, and for TLS: an authority and what it signs for ``store``."""
         self._shell("ssh-keygen -q -t ed25519 -N '' -f ssh")
         new = "openssl req -newkey rsa:2048 -nodes -x509 -days 2 -batch"
-        self._shell(f"{new} -subj /CN=authority -keyout ca.key -out ca.crt")
+        self._shell(f"{new} -subj /CN=authority -addext keyUsage=critical,keyCertSign -keyout ca.key -out ca.crt")
         signed = "-CA ca.crt -CAkey ca.key -addext subjectAltName=DNS:store -addext basicConstraints=CA:FALSE"
         self._shell(f"{new} -subj /CN=store -keyout store.key -out store.crt {signed}")
 

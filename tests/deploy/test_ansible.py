@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import subprocess
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from configparser import ConfigParser
@@ -81,6 +83,10 @@ def running(machines: Machines) -> set[str]:
     }
 
 
+def wait_for(machines: Machines, traptors: set[str]) -> None:
+    wait_until(lambda: running(machines) == traptors, f"{traptors} to run", PATIENCE_SECONDS)
+
+
 def collecting(twitter: Simulator) -> set[str]:
     """The consumer keys with an open stream."""
     return {connection.consumer_key for connection in open_streams(twitter)}
@@ -124,7 +130,7 @@ def test_a_fleet_comes_up(fleet: Fleet, machines: Machines, twitter: Simulator) 
     built = fleet.play("site.yml")
     assert built.code == 0, built.output
     print(f"\na fleet of four on three hosts after {time.monotonic() - started:.0f} s, changes: {built.changed}")
-    assert running(machines) == FOUR
+    wait_for(machines, FOUR)
 
 
 def test_each_collects_with_a_key_of_its_own(fleet: Fleet, twitter: Simulator, redis_db: redis.Redis) -> None:
@@ -133,6 +139,18 @@ def test_each_collects_with_a_key_of_its_own(fleet: Fleet, twitter: Simulator, r
         rules.write(redis_db, kind, int(number), RULES[kind])
     wait_until(lambda: len(collecting(twitter)) == 4, "four streams")
     wait_until(lambda: collectors(fleet, 0) == FOUR, "tweets of all four")
+
+
+def test_status_on_the_control_host_shows_the_fleet(fleet: Fleet) -> None:
+    command = [sys.executable, "-m", "traptor", "status", "--json"]
+    environment = {"PATH": hosts.PATH, "REDIS_URL": fleet.redis_url}
+    shown = json.loads(
+        subprocess.run(command, check=False, cwd=hosts.ROOT, env=environment, capture_output=True).stdout
+    )
+    states = {one["traptor"]: (one["status"]["state"], one["status"]["host"]) for one in shown["traptors"]}
+    print("\n", states)
+    assert set(states) == FOUR
+    assert set(states.values()) == {("streaming", "node-a"), ("streaming", "node-b")}
 
 
 def test_a_second_run_changes_nothing(fleet: Fleet, machines: Machines) -> None:
@@ -180,11 +198,11 @@ def test_nothing_listens_for_everybody_without_a_password(
 def test_one_more_traptor_needs_one_more_key(fleet: Fleet, machines: Machines, twitter: Simulator) -> None:
     fleet.write_inventory(ONE_MORE, KEYS[:4])
     assert fleet.play("site.yml").code != 0
-    assert running(machines) == FOUR
+    wait_for(machines, FOUR)
     fleet.write_inventory(ONE_MORE, KEYS)
     grown = fleet.play("site.yml")
     assert grown.code == 0, grown.output
-    assert running(machines) == {*FOUR, "track:1"}
+    wait_for(machines, {*FOUR, "track:1"})
 
 
 def test_an_upgrade_under_load_loses_nothing(
@@ -233,7 +251,7 @@ def test_a_retired_node_gives_its_keys_back(fleet: Fleet, machines: Machines, tw
     fleet.write_inventory(ONE_NODE_LEFT, KEYS)
     left = fleet.play("site.yml")
     assert left.code == 0, left.output
-    assert running(machines) == {"follow:0", "track:0"}
+    wait_for(machines, {"follow:0", "track:0"})
     assert machines["node-b"].run("find", "/etc/traptor", "-name", "*:*") == ""
     wait_until(lambda: collecting(twitter) == {"key-0", "key-1"}, "streams with the first two keys", PATIENCE_SECONDS)
 
