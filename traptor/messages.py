@@ -100,6 +100,10 @@ class Match(NamedTuple):
 
 
 _decode_tweet = msgspec.json.Decoder(Tweet).decode
+MISFITS = (msgspec.ValidationError, UnicodeEncodeError)
+"""What msgspec raises for a value of the wrong shape; the second where that is a text with half a surrogate pair."""
+MAX_DEPTH = 320
+"""Of a message that is taken apart. Twitter's have about ten levels."""
 _S = TypeVar("_S", bound=Struct)
 
 
@@ -107,7 +111,7 @@ def view(tweet: Mapping[str, Any]) -> Tweet:
     """The typed view of a tweet given as a dict. A field of the wrong shape counts as absent."""
     try:
         return msgspec.convert(tweet, Tweet)
-    except msgspec.ValidationError:
+    except MISFITS:
         return _lenient(tweet, Tweet)
 
 
@@ -118,7 +122,7 @@ def _lenient(fields: Mapping[str, Any], struct: type[_S]) -> _S:
         if name in fields:
             try:
                 known[name] = msgspec.convert(fields[name], hint)
-            except msgspec.ValidationError:
+            except MISFITS:
                 known[name] = _lenient_value(fields[name], hint)
     return struct(**known)
 
@@ -155,9 +159,23 @@ def load(raw: bytes) -> Any:
     Raises ValueError for bytes that are not JSON, or nested too deeply to read.
     """
     try:
-        return json.loads(raw, parse_constant=_refuse, parse_float=_finite)
+        message = json.loads(raw, parse_constant=_refuse, parse_float=_finite)
     except RecursionError:
         raise ValueError("nested too deeply") from None
+    if _is_too_deep(message):
+        raise ValueError("nested too deeply")
+    return message
+
+
+def _is_too_deep(message: Any) -> bool:
+    """Would a function that calls itself for each level of it run out of stack?"""
+    level = [message]
+    for _ in range(MAX_DEPTH):
+        inside = [one.values() if isinstance(one, dict) else one for one in level if isinstance(one, dict | list)]
+        level = [value for values in inside for value in values]
+        if not level:
+            return False
+    return True
 
 
 def _refuse(constant: str) -> NoReturn:
