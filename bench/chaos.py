@@ -8,11 +8,14 @@ import random
 import sys
 import tempfile
 import time
+import traceback
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from statistics import mean
 
 import click
+import redis
+from kafka.errors import KafkaError
 
 from bench import faults
 from bench.faults import Fault
@@ -114,7 +117,12 @@ def run(chosen: Iterable[Fault], servers: Servers, scale: float) -> list[list[st
         seconds = fault.seconds * scale
         name = f"{fault.name} {seconds:g} s" if seconds else fault.name
         print(f"{name} ...", file=sys.stderr)
-        outcome = fault.happens(servers, scale)
+        try:
+            outcome = fault.happens(servers, scale)
+        except (AssertionError, KafkaError, redis.RedisError, OSError):
+            traceback.print_exc()
+            rows.append([name, "failed", *[""] * (len(HEAD) - 2)])
+            continue
         rows.append(row(name, outcome))
         print("  " + "; ".join(f"{head}: {cell}" for head, cell in zip(HEAD[1:], rows[-1][1:], strict=True)))
         if outcome.missing["at a kill"]:
@@ -140,6 +148,8 @@ def main(scale: float, only: tuple[str, ...], soak_seconds: float, is_written: b
     print(text)
     if is_written:
         write(PAGE, part, text)
+    if "failed" in text:
+        sys.exit(1)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from kafka.admin import ConfigResource, ConfigResourceType, KafkaAdminClient, NewTopic
-from kafka.errors import InvalidReplicationAssignmentError
+from kafka.errors import KafkaError, TopicAlreadyExistsError
 
 from bench.trial import RATE, Outcome, Servers, Trial
 from scripts import apache_kafka
@@ -115,19 +115,24 @@ class SecondBroker(OwnBroker):
         return apache_kafka.node(self.folder)
 
     def answers(self) -> bool:
-        with contextlib.closing(KafkaAdminClient(bootstrap_servers=self.hosts)) as admin:
-            return len(admin.describe_cluster()["brokers"]) == 2
+        try:
+            with contextlib.closing(KafkaAdminClient(bootstrap_servers=self.hosts)) as admin:
+                return len(admin.describe_cluster()["brokers"]) == 2
+        except KafkaError:
+            return False
 
     def create_topic(self, topic: str) -> None:
         wait_until(lambda: self._has_created(topic), f"{topic} on the second broker")
 
     def _has_created(self, topic: str) -> bool:
-        """Not before the controller trusts the second broker with it."""
-        with contextlib.closing(KafkaAdminClient(bootstrap_servers=self.hosts)) as admin:
-            try:
+        """Not before both brokers answer, and the controller trusts the second one with it."""
+        try:
+            with contextlib.closing(KafkaAdminClient(bootstrap_servers=self.hosts)) as admin:
                 admin.create_topics([NewTopic(topic, replica_assignments={0: [2]})])
-            except InvalidReplicationAssignmentError:
-                return False
+        except TopicAlreadyExistsError:
+            return True
+        except KafkaError:
+            return False
         return True
 
 
