@@ -30,9 +30,9 @@ WARM_UP_SECONDS = 2.0
 class TimedTraptor(Traptor):
     """Notes how old each tweet is, in milliseconds, when it is acknowledged."""
 
-    def _create_kafka_producer(self) -> Any:
+    def _create_kafka_producer(self, **options: Any) -> Any:
         self.latencies_ms = array("d")
-        producer = super()._create_kafka_producer()
+        producer = super()._create_kafka_producer(**options)
         send = producer.send
 
         def timed(topic: str, value: bytes, key: bytes | None) -> Any:

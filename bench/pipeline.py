@@ -19,10 +19,10 @@ from rich.console import Console
 from rich.table import Table
 
 from bench import processes, tweets
-from bench.processes import Servers, Watch
+from bench.processes import Servers, Twitter, Watch
 
 DIFFERENT_TWEETS = 4000
-STALL_SECONDS = 4.0
+STALL_SECONDS = 6.0
 RUN_SECONDS = 120.0
 TRAPTOR = (sys.executable, "-m", "traptor", "--delay", "0")
 BASELINE = (sys.executable, "-m", "bench.baselines")
@@ -98,11 +98,19 @@ class Bench:
             log = self._servers.folder / "contender.log"
             with processes.started(contender.command, environment, log) as process:
                 watch = Watch(process)
-                processes.wait_for_sent(simulated, first, RUN_SECONDS)
-                before = watch.cpu_seconds_when_still()
+                before = self._cpu_seconds_after(first, simulated, watch, contender, topic)
                 assert simulated.sent() == first, "the stall was too short"
-                processes.wait_for_sent(simulated, first + contender.tweets, RUN_SECONDS)
-                return (watch.cpu_seconds_when_still() - before) / contender.tweets * 1e6
+                after = self._cpu_seconds_after(first + contender.tweets, simulated, watch, contender, topic)
+                return (after - before) / contender.tweets * 1e6
+
+    def _cpu_seconds_after(
+        self, tweets_sent: int, simulated: Twitter, watch: Watch, contender: Contender, topic: str
+    ) -> float:
+        """Once so many tweets are sent, and at the broker, and the program is at rest."""
+        processes.wait_for_sent(simulated, tweets_sent, RUN_SECONDS)
+        if contender.to_kafka:
+            processes.wait_for_records(self._servers.kafka, topic, tweets_sent, RUN_SECONDS)
+        return watch.cpu_seconds_when_still()
 
     def _check_and_rate(self, contender: Contender, topic: str) -> float:
         """Tweets a second by the broker's records, of which there must be one for each tweet."""

@@ -164,6 +164,17 @@ def records(broker: KafkaBroker, topic: str, first: int) -> Records:
     return Records(count, (ended_ms - began_ms) / 1000)
 
 
+def wait_for_records(broker: KafkaBroker, topic: str, messages: int, timeout_seconds: float) -> None:
+    """Until the broker holds so many messages."""
+    partition = TopicPartition(topic, 0)
+    with contextlib.closing(KafkaConsumer(bootstrap_servers=broker.hosts, group_id=None)) as consumer:
+        wait_until(
+            lambda: consumer.end_offsets([partition])[partition] >= messages,
+            f"{messages} messages at the broker",
+            timeout_seconds,
+        )
+
+
 def _timestamp_ms(consumer: KafkaConsumer, partition: TopicPartition, offset: int) -> int:
     consumer.seek(partition, offset)
     while not (polled := consumer.poll(timeout_ms=1000, max_records=1)):
