@@ -73,7 +73,7 @@ def format_store(folder: Path, port: int, controller_port: int) -> None:
     properties(folder).write_text(text)
     # One that begins with a hyphen would be taken for an option.
     cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=").replace("-", "_")
-    arguments = ["format", "--standalone", "--cluster-id", cluster, "--config", str(properties(folder))]
+    arguments = ["format", "--standalone", f"--cluster-id={cluster}", "--config", str(properties(folder))]
     subprocess.run(java("kafka.tools.StorageTool", *arguments), check=True, stdout=subprocess.DEVNULL)
 
 

@@ -24,6 +24,8 @@ READ_BYTES = 1 << 16
 QUEUED_READS = 256
 """Reads kept while they wait to be looked at: 16 MiB at most."""
 ERROR_BODY_BYTES = 500
+CLOSING_SECONDS = 2.0
+"""What the reader of a closed stream may take to end; on a machine that is not overloaded it is no time at all."""
 
 
 class StreamEnded(Exception):
@@ -145,6 +147,7 @@ class FilterStream(StreamResponse):  # type: ignore[misc]
         self._framer = Framer()
         self._reads: queue.Queue[list[bytes] | StreamEnded] = queue.Queue(QUEUED_READS)
         self._closed = threading.Event()
+        self._give_up_at = 0.0
         self._reader = threading.Thread(target=self._read, name="traptor-stream", daemon=True)
         self._reader.start()
 
@@ -157,7 +160,7 @@ class FilterStream(StreamResponse):  # type: ignore[misc]
             try:
                 read = self._reads.get(timeout=IDLE_SECONDS)
             except queue.Empty:
-                if self._closed.is_set():
+                if self._closed.is_set() and time.monotonic() >= self._give_up_at:
                     return
                 yield None
                 continue
@@ -177,6 +180,8 @@ class FilterStream(StreamResponse):  # type: ignore[misc]
 
     def close(self) -> None:
         """Stop reading, at once, also on a silent stream. What has arrived can still be had from ``messages``."""
+        if not self._closed.is_set():
+            self._give_up_at = time.monotonic() + CLOSING_SECONDS
         self._closed.set()
         # Nothing more is read, so nothing need hold the reader back.
         self._reads.maxsize = 0
