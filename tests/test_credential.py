@@ -10,6 +10,7 @@ import pytest
 from traptor import keys
 from traptor.backoff import Kind
 from traptor.credential import Credential
+from traptor.lease import TTL_SECONDS
 
 APIKEYS = {
     "CONSUMER_KEY": "the-key",
@@ -154,7 +155,9 @@ def test_who_went_on_without_redis_has_the_lease_when_it_is_back(server: fakered
     assert credential(server, traptor_id=1).take() is not None
 
 
-def test_who_waits_for_another_goes_on_waiting_without_redis(server: fakeredis.FakeServer) -> None:
+def test_who_waits_for_another_goes_on_waiting_without_redis(
+    server: fakeredis.FakeServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The other one streams on without Redis as well; to connect would throw it out."""
     first, second = credential(server), credential(server, traptor_id=1)
     first.take()
@@ -162,7 +165,10 @@ def test_who_waits_for_another_goes_on_waiting_without_redis(server: fakeredis.F
     server.connected = False
     assert second.take() is not None
     server.connected = True
-    first.release()
+    fakeredis.FakeRedis(server=server).flushall()
+    assert second.take() is not None
+    later = time.monotonic() + TTL_SECONDS + 1
+    monkeypatch.setattr(time, "monotonic", lambda: later)
     assert second.take() is None
 
 

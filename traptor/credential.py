@@ -5,6 +5,7 @@ Without Redis both go on in memory, with a warning: a stream matters more than t
 
 import json
 import logging
+import threading
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -12,7 +13,7 @@ from typing import Any
 import redis
 
 from traptor import backoff, keys
-from traptor.lease import Lease, credential_hash
+from traptor.lease import TTL_SECONDS, Lease, credential_hash
 
 REMEMBERED_SECONDS = 3600
 """Failures are remembered for so long after the wait that they caused."""
@@ -37,11 +38,13 @@ class Credential:
         self._conn = conn
         self._backoff = backoff.Backoff()
         self._lease = Lease(conn, keys.lease(self.name), traptor_type, traptor_id)
+        self._holding = threading.Lock()
         self._held = False
         self._is_recalled = False
         """Do we know the back-off that Redis remembers?"""
         self._other: dict[str, Any] | None = None
         """Who else has the lease, by our last look."""
+        self._patient_until = 0.0
 
     def wait_seconds(self) -> float:
         return max(0.0, self.not_before - time.monotonic())
@@ -51,6 +54,8 @@ class Credential:
 
         Without Redis it counts as ours until ``renew`` finds otherwise, but not while another is known to have it.
         """
+        if time.monotonic() < self._patient_until:
+            return self._other
         try:
             holder = self._lease.take()
             if holder is None and not self._is_recalled:
@@ -59,6 +64,9 @@ class Credential:
             if self._other is None:
                 log.warning("no lease on the credential, going on without", extra={"error": str(error)})
                 self._held, self.lost = True, False
+            else:
+                # It could not renew its lease either, and is to have the time to.
+                self._patient_until = time.monotonic() + TTL_SECONDS
             return self._other
         self._other = holder
         self._held = self._is_recalled = holder is None
@@ -67,18 +75,20 @@ class Credential:
 
     def renew(self) -> None:
         """Keep a lease that we hold. Raises redis.RedisError."""
-        if self._held and (holder := self._lease.take()) is not None:
-            log.error("another Traptor has taken our credential", extra=_named(holder))
-            self._held, self._is_recalled, self.lost = False, False, True
+        with self._holding:
+            if self._held and (holder := self._lease.take()) is not None:
+                log.error("another Traptor has taken our credential", extra=_named(holder))
+                self._held, self._is_recalled, self.lost = False, False, True
 
     def release(self) -> None:
         """Hand over to whoever waits."""
-        if self._held:
-            self._held = self._is_recalled = False
-            try:
-                self._lease.release()
-            except redis.RedisError as error:
-                log.warning("lease not released: it ends by itself", extra={"error": str(error)})
+        with self._holding:
+            if self._held:
+                self._held = self._is_recalled = False
+                try:
+                    self._lease.release()
+                except redis.RedisError as error:
+                    log.warning("lease not released: it ends by itself", extra={"error": str(error)})
 
     def failed(self, kind: backoff.Kind, asked_seconds: float | None = None) -> float:
         """Set when to connect again; returns the seconds until then."""

@@ -32,8 +32,7 @@ class Lease:
 
         None when it is ours, else who holds it: host, pid, type, id.
         """
-        if self._conn.set(self._key, self._own, nx=True, ex=TTL_SECONDS):
-            return None
+        # Looked at before it is written: a frozen Redis, once it thaws, does whatever it has been sent meanwhile.
         holder: dict[str, Any] | None = self._conn.transaction(self._renew, self._key, value_from_callable=True)
         return holder
 

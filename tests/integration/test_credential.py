@@ -1,0 +1,149 @@
+"""One credential: its back-off, its lease, and its secrets, seen over several processes."""
+
+import contextlib
+import json
+from pathlib import Path
+
+import pytest
+import redis
+
+from tests.integration.daemon import APIKEYS, Daemon, to_stdout
+from tests.servers import RedisServer, wait_until
+from traptor import lease, rules
+from traptor.simulator import CREDENTIAL, Credential, Simulator
+
+COFFEE = {"rule_id": "1", "tag": "drinks", "value": "coffee"}
+OTHER = Credential("other-key", "other-secret", "other-token", "other-token-secret")
+
+
+@pytest.fixture(autouse=True)
+def _rules(redis_db: redis.Redis) -> None:
+    for traptor_id in range(2):
+        rules.write(redis_db, "track", traptor_id, [COFFEE])
+
+
+def a_traptor(
+    tmp_path: Path, redis_server: RedisServer, twitter: Simulator, traptor_id: int = 0, **settings: object
+) -> Daemon:
+    folder = tmp_path / str(traptor_id)
+    folder.mkdir(exist_ok=True)
+    return to_stdout(folder, redis_server, twitter.url, "--id", str(traptor_id), **settings)
+
+
+@pytest.mark.parametrize("next_id", [0, 1], ids=["the same Traptor", "another with its credential"])
+def test_a_420_is_waited_out_by_whoever_comes_next(tmp_path: Path, redis_server: RedisServer, next_id: int) -> None:
+    with Simulator(faults=[{"fault": "status", "code": 420, "retry_after": 6}]) as twitter:
+        with a_traptor(tmp_path, redis_server, twitter) as first:
+            first.wait_for_log("no stream")
+            first.stop()
+        with a_traptor(tmp_path, redis_server, twitter, next_id) as second:
+            second.wait_for_log("earlier back-off goes on")
+            second.messages(1)
+            refused, opened = twitter.connections
+            assert opened.opened_at - refused.opened_at >= 6
+            second.stop()
+
+
+def test_sigterm_hands_the_credential_over(tmp_path: Path, redis_server: RedisServer) -> None:
+    with (
+        Simulator(rate=50) as twitter,
+        a_traptor(tmp_path, redis_server, twitter) as first,
+    ):
+        first.messages(1)
+        with a_traptor(tmp_path, redis_server, twitter, 1) as second:
+            (told, *_) = second.wait_for_log("waiting for the credential")
+            assert f"pid {first.process.pid}, track:0" in told["reason"]
+            first.stop()
+            second.messages(1)
+            one, other = twitter.connections
+            assert one.closed_at
+            assert other.opened_at - one.closed_at < 5
+            second.stop()
+
+
+def test_a_frozen_redis_does_not_bring_two_streams(tmp_path: Path, redis_server: RedisServer) -> None:
+    """Not even for longer than the lease lasts."""
+    with (
+        Simulator(rate=50) as twitter,
+        a_traptor(tmp_path, redis_server, twitter) as first,
+    ):
+        first.messages(1)
+        with a_traptor(tmp_path, redis_server, twitter, 1) as second:
+            second.wait_for_log("waiting for the credential")
+            redis_server.freeze()
+            try:
+                first.messages(len(first.stdout.lines) + 50 * (lease.TTL_SECONDS + 3))
+            finally:
+                redis_server.thaw()
+            first.messages(len(first.stdout.lines) + 50 * (lease.TTL_SECONDS + 3))
+            assert len(twitter.connections) == 1
+            second.stop()
+        first.stop()
+
+
+def test_secrets_in_files_are_read_again_at_the_next_connection(tmp_path: Path, redis_server: RedisServer) -> None:
+    paths = {name: tmp_path / name.lower() for name in APIKEYS}
+    in_files: dict[str, object] = {f"{name}_FILE": path for name, path in paths.items()}
+    in_files.update(dict.fromkeys(APIKEYS, ""))
+
+    def write(credential: Credential) -> None:
+        for path, secret in zip(paths.values(), credential, strict=True):
+            path.write_text(f"{secret}\n")
+
+    write(CREDENTIAL)
+    with (
+        Simulator(credentials=[CREDENTIAL, OTHER]) as twitter,
+        a_traptor(tmp_path, redis_server, twitter, **in_files) as daemon,
+    ):
+        daemon.messages(1)
+        write(OTHER)
+        twitter.faults.append({"fault": "end"})
+        twitter.wait_for_connection(2, 30)
+        assert [one.consumer_key for one in twitter.connections] == [CREDENTIAL[0], OTHER[0]]
+        daemon.stop()
+        shown = b"".join(daemon.stderr.lines)
+        assert [secret for secret in OTHER if secret.encode() in shown] == []
+
+
+def test_nothing_secret_stands_in_redis_or_the_metrics(
+    tmp_path: Path, redis_server: RedisServer, redis_db: redis.Redis
+) -> None:
+    with (
+        Simulator(rate=50, faults=[{"fault": "status", "code": 420, "retry_after": 1}]) as twitter,
+        a_traptor(tmp_path, redis_server, twitter) as daemon,
+    ):
+        daemon.messages(1)
+        wait_until(lambda: redis_db.exists("traptor:status:track:0") == 1, "a status")
+        shown = json.dumps([[key, _value(redis_db, key)] for key in redis_db.scan_iter()])
+        assert [secret for secret in CREDENTIAL if secret in shown] == []
+        assert all(redis_db.ttl(key) > 0 for key in redis_db.scan_iter("traptor:*"))
+        daemon.stop()
+
+
+def _value(conn: redis.Redis, key: str) -> object:
+    with contextlib.suppress(redis.ResponseError):
+        return conn.get(key)
+    with contextlib.suppress(redis.ResponseError):
+        return conn.lrange(key, 0, -1)
+    return conn.hgetall(key)
+
+
+def test_a_disconnect_that_is_final_ends_with_exit_3(tmp_path: Path, redis_server: RedisServer) -> None:
+    with (
+        Simulator(faults=[{"fault": "disconnect", "after": 1, "code": 6}]) as twitter,
+        a_traptor(tmp_path, redis_server, twitter) as daemon,
+    ):
+        assert daemon.wait_for_exit() == 3
+        assert "revoked" in "".join(map(str, daemon.stderr.lines))
+
+
+def test_who_is_thrown_out_does_not_come_back_at_once(tmp_path: Path, redis_server: RedisServer) -> None:
+    """Code 7: a newer stream has taken our place, of somebody who knows nothing of our lease."""
+    with (
+        Simulator(faults=[{"fault": "disconnect", "after": 1, "code": 7}]) as twitter,
+        a_traptor(tmp_path, redis_server, twitter) as daemon,
+    ):
+        (told, *_) = daemon.wait_for_log("no stream")
+        assert told["cause"] == "disconnect-7"
+        assert told["wait_s"] >= 60
+        daemon.stop()
