@@ -148,7 +148,8 @@ def too_large(trial: Trial, seconds: float) -> None:
     """Larger than the topic takes, and larger than the producer takes."""
     with contextlib.closing(KafkaAdminClient(bootstrap_servers=trial.broker.hosts)) as admin:
         config = {"max.message.bytes": LARGE_BYTES // 2}
-        admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, trial.topic, configs=config)])
+        resource = ConfigResource(ConfigResourceType.TOPIC, trial.topic, configs=config)
+        assert admin.alter_configs([resource], raise_on_unknown=False)["topic"][trial.topic] == "OK"
     for number in range(3):
         trial.wait_for_tweets(RATE)
         trial.twitter.push({"id_str": str(number), "created_at": "", "text": "x" * LARGE_BYTES, "user": {}})
