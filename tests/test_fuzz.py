@@ -74,7 +74,7 @@ def traptor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.Fix
 @example(received=[b"[" * 100_000, b'{"a":' * 50_000, b'{"id_str":"1","text":' + b"[" * 50_000])
 @example(received=[b'{"id_str":"1","text":"","user":"\\ud800","place":["\\ud800"]}'])
 @example(received=[nested(depth, b'"\\ud800"') for depth in range(20, 1100, 20)])
-@example(received=[nested(depth, b'[]') for depth in range(20, 1100, 20)])
+@example(received=[nested(depth, b"[]") for depth in range(20, 1100, 20)])
 @example(received=[b'{"disconnect":null}', b'{"disconnect":{"code":[]}}', b'{"warning":7}', b'{"limit":{"track":-5}}'])
 @how(max_examples=150, **SHARED)
 def test_no_message_is_a_crash_or_nowhere(traptor: Traptor, received: list[bytes]) -> None:
@@ -93,8 +93,21 @@ def test_no_dict_is_a_crash_or_nowhere(traptor: Traptor, received: list[Any]) ->
     assert traptor.account.is_balanced(traptor._door.waiting())
 
 
-VALUES = TEXT | st.text(st.sampled_from("a #@$,.-0123456789é\u200b\n"), max_size=20) | st.sampled_from(
-    ["1,2,3,4", "-180,-90,180,90", "nan,nan,nan,nan", "inf,0,1,1", "1e999,0,0,0", "0,0,0,0", "9" * 100, "storm,flood"]
+VALUES = (
+    TEXT
+    | st.text(st.sampled_from("a #@$,.-0123456789é\u200b\n"), max_size=20)
+    | st.sampled_from(
+        [
+            "1,2,3,4",
+            "-180,-90,180,90",
+            "nan,nan,nan,nan",
+            "inf,0,1,1",
+            "1e999,0,0,0",
+            "0,0,0,0",
+            "9" * 100,
+            "storm,flood",
+        ]
+    )
 )
 
 

@@ -34,9 +34,7 @@ def told() -> Told:
 
 @pytest.fixture
 def get(told: Told) -> Iterator[Callable[[str], requests.Response]]:
-    collector = TraptorCollector(
-        LABELS, lambda: told.counts, lambda: told.gauges, lambda: told.state, told.latency
-    )
+    collector = TraptorCollector(LABELS, lambda: told.counts, lambda: told.gauges, lambda: told.state, told.latency)
     server = serve("127.0.0.1", 0, collector, lambda: told.state)
     url = f"http://127.0.0.1:{server.server_address[1]}"
     yield lambda path: requests.get(url + path, timeout=5)
