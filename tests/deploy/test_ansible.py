@@ -142,15 +142,19 @@ def test_each_collects_with_a_key_of_its_own(fleet: Fleet, twitter: Simulator, r
 
 
 def test_status_on_the_control_host_shows_the_fleet(fleet: Fleet) -> None:
+    placed = {"follow:0": "node-a", "track:0": "node-a", "follow:1": "node-b", "locations:0": "node-b"}
+    wanted = {name: ("streaming", node) for name, node in placed.items()}
+    wait_until(lambda: states(fleet) == wanted, "four that stream")
+
+
+def states(fleet: Fleet) -> dict[str, tuple[str, str]]:
+    """State and host of each Traptor, as `status` tells them."""
     command = [sys.executable, "-m", "traptor", "status", "--json"]
     environment = {"PATH": hosts.PATH, "REDIS_URL": fleet.redis_url}
     shown = json.loads(
         subprocess.run(command, check=False, cwd=hosts.ROOT, env=environment, capture_output=True).stdout
     )
-    states = {one["traptor"]: (one["status"]["state"], one["status"]["host"]) for one in shown["traptors"]}
-    print("\n", states)
-    assert set(states) == FOUR
-    assert set(states.values()) == {("streaming", "node-a"), ("streaming", "node-b")}
+    return {one["traptor"]: (one["status"]["state"], one["status"]["host"]) for one in shown["traptors"]}
 
 
 def test_a_second_run_changes_nothing(fleet: Fleet, machines: Machines) -> None:
