@@ -670,20 +670,25 @@ class Traptor:
         return self._vitals.progress_at >= self._read_rules_at
 
     def _take_up_rules(self) -> bool:
-        """Read the rules again, and take them up on the open stream. True if Twitter must be asked anew instead."""
+        """Read the rules again, and take them up on the open stream. True if the stream must be opened anew instead."""
         noticed = self.restart_flag
         self.restart_flag = self._may_have_missed_notices = False
         self._plan_next_look(self.settings.RULE_REFRESH_INTERVAL)
         before = self.redis_rules
         found = self._read_rules(noticed=noticed)
-        if not found or rules.join(self.traptor_type, found) != self.twitter_rules:
+        if not found or (found != before and not self._change_rules(found, before)):
             self._restart_not_before = self._vitals.progress_at + self.settings.RESTART_MIN_INTERVAL
             return True
-        if found != before:
-            self._make_twitter_rules(found)
-            self._make_rule_counters()
-            self.logger.info("rules taken up without reconnecting", extra={"rule_set": self.rule_set})
         return False
+
+    def _change_rules(self, found: list[dict[str, str]], _before: list[dict[str, str]]) -> bool:
+        """Take other rules up on the open stream; False where what Twitter was asked for is not what they ask for."""
+        if rules.join(self.traptor_type, found) != self.twitter_rules:
+            return False
+        self._make_twitter_rules(found)
+        self._make_rule_counters()
+        self.logger.info("rules taken up without reconnecting", extra={"rule_set": self.rule_set})
+        return True
 
     def _plan_next_look(self, seconds: float) -> None:
         self._read_rules_at = self._vitals.progress_at + seconds if seconds else math.inf

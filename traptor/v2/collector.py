@@ -68,19 +68,11 @@ class V2Traptor(Traptor):
         self._vitals.rules = rules.facts(self.traptor_type, ordered, len(self._problems))
         return " OR ".join(clause for rule in ordered for clause in clauses(self.traptor_type, rule))
 
-    def _take_up_rules(self) -> bool:
-        """Read the rules again, and bring changed ones to the server; only where none are left the stream must end."""
-        noticed = self.restart_flag
-        self.restart_flag = self._may_have_missed_notices = False
-        self._plan_next_look(self.settings.RULE_REFRESH_INTERVAL)
-        before = self.redis_rules
-        found = self._read_rules(noticed=noticed)
-        if found and found != before:
-            self._bring_to_server(found, before)
-        return not found
+    def _change_rules(self, found: list[dict[str, str]], before: list[dict[str, str]]) -> bool:
+        """Bring them to the server; the stream stays.
 
-    def _bring_to_server(self, found: list[dict[str, str]], before: list[dict[str, str]]) -> None:
-        """The matcher knows the new rules before the server does, so that none of their tweets is without one."""
+        The matcher knows the new rules before the server does, so that none of their tweets is without one.
+        """
         self.twitter_rules = self._make_twitter_rules(found)
         self._make_rule_counters()
         try:
@@ -91,6 +83,7 @@ class V2Traptor(Traptor):
             self._plan_next_look(RETRY_SECONDS)
         else:
             self.logger.info("rules changed on the server", extra={"rule_set": self.rule_set})
+        return True
 
     def _synchronise(self) -> None:
         limits = {"length": self.settings.V2_RULE_LENGTH, "limit": self.settings.V2_RULE_LIMIT}
