@@ -26,12 +26,12 @@ from kafka.errors import (
 )
 
 from tests.servers import wait_until
-from traptor import delivery
+from traptor import backlog, delivery
 from traptor.broker import Broker
 from traptor.delivery import Kafka, StandardOutput
-from traptor.spool import Message, Spool
+from traptor.spool import Message, Spool, SpoolError
 
-SLOW, GIVE_UP, GATHER = delivery.SLOW_SECONDS, delivery.GIVE_UP_SECONDS, delivery.GATHER_SECONDS
+SLOW, GIVE_UP, GATHER = delivery.SLOW_SECONDS, delivery.GIVE_UP_SECONDS, backlog.GATHER_SECONDS
 
 
 class Clock:
@@ -392,14 +392,14 @@ def test_a_full_spool_drops_the_newest_and_says_so(tmp_path: Path) -> None:
     assert (rig.waiting_keys(), rig.counts["dropped:spool_full"]) == ([b"1", b"2", b"3"], 2)
     assert rig.door.is_full()
     rig.assert_balanced()
-    rig.clock.passes(delivery.FULL_SECONDS + 1)
+    rig.clock.passes(backlog.FULL_SECONDS + 1)
     assert not rig.door.is_full()
     rig.close()
 
 
 def test_where_the_spool_cannot_be_written_messages_wait_in_memory(tmp_path: Path, monkeypatch: Any) -> None:
     size_bytes = Message(b"1", b"coffee", "traptor").size_bytes()
-    monkeypatch.setattr(delivery, "MEMORY_BYTES", 3 * size_bytes)
+    monkeypatch.setattr(backlog, "MEMORY_BYTES", 3 * size_bytes)
     rig = Rig(tmp_path, is_up=False)
     rig.spool.path = Path("/dev/null/spool")
     rig.send("1", "2", "3", "4")
@@ -433,7 +433,7 @@ def test_rows_that_cannot_be_taken_out_hold_nothing_up(rig: Rig, monkeypatch: An
 
     def refuse(stored: Any) -> None:
         failures.append(stored)
-        raise delivery.SpoolError("disk full")
+        raise SpoolError("disk full")
 
     monkeypatch.setattr(rig.spool, "remove", refuse)
     rig.producer.acknowledge()
@@ -660,7 +660,7 @@ class AnyOrderOfEvents(RuleBasedStateMachine):
         """Only what was in memory alone may be missing."""
         door = self.rig.door
         self.in_memory_at_kill |= {sent.message.key for sent in door._window if sent.row is None}
-        self.in_memory_at_kill |= {message.key for message in door._gathered}
+        self.in_memory_at_kill |= {message.key for message in door._backlog._gathered}
         door._broker.stop_looking()
         self.rig.spool.close()
         self.start_again()
@@ -682,7 +682,7 @@ class AnyOrderOfEvents(RuleBasedStateMachine):
         self.disk(is_failing=False)
         self.broker_comes()
         for _ in range(1000):
-            rig.passes(delivery.FULL_SECONDS)
+            rig.passes(backlog.FULL_SECONDS)
             rig.wait_for_producer()
             rig.producer.raises = None
             rig.producer.acknowledge()

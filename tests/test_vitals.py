@@ -11,8 +11,9 @@ import pytest
 
 from traptor import settings
 from traptor.account import Account
+from traptor.backlog import FULL_SECONDS, GATHER_SECONDS
 from traptor.credential import Credential
-from traptor.delivery import FULL_SECONDS, GATHER_SECONDS, SLOW_SECONDS, Kafka
+from traptor.delivery import SLOW_SECONDS, Kafka
 from traptor.gaps import Gaps
 from traptor.rules import Facts
 from traptor.spool import Message, Spool
