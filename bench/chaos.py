@@ -60,12 +60,24 @@ def table(rows: Iterable[list[str]]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
-def write(page: Path, part: str, text: str) -> None:
-    """Put the text between the two markers of this part of the page."""
+def between(page: Path, part: str) -> tuple[str, str, str]:
+    """The page before this part of it, the part, and what follows."""
     begin, end = f"<!-- {part}: made by python -m bench.chaos -->\n", f"<!-- end of {part} -->"
     before, rest = page.read_text(encoding="utf-8").split(begin)
-    after = rest.split(end)[1]
-    page.write_text(f"{before}{begin}{text}\n{end}{after}", encoding="utf-8")
+    inside, after = rest.split(end)
+    return before + begin, inside, end + after
+
+
+def write(page: Path, part: str, text: str) -> None:
+    before, _, after = between(page, part)
+    page.write_text(f"{before}{text}\n{after}", encoding="utf-8")
+
+
+def written(page: Path) -> dict[str, list[str]]:
+    """The rows of the table of faults as it stands there, by the fault's name."""
+    lines = between(page, "faults")[1].splitlines()[2:]
+    rows = [line.removeprefix("| ").removesuffix(" |").split(" | ") for line in lines]
+    return {row[0]: row for row in rows}
 
 
 def soak(servers: Servers, seconds: float) -> Outcome:
@@ -133,16 +145,15 @@ def run(chosen: Iterable[Fault], servers: Servers, scale: float) -> list[list[st
 @click.option("--scale", default=1.0, help="Of the durations; 0.1 for a tenth.")
 @click.option("--only", multiple=True, metavar="WORDS", help="Only faults whose name has these words.")
 @click.option("--soak", "soak_seconds", default=0.0, metavar="SECONDS", help="A soak with random faults instead.")
-@click.option("--write/--no-write", "is_written", default=False, help="Write the table in docs/reliability.md.")
+@click.option("--write/--no-write", "is_written", default=False, help="Write the rows in docs/reliability.md.")
 def main(scale: float, only: tuple[str, ...], soak_seconds: float, is_written: bool) -> None:
-    if only and is_written:
-        raise click.UsageError("--write is for the whole table, not for --only")
     with tempfile.TemporaryDirectory() as folder, servers(Path(folder)) as parts:
         if soak_seconds:
             part, text = "soak", soak_told(soak(parts, soak_seconds), soak_seconds)
         else:
             chosen = [fault for fault in faults.FAULTS if all(words in fault.name for words in only)]
-            part, text = "faults", table(run(chosen, parts, scale))
+            known = written(PAGE) if only else {}
+            part, text = "faults", table({**known, **{row[0]: row for row in run(chosen, parts, scale)}}.values())
     print(text)
     if is_written:
         write(PAGE, part, text)

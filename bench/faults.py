@@ -142,6 +142,7 @@ def led_by_a_second_broker(servers: Servers) -> Iterator[Servers]:
     assert isinstance(servers.broker, ApacheKafka)
     with SecondBroker(servers.folder / "second", servers.broker) as second:
         yield servers._replace(broker=second)
+        second.stop()  # it signs off: a broker that is killed is taken for alive a while longer
 
 
 def too_large(trial: Trial, seconds: float) -> None:
