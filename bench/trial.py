@@ -163,7 +163,10 @@ class Trial:
     def outcome(self) -> Outcome:
         """Let Twitter fall silent and everything settle; read every account, and what Kafka has."""
         self.twitter.finish()
-        wait_until(lambda: self._waiting() == 0, "nothing to wait", DRAIN_SECONDS)
+        try:
+            wait_until(lambda: self._waiting() == 0, "nothing to wait", DRAIN_SECONDS)
+        except AssertionError as error:
+            raise AssertionError(f"{error}; account {dict(self.account())}; {self.daemon.said()}") from error
         account = self.account()
         assert_balanced(account)
         self._check_against_status(account)

@@ -251,6 +251,21 @@ def test_before_there_is_a_broker_messages_wait_on_disk_in_order(tmp_path: Path)
     rig.close()
 
 
+def test_a_second_outage_is_as_good_as_the_first(rig: Rig) -> None:
+    """The spool's file has gone in between, and a new one counts its rows anew."""
+    for keys in (["1", "2", "3", "4"], ["5", "6"]):
+        rig.send(keys[0])
+        rig.passes(SLOW + 1)
+        rig.send(*keys[1:])
+        rig.passes(GATHER)
+        for _ in range(3):
+            rig.producer.acknowledge()
+            rig.passes(0.1)
+        assert rig.door.waiting() == 0
+        assert not rig.path.exists()
+    assert rig.arrived == [b"1", b"2", b"3", b"4", b"5", b"6"]
+
+
 def test_what_is_not_acknowledged_in_time_is_on_disk_as_well(rig: Rig) -> None:
     rig.send("1", "2")
     rig.passes(SLOW / 2)
@@ -646,6 +661,13 @@ class AnyOrderOfEvents(RuleBasedStateMachine):
             with contextlib.closing(Spool(self.rig.path, 1 << 20)) as other:
                 other.put_back()
             self.rig.door.tick()
+
+    @precondition(lambda self: self.rig.door.producer)
+    @rule()
+    def all_goes_well(self) -> None:
+        for _ in range(4):
+            self.rig.passes(0.1)
+            self.rig.producer.acknowledge()
 
     @rule(back=st.integers(0, 30))
     def forget(self, back: int) -> None:

@@ -96,10 +96,9 @@ class Backlog:
     def keep_too(self, slow: Sequence[Sent]) -> None:
         """Write to the spool what is on its way for long."""
         with self._spool_may_fail():
-            rows = self.spool.append([sent.message for sent in slow])
+            rows = self._append([sent.message for sent in slow])
             for sent, row in zip(slow, rows, strict=False):
                 self._window.spooled(sent, row)
-            self._counts["spooled"] += len(rows)
 
     def save_old(self) -> None:
         """Write to the spool what has waited in memory for long."""
@@ -112,11 +111,18 @@ class Backlog:
         with self._spool_may_fail():
             while self._gathered:
                 batch = list(islice(self._gathered, BATCH))
-                rows = self.spool.append(batch)
-                self._counts["spooled"] += len(rows)
-                self._drop(batch[len(rows) :], "spool_full")
+                stored = self._append(batch)
+                self._drop(batch[len(stored) :], "spool_full")
                 for _ in batch:
                     self._forget_first()
+
+    def _append(self, messages: Sequence[Message]) -> list[int]:
+        if not self.spool.count:
+            # The file goes when it is empty, and a new one counts its rows anew.
+            self._cursor = 0
+        rows = self.spool.append(messages)
+        self._counts["spooled"] += len(rows)
+        return rows
 
     # Out
 

@@ -77,9 +77,11 @@ class Broker:
 
 
 def close(producer: Any, timeout_seconds: float) -> None:
-    """Close a producer, whatever it still holds."""
+    """Close a producer, whatever it still holds and whatever state it is in."""
     try:
         producer.close(timeout=timeout_seconds)
     except KafkaError:
         # kafka-python flushes first, and leaves its thread and sockets behind where that fails.
         producer._sender.force_close()
+    except Exception:
+        log.exception("a producer could not be closed")
