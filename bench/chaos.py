@@ -5,6 +5,7 @@
 
 import contextlib
 import random
+import signal
 import sys
 import tempfile
 import time
@@ -147,6 +148,7 @@ def run(chosen: Iterable[Fault], servers: Servers, scale: float) -> list[list[st
 @click.option("--soak", "soak_seconds", default=0.0, metavar="SECONDS", help="A soak with random faults instead.")
 @click.option("--write/--no-write", "is_written", default=False, help="Write the rows in docs/reliability.md.")
 def main(scale: float, only: tuple[str, ...], soak_seconds: float, is_written: bool) -> None:
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that the servers end with us
     with tempfile.TemporaryDirectory() as folder, servers(Path(folder)) as parts:
         if soak_seconds:
             part, text = "soak", soak_told(soak(parts, soak_seconds), soak_seconds)
