@@ -146,15 +146,18 @@ def led_by_a_second_broker(servers: Servers) -> Iterator[Servers]:
 
 
 def too_large(trial: Trial, seconds: float) -> None:
-    """Larger than the topic takes, and larger than the producer takes."""
-    with contextlib.closing(KafkaAdminClient(bootstrap_servers=trial.broker.hosts)) as admin:
-        config = {"max.message.bytes": LARGE_BYTES // 2}
-        resource = ConfigResource(ConfigResourceType.TOPIC, trial.topic, configs=config)
-        assert admin.alter_configs([resource], raise_on_unknown=False)["topic"][trial.topic] == "OK"
+    set_largest(trial, LARGE_BYTES // 2)
     for number in range(3):
         trial.wait_for_tweets(RATE)
         trial.twitter.push({"id_str": str(number), "created_at": "", "text": "x" * LARGE_BYTES, "user": {}})
     trial.wait_for_tweets(RATE)
+
+
+def set_largest(trial: Trial, max_bytes: int) -> None:
+    """What the topic takes."""
+    resource = ConfigResource(ConfigResourceType.TOPIC, trial.topic, configs={"max.message.bytes": max_bytes})
+    with contextlib.closing(KafkaAdminClient(bootstrap_servers=trial.broker.hosts)) as admin:
+        assert admin.alter_configs([resource], raise_on_unknown=False)["topic"][trial.topic] == "OK"
 
 
 @contextlib.contextmanager

@@ -3,14 +3,17 @@
 All faults, at their full length, are in bench/faults.py; ``python -m bench.chaos`` runs them.
 """
 
+from collections import Counter
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from bench import faults
 from bench.faults import Fault
-from bench.trial import Outcome, Servers
-from tests.servers import ApacheKafka, KafkaBroker, RedisServer
+from bench.trial import Outcome, Servers, Trial
+from tests.servers import ApacheKafka, KafkaBroker, RedisServer, wait_until
+from traptor.cli import command
 
 SHORT = 0.15
 """Of the full lengths."""
@@ -66,3 +69,17 @@ def test_sigterm_costs_nothing(servers: Servers) -> None:
     outcome = Fault("SIGTERM", faults.sigterm_at_any_moment(2)).happens(servers)
     assert_nothing_is_lost_untold(outcome)
     assert {gap["cause"] for gap in outcome.gaps} == {"stopped"}
+
+
+def test_what_kafka_refused_can_be_sent_again_while_it_runs(servers: Servers, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Trial(servers) as trial:
+        faults.too_large(trial, 0)
+        wait_until(lambda: trial.account()["apart"] == 3, "3 messages set apart")
+        faults.set_largest(trial, 2 * faults.LARGE_BYTES)
+        monkeypatch.setenv("SPOOL_DIR", str(trial.folder / "spool"))
+        listed = CliRunner().invoke(command, ["spool", "list"])
+        assert "set apart by track:0: 3" in listed.stdout
+        assert CliRunner().invoke(command, ["spool", "resend", "--all"]).stdout == "track:0: 3 to be sent again\n"
+        wait_until(lambda: trial.account()["taken_up"] == 3, "the daemon to see it")
+        outcome = trial.outcome()
+    assert_nothing_is_lost_untold(outcome._replace(account=outcome.account - Counter(apart=3)))
