@@ -18,7 +18,7 @@ import click
 
 from bench import faults
 from bench.faults import Fault
-from bench.trial import RATE, Outcome, Servers, Trial, total
+from bench.trial import RATE, Outcome, Sample, Servers, Trial, total
 from tests.servers import ApacheKafka, RedisServer
 
 PAGE = Path(__file__).parent.parent / "docs" / "reliability.md"
@@ -138,6 +138,8 @@ def run(chosen: Iterable[Fault], servers: Servers, scale: float) -> list[list[st
         print("  " + "; ".join(f"{head}: {cell}" for head, cell in zip(HEAD[1:], rows[-1][1:], strict=True)))
         if outcome.missing["at a kill"]:
             print(f"  oldest lost at a kill: {outcome.oldest_lost_seconds:.2f} s before it")
+        largest = Sample(*map(max, zip(*outcome.samples, strict=True)))
+        print(f"  at most {largest.rss_bytes / 1e6:.0f} MB, {largest.open_files} files, {largest.threads} threads")
         print(f"  account: {dict(sorted(outcome.account.items()))}", flush=True)
     return rows
 
