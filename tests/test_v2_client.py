@@ -213,6 +213,43 @@ def test_a_change_of_rules_takes_effect_on_the_open_stream(twitter: Simulator) -
     assert len(twitter.connections) == 1
 
 
+def test_a_backfill_brings_what_was_missed_in_a_gap(twitter: Simulator) -> None:
+    """And some of what came before it once more; without one the stream goes on."""
+    api = client(twitter)
+    synchronise(api, RULES[0])
+    sent = []
+    for number, minutes in enumerate([0, 2, 0], 1):
+        stream = api.open(minutes)
+        take(stream, lambda message: isinstance(message, Translated))
+        stream.close()
+        connection = twitter.wait_for_close(number)
+        assert connection.backfill_minutes == minutes
+        sent.append(connection.sent)
+    first, second, third = sent
+    assert second[: len(first)] == first
+    assert len(set(first) & set(third)) == 0
+
+
+@pytest.mark.parametrize("gap_seconds, tweets", [(50, 50), (1000, 120)])
+def test_a_backfill_brings_the_tweets_of_the_gap_at_once(gap_seconds: float, tweets: int) -> None:
+    with Simulator(rate=1) as slow:
+        api = client(slow)
+        synchronise(api, RULES[0])
+        api.open().close()
+        first = slow.wait_for_close(1)
+        first.closed_at = time.time() - gap_seconds
+        stream = api.open(2)
+        slow.wait_for_sent(tweets, timeout_seconds=5)
+        stream.close()
+    assert len(set(slow.connections[1].sent)) < tweets + 10
+
+
+@pytest.mark.parametrize("minutes", [6, -1, "some"])
+def test_a_wrong_backfill_is_refused(twitter: Simulator, minutes: Any) -> None:
+    with pytest.raises(TwitterApiError, match="backfill_minutes"):
+        client(twitter).open(minutes)
+
+
 def test_a_quiet_stream_yields_none_and_closes_at_once(twitter: Simulator) -> None:
     stream = client(twitter).open()
     assert next(stream.messages()) is None

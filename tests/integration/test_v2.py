@@ -1,6 +1,7 @@
 """The daemon on X API v2; what both APIs promise is tried over both."""
 
 import json
+import re
 import signal
 from collections.abc import Callable
 from itertools import islice
@@ -9,9 +10,10 @@ from typing import Any
 
 import pytest
 import redis
+import requests
 
 from tests.integration.daemon import Daemon, publish
-from tests.servers import RedisServer, wait_until
+from tests.servers import RedisServer, free_port, wait_until
 from traptor import keys, rules
 from traptor.simulator import CREDENTIAL, Simulator
 from traptor.simulator.feed import Synthetic
@@ -136,6 +138,29 @@ def test_faults_cost_no_tweet_that_was_sent(collect: Collect, redis_db: redis.Re
         )
         assert found, daemon.said()
         daemon.stop()
+
+
+def test_a_backfill_brings_the_tweets_of_a_gap(collect: Collect, redis_db: redis.Redis) -> None:
+    """The one that was cut in half among them; those that come twice are dropped, and counted."""
+    rules.write(redis_db, "track", 0, [STORM])
+    made = Synthetic(5, Snowflakes()).messages(Predicates(track=("storm",)))
+    tweets = [message.body for message in islice(made, 300)]
+    port = free_port()
+    faults = [{"fault": "cut", "after": 50}, {"fault": "status", "code": 503, "connection": 2, "retry_after": 1}]
+    with (
+        Simulator(tweets=tweets, rate=50, faults=faults) as twitter,
+        collect(twitter, "2", V2_BACKFILL_MINUTES=2, METRICS_PORT=port) as daemon,
+    ):
+        daemon.messages(300)
+        metrics = requests.get(f"http://127.0.0.1:{port}/metrics", timeout=5).text
+        daemon.stop()
+        assert [json.loads(line)["id_str"] for line in daemon.stdout.lines] == list(by_id(tweets))
+        first, _, second = twitter.connections
+    assert (first.backfill_minutes, second.backfill_minutes) == (0, 2)
+    twice = len(set(first.sent) & set(second.sent))
+    assert twice > 0
+    assert re.findall(r'traptor_dropped_total\{.*reason="duplicate".*\} (.+)', metrics) == [f"{twice:.1f}"]
+    assert daemon.summary() == {"received": 300 + twice, "matched": 300, "delivered": 300, "dropped": twice}
 
 
 def test_the_server_is_left_with_our_rules_and_those_of_others(collect: Collect, redis_db: redis.Redis) -> None:

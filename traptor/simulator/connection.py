@@ -18,6 +18,7 @@ class Connection:
     status: int = 0
     consumer_key: str = ""
     predicates: Predicates = field(default_factory=Predicates)
+    backfill_minutes: int = 0
     messages: int = 0
     closed_at: float | None = None
     cause: str = ""

@@ -31,8 +31,15 @@ class Account:
     def __init__(self, feed: Feed) -> None:
         self.feed = feed
         self.rules = v2.RuleBook()
+        self.recent = v2.Recent()
         self.connections: list[Connection] = []
         self.requested_at = -math.inf
+
+    def missed_seconds(self) -> float:
+        """How long nobody was connected before the last connection, as far as it asked for a backfill."""
+        *earlier, last = self.connections
+        ended_at = earlier[-1].closed_at if earlier else None
+        return min(last.opened_at - ended_at, last.backfill_minutes * 60) if ended_at else 0
 
 
 class Simulator:
@@ -178,6 +185,8 @@ class Simulator:
             connection.predicates = predicates.parse(request.query)
         elif any(stream.connection in account.connections for stream in self._open_streams()):
             raise v2.too_many_connections()
+        else:
+            connection.backfill_minutes = v2.backfill_minutes(request.query)
         account.connections.append(connection)
         return account
 
@@ -211,13 +220,14 @@ class Simulator:
     def _stream(
         self, account: Account, connection: Connection, request: StreamRequest, connected: socket.socket
     ) -> Stream:
-        made = partial(v2.V2Stream, account.rules) if request.is_v2 else Stream
+        of_v2 = partial(v2.V2Stream, account.rules, account.recent, account.missed_seconds())
+        made = of_v2 if request.is_v2 else Stream
         feed = account.feed
         return made(
             connection,
             connected,
             Wire(connected, gzip=request.takes_gzip, on_sent=connection.count),
-            v2.Payloads(feed, account.rules) if request.is_v2 else feed.messages(connection.predicates),
+            v2.Payloads(feed, account.rules, account.recent) if request.is_v2 else feed.messages(connection.predicates),
             self.faults,
             rate=self._rate,
             room=lambda: self._limit - sum(connection.tweets for connection in account.connections),

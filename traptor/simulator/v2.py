@@ -5,6 +5,8 @@ import itertools
 import json
 import re
 import threading
+import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 from urllib.parse import parse_qs
@@ -27,6 +29,9 @@ MOST_RULES = 1000
 LONGEST_RULE_CHARACTERS = 1024
 KEEP_ALIVE_SECONDS = 20.0
 MOST_MISSES = 200
+MOST_BACKFILL_MINUTES = 5
+MOST_RECENT = 5000
+BACKFILL_OVERLAP_SECONDS = 5.0
 PROBLEMS = "https://api.twitter.com/2/problems/"
 
 Json = dict[str, Any]
@@ -241,12 +246,36 @@ _HOLDS = {**_USERS, "track": _words, "url": _words, "bounding_box": _inside, "po
 # The stream
 
 
+class Recent:
+    """The last tweets of an account, as v2 sends them, for a stream that asks for a backfill."""
+
+    def __init__(self) -> None:
+        self._kept: deque[tuple[float, Message]] = deque(maxlen=MOST_RECENT)
+
+    def keep(self, payload: Message) -> Message:
+        self._kept.append((time.time(), payload))
+        return payload
+
+    def since(self, moment: float) -> list[Message]:
+        return [payload for kept_at, payload in list(self._kept) if kept_at >= moment]
+
+
+def backfill_minutes(query: str) -> int:
+    """What a request for the stream asks for, 0 for nothing. Raises Refusal with 400."""
+    asked = parse_qs(query).get("backfill_minutes", ["0"])[-1]
+    if asked not in map(str, range(MOST_BACKFILL_MINUTES + 1)):
+        detail = f"backfill_minutes: {asked!r} is not between 0 and {MOST_BACKFILL_MINUTES}"
+        raise refusal(400, {"title": "Invalid Request", "detail": detail, "type": f"{PROBLEMS}invalid-request"})
+    return int(asked)
+
+
 class Payloads:
     """A feed's tweets that fit the rules, as v2 sends them. A change of the rules is heeded at the next tweet."""
 
-    def __init__(self, feed: Feed, book: RuleBook) -> None:
+    def __init__(self, feed: Feed, book: RuleBook, recent: Recent) -> None:
         self._feed = feed
         self._book = book
+        self._recent = recent
         self._version = -1
         self._tweets: Iterator[Message] = iter(())
 
@@ -257,7 +286,7 @@ class Payloads:
         """Raises StopIteration when the feed has no more, or nothing that fits the rules as they are."""
         for _ in range(MOST_MISSES):
             if payload := _as_payload(self._next_tweet(), self._book):
-                return payload
+                return self._recent.keep(payload)
         raise StopIteration
 
     def _next_tweet(self) -> Message:
@@ -279,14 +308,26 @@ def _as_payload(message: Message, book: RuleBook) -> Message | None:
 
 
 class V2Stream(Stream):
-    """An open stream that speaks v2's words, also of what is pushed."""
+    """An open stream that speaks v2's words, also of what is pushed.
 
-    def __init__(self, book: RuleBook, *arguments: Any, **options: Any) -> None:
+    It begins with what was sent shortly before the gap, if there were ``missed_seconds``, and the tweets of the gap.
+    """
+
+    def __init__(self, book: RuleBook, recent: Recent, missed_seconds: float, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self._book = book
+        self._recent = recent
+        self._missed_seconds = missed_seconds
+
+    def _open(self) -> None:
+        super()._open()
+        if self._missed_seconds:
+            self._pushed.extend(self._recent.since(time.time() - self._missed_seconds - BACKFILL_OVERLAP_SECONDS))
+            self._started -= self._missed_seconds
 
     def push(self, message: Message) -> bool:
-        return super().push(_as_payload(message, self._book) or message)
+        payload = _as_payload(message, self._book)
+        return super().push(self._recent.keep(payload) if payload else message)
 
     def last_words(self, code: int) -> Message:
         error = {
