@@ -129,10 +129,10 @@ class Backlog:
     def oldest(self) -> Iterator[tuple[int | None, Message]]:
         """What is to be sent next, with its row in the spool; ``pass_on`` is to be called for each that was.
 
-        From the spool, as many as are read at a time; from memory only when nothing older is on disk.
+        From memory only when nothing older is on disk.
         """
-        if self._disk_waits():
-            for row, message in self._stored():
+        while self._disk_waits() and (stored := self._stored()):
+            for row, message in stored:
                 if row not in self._window.rows and row not in self._finished:
                     yield row, message
                 else:
