@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import IO, Any, Self, TypeVar
 
+import pytest
 import redis
 
 from tests.servers import RedisServer, wait_until
@@ -21,6 +22,7 @@ ROOT = Path(__file__).parents[2]
 APIKEYS = ("CONSUMER_KEY", "CONSUMER_SECRET", "ACCESS_TOKEN", "ACCESS_TOKEN_SECRET")
 CHANNEL = "traptor-notify"
 PATIENCE_SECONDS = 30.0
+BOTH_APIS = pytest.mark.parametrize("api", ["1.1", "2"])
 
 T = TypeVar("T")
 
@@ -166,8 +168,13 @@ def environment(folder: Path, settings: Mapping[str, object]) -> dict[str, str]:
 
 def to_stdout(folder: Path, redis_server: RedisServer, twitter_url: str, *arguments: str, **settings: object) -> Daemon:
     """A Traptor that collects from this Twitter with the rules of this Redis, and prints."""
-    wanted = {"TWITTER_STREAM_URL": twitter_url, "REDIS_URL": redis_server.url, **settings}
+    wanted = {**addresses(twitter_url), "REDIS_URL": redis_server.url, **settings}
     return Daemon(folder, "--test", *arguments, **wanted)
+
+
+def addresses(twitter_url: str) -> dict[str, str]:
+    """The settings that make this the Twitter of either API."""
+    return {"TWITTER_STREAM_URL": twitter_url, "TWITTER_API_URL": twitter_url}
 
 
 def wait_for_listener(conn: redis.Redis) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import redis
 
-from tests.integration.daemon import Daemon, environment, to_stdout
+from tests.integration.daemon import BOTH_APIS, Daemon, environment, to_stdout
 from tests.servers import RedisServer
 from traptor import rules
 from traptor.simulator import CREDENTIAL, Simulator
@@ -184,7 +184,10 @@ def test_the_log_stands_on_standard_error_and_in_its_file(
         assert all(line.startswith(b"{") for line in logged) == json_lines
 
 
-def test_no_secret_is_shown(tmp_path: Path, collect: Collect, redis_server: RedisServer, redis_db: redis.Redis) -> None:
+@BOTH_APIS
+def test_no_secret_is_shown(
+    tmp_path: Path, collect: Collect, redis_server: RedisServer, redis_db: redis.Redis, api: str
+) -> None:
     """Not to who lists the processes, and not in the logs at their most talkative, where much goes wrong."""
     rules.write(redis_db, "track", 0, [COFFEE])
     redis_db.acl_setuser("guard", enabled=True, passwords=["+hush"], categories=["+@all"], keys=["*"], channels=["*"])
@@ -193,7 +196,7 @@ def test_no_secret_is_shown(tmp_path: Path, collect: Collect, redis_server: Redi
     try:
         with (
             Simulator(faults=faults) as twitter,
-            collect(twitter.url, "--debug", REDIS_URL=url, LOG_JSON="false") as daemon,
+            collect(twitter.url, "--debug", REDIS_URL=url, LOG_JSON="false", TWITTER_API=api) as daemon,
         ):
             daemon.messages(1)
             shown = Path(f"/proc/{daemon.process.pid}/cmdline").read_bytes()

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import redis
 
-from tests.integration.daemon import Daemon, publish, to_stdout
+from tests.integration.daemon import BOTH_APIS, Daemon, publish, to_stdout
 from tests.servers import RedisServer, free_port
 from traptor import rules
 from traptor.simulator import Simulator
@@ -61,18 +61,20 @@ def test_a_wrong_clock_is_named(collect: Collect, seconds: int) -> None:
         assert float(found[1]) == pytest.approx(-seconds, abs=5)
 
 
-def test_one_401_is_no_refusal(collect: Collect) -> None:
+@BOTH_APIS
+def test_one_401_is_no_refusal(collect: Collect, api: str) -> None:
     faults = [{"fault": "status", "code": 401, "times": 2, "retry_after": 0}]
-    with Simulator(faults=faults) as twitter, collect(twitter.url) as daemon:
+    with Simulator(faults=faults) as twitter, collect(twitter.url, TWITTER_API=api) as daemon:
         daemon.messages(1)
         assert [connection.status for connection in twitter.connections] == [401, 401, 200]
         daemon.stop()
 
 
+@BOTH_APIS
 @pytest.mark.parametrize("status", [420, 429, 503])
-def test_other_answers_are_tried_again(collect: Collect, status: int) -> None:
+def test_other_answers_are_tried_again(collect: Collect, api: str, status: int) -> None:
     faults = [{"fault": "status", "code": status, "times": 2, "retry_after": 0}]
-    with Simulator(faults=faults) as twitter, collect(twitter.url) as daemon:
+    with Simulator(faults=faults) as twitter, collect(twitter.url, TWITTER_API=api) as daemon:
         daemon.messages(1)
         assert [connection.status for connection in twitter.connections] == [status, status, 200]
         told = daemon.logged("no stream")
@@ -80,9 +82,13 @@ def test_other_answers_are_tried_again(collect: Collect, status: int) -> None:
         daemon.stop()
 
 
+@BOTH_APIS
 @pytest.mark.parametrize("status,least_seconds", [(420, 60), (429, 60), (503, 5)])
-def test_twitter_s_waits_are_kept_and_cut_short_by_sigterm(collect: Collect, status: int, least_seconds: int) -> None:
-    with Simulator(faults=[{"fault": "status", "code": status}]) as twitter, collect(twitter.url) as daemon:
+def test_twitter_s_waits_are_kept_and_cut_short_by_sigterm(
+    collect: Collect, api: str, status: int, least_seconds: int
+) -> None:
+    faults = [{"fault": "status", "code": status}]
+    with Simulator(faults=faults) as twitter, collect(twitter.url, TWITTER_API=api) as daemon:
         (told,) = daemon.wait_for_log("no stream")
         assert least_seconds <= told["wait_s"] <= 1.2 * least_seconds
         daemon.signal(signal.SIGTERM)
@@ -90,9 +96,12 @@ def test_twitter_s_waits_are_kept_and_cut_short_by_sigterm(collect: Collect, sta
         assert len(twitter.connections) == 1
 
 
-def test_a_notice_does_not_cut_short_the_wait_that_twitter_asked_for(collect: Collect, redis_db: redis.Redis) -> None:
+@BOTH_APIS
+def test_a_notice_does_not_cut_short_the_wait_that_twitter_asked_for(
+    collect: Collect, redis_db: redis.Redis, api: str
+) -> None:
     faults = [{"fault": "status", "code": 420, "retry_after": 2}]
-    with Simulator(faults=faults) as twitter, collect(twitter.url) as daemon:
+    with Simulator(faults=faults) as twitter, collect(twitter.url, TWITTER_API=api) as daemon:
         first = twitter.wait_for_connection(1, 30)
         publish(redis_db, "track:0")
         daemon.wait_for_log("restart notice")
@@ -100,11 +109,13 @@ def test_a_notice_does_not_cut_short_the_wait_that_twitter_asked_for(collect: Co
         daemon.stop()
 
 
+@BOTH_APIS
 @pytest.mark.parametrize(
     "fault,cause", [("cut", "cut"), ("reset", "reset"), ("end", "closed"), ("disconnect", "disconnect-12")]
 )
-def test_a_stream_that_ends_is_opened_again_at_once(collect: Collect, fault: str, cause: str) -> None:
-    with Simulator(rate=50, faults=[{"fault": fault, "after": 5}]) as twitter, collect(twitter.url) as daemon:
+def test_a_stream_that_ends_is_opened_again_at_once(collect: Collect, api: str, fault: str, cause: str) -> None:
+    faults = [{"fault": fault, "after": 5}]
+    with Simulator(rate=50, faults=faults) as twitter, collect(twitter.url, TWITTER_API=api) as daemon:
         daemon.messages(10)
         first, second = twitter.connections
         assert first.closed_at

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import redis
 
-from tests.integration.daemon import Daemon, publish, to_stdout, wait_for_listener
+from tests.integration.daemon import BOTH_APIS, Daemon, publish, to_stdout, wait_for_listener
 from tests.servers import RedisServer, wait_until
 from traptor import rules
 from traptor.simulator import Simulator
@@ -80,9 +80,10 @@ def accepted(listener: socket.socket, wanted: bytes) -> socket.socket:
     return connection
 
 
-def test_a_new_tag_shows_without_a_reconnect(collect: Collect, redis_db: redis.Redis) -> None:
+@BOTH_APIS
+def test_a_new_tag_shows_without_a_reconnect(collect: Collect, redis_db: redis.Redis, api: str) -> None:
     rules.write(redis_db, "track", 0, [COFFEE])
-    with Simulator(rate=50) as twitter, collect(twitter.url) as daemon:
+    with Simulator(rate=50) as twitter, collect(twitter.url, TWITTER_API=api) as daemon:
         daemon.messages(1)
         rules.write(redis_db, "track", 0, [{**COFFEE, "tag": "hot drinks", "team": "north"}])
         publish(redis_db, "track:0")

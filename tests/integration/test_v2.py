@@ -3,6 +3,7 @@
 import json
 import re
 import signal
+import time
 from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 import redis
 import requests
 
-from tests.integration.daemon import Daemon, publish
+from tests.integration.daemon import BOTH_APIS, Daemon, publish, to_stdout
 from tests.servers import RedisServer, free_port, wait_until
 from traptor import keys, rules
 from traptor.simulator import CREDENTIAL, Simulator
@@ -25,7 +26,6 @@ from traptor.v2.client import V2Client
 STORM = {"rule_id": "1", "tag": "weather", "value": "storm,flood warning"}
 ROCKET = {"rule_id": "2", "tag": "space", "value": "#rocket", "colour": "red"}
 FOLLOW = [{"rule_id": "1", "tag": "newsroom", "value": "1001"}, {"rule_id": "2", "value": "1002"}]
-BOTH = pytest.mark.parametrize("api", ["1.1", "2"])
 
 Collect = Callable[..., Daemon]
 
@@ -35,8 +35,7 @@ def collect(tmp_path: Path, redis_server: RedisServer) -> Collect:
     """Makes a Traptor that prints what it collects from a Twitter over one of its APIs."""
 
     def made(twitter: Simulator, api: str, *arguments: str, **settings: object) -> Daemon:
-        addresses = {"TWITTER_STREAM_URL": twitter.url, "TWITTER_API_URL": twitter.url, "REDIS_URL": redis_server.url}
-        return Daemon(tmp_path, "--test", *arguments, TWITTER_API=api, **addresses, **settings)
+        return to_stdout(tmp_path, redis_server, twitter.url, *arguments, TWITTER_API=api, **settings)
 
     return made
 
@@ -80,7 +79,7 @@ def test_the_same_tweets_come_out_of_both(
         assert (tweet["created_at"], tweet["lang"]) == (two[id_str]["created_at"], two[id_str]["lang"])
 
 
-@BOTH
+@BOTH_APIS
 def test_a_change_of_rules_brings_the_tweets_of_the_new_ones(collect: Collect, redis_db: redis.Redis, api: str) -> None:
     rules.write(redis_db, "track", 0, [STORM])
     with Simulator(rate=50) as twitter, collect(twitter, api) as daemon:
@@ -94,7 +93,20 @@ def test_a_change_of_rules_brings_the_tweets_of_the_new_ones(collect: Collect, r
         daemon.stop()
 
 
-@BOTH
+@pytest.mark.parametrize("rate", [50, 0.0001], ids=["busy", "silent"])
+def test_a_notice_is_on_the_server_within_a_second(collect: Collect, redis_db: redis.Redis, rate: float) -> None:
+    rules.write(redis_db, "track", 0, [STORM])
+    with Simulator(rate=rate) as twitter, collect(twitter, "2") as daemon:
+        daemon.messages(1)
+        rules.write(redis_db, "track", 0, [ROCKET])
+        published_at = publish(redis_db, "track:0")
+        wait_until(lambda: held_rules(twitter) == ["storm OR flood warning", "#rocket"], "the new rule")
+        assert time.time() - published_at < 1
+        assert len(twitter.connections) == 1
+        daemon.stop()
+
+
+@BOTH_APIS
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_it_ends_when_asked(collect: Collect, redis_db: redis.Redis, api: str, number: signal.Signals) -> None:
     rules.write(redis_db, "track", 0, [STORM])
@@ -105,7 +117,7 @@ def test_it_ends_when_asked(collect: Collect, redis_db: redis.Redis, api: str, n
         assert daemon.summary()["delivered"] == daemon.summary()["received"]
 
 
-@BOTH
+@BOTH_APIS
 @pytest.mark.parametrize("code", [403, 404])
 def test_a_refusal_for_good_ends_it_with_3(collect: Collect, redis_db: redis.Redis, api: str, code: int) -> None:
     rules.write(redis_db, "track", 0, [STORM])
@@ -114,7 +126,7 @@ def test_a_refusal_for_good_ends_it_with_3(collect: Collect, redis_db: redis.Red
         assert daemon.stdout.lines == []
 
 
-@BOTH
+@BOTH_APIS
 def test_a_rate_limit_is_waited_out_as_asked(collect: Collect, redis_db: redis.Redis, api: str) -> None:
     rules.write(redis_db, "track", 0, [STORM])
     faults = [{"fault": "status", "code": 429, "reset_after": 2}]
@@ -126,7 +138,7 @@ def test_a_rate_limit_is_waited_out_as_asked(collect: Collect, redis_db: redis.R
     assert 1.9 < second.opened_at - first.opened_at < 10
 
 
-@BOTH
+@BOTH_APIS
 @pytest.mark.parametrize("fault", ["cut", "reset", "end", "disconnect", "garbage", "duplicate", "newline", "split"])
 def test_faults_cost_no_tweet_that_was_sent(collect: Collect, redis_db: redis.Redis, api: str, fault: str) -> None:
     rules.write(redis_db, "track", 0, [STORM, ROCKET])
