@@ -451,6 +451,7 @@ class Traptor:
     def _back_off(
         self, kind: backoff.Kind, reason: str, facts: dict[str, Any], asked_seconds: float | None = None
     ) -> None:
+        self._gaps.begin(datetime.now(UTC), reason)
         wait_seconds = self._credential.failed(kind, asked_seconds)
         self._vitals.enter(State.BACKING_OFF, reason)
         self.logger.warning("no stream", extra={"cause": reason, **facts, "wait_s": round(wait_seconds, 2)})

@@ -26,7 +26,7 @@ CHOSEN: dict[str, dict[str, int]] = {
     "Redis stopped": {},
     "Redis back without the rules": {},
     "stream cut in the middle of a message": {"reconnects:cut": 1},
-    "420, 3 times, Retry-After 2 s": {},
+    "420, 3 times, Retry-After 2 s": {"reconnects:http-420": 1},
     "disconnect with code 12": {"reconnects:disconnect-12": 1},
     "garbage, and a message of 2 MB": {"received:unreadable": 2, "dropped:not_json": 1, "dropped:too_long": 1},
     "tweets sent twice, and in disorder": {"dropped:duplicate": 5},
