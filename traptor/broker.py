@@ -47,7 +47,7 @@ class Broker:
 
     def _replace(self, producer: Any) -> None:
         close(producer, 0.0)
-        self._closing.wait(RECONNECT_SECONDS)
+        self._wait()
         self._connect_until_there()
 
     def _connect_until_there(self) -> None:
@@ -62,9 +62,12 @@ class Broker:
                 if reason != told:
                     self._tell(error, reason)
                     told = reason
-            # kafka-python leaves the sockets of refused connections in cycles: for hours, they are too many.
-            gc.collect()
-            self._closing.wait(RECONNECT_SECONDS)
+            self._wait()
+
+    def _wait(self) -> None:
+        self._closing.wait(RECONNECT_SECONDS)
+        # kafka-python leaves the sockets of refused connections in cycles: for hours, they are too many.
+        gc.collect()
 
     @staticmethod
     def _tell(error: Exception, reason: str) -> None:

@@ -5,6 +5,7 @@ often, and ``close``.
 """
 
 import contextlib
+import gc
 import logging
 import sys
 import time
@@ -334,6 +335,8 @@ class Kafka:
             log.warning("Kafka does not acknowledge: tweets wait in the spool", extra={"waiting": self.waiting()})
         if self._is_slow and not is_slow:
             log.info("Kafka acknowledges again", extra={"waiting": self.waiting()})
+            # kafka-python leaves the sockets of refused connections in cycles: after months they would be too many.
+            gc.collect()
         self._is_slow = is_slow
 
 

@@ -58,6 +58,15 @@ def test_a_fault_costs_nothing_that_is_not_told(servers: Servers, name: str) -> 
     assert [count for count, least in CHOSEN[name].items() if outcome.account[count] < least] == []
 
 
+def test_an_outage_leaves_no_sockets_behind(servers: Servers) -> None:
+    with Trial(servers) as trial:
+        for _ in range(2):
+            faults.broker_stopped(trial, 5)
+        outcome = trial.outcome()
+    open_files = [sample.open_files for sample in outcome.samples if sample.threads > 1]
+    assert open_files[-1] <= open_files[1] + 2, open_files
+
+
 @pytest.mark.parametrize("with_broker", [True, False])
 def test_a_kill_costs_the_last_second_at_most(servers: Servers, with_broker: bool) -> None:
     outcome = Fault("SIGKILL", faults.sigkill(2, with_broker=with_broker)).happens(servers)
