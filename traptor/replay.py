@@ -266,6 +266,7 @@ class Replay:
     def run(self, stopping: threading.Event) -> None:
         """Until everything is read and written, or until told to stop. What is written is noted either way."""
         began = time.monotonic()
+        self._checkpoint()  # before the first write, so that a kill right after it can be taken back
         with self._progress:
             bar = self._progress.add_task("", total=archives.size_bytes(self._paths), tweets=0, matched=0, rate=0)
             try:
