@@ -9,7 +9,7 @@ import threading
 import time
 import uuid
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple, Self
@@ -156,7 +156,19 @@ class Trial:
     def _take_samples(self) -> None:
         while not self._done.wait(1.0):
             with contextlib.suppress(OSError, IndexError):
-                self.samples.append(_sample(self.daemon.process.pid))
+                self.samples.append(self._sample())
+
+    def open_files(self) -> Iterator[str]:
+        """What each of the process's file descriptors stands for. Raises OSError where there is no process."""
+        for descriptor in Path(f"/proc/{self.daemon.process.pid}/fd").iterdir():
+            with contextlib.suppress(FileNotFoundError):  # closed since it was listed
+                yield str(descriptor.readlink())
+
+    def _sample(self) -> Sample:
+        process = Path(f"/proc/{self.daemon.process.pid}")
+        pages = int((process / "statm").read_text().split()[1])
+        open_files, threads = (len(os.listdir(process / name)) for name in ("fd", "task"))
+        return Sample(pages * os.sysconf("SC_PAGE_SIZE"), open_files, threads)
 
     # What became of it
 
@@ -252,9 +264,3 @@ def total(counts: Mapping[str, int], name: str) -> int:
 def _sent_at(tweet_id: str) -> float:
     """Seconds since 1970: a tweet's id has its time."""
     return ((int(tweet_id) >> 22) + EPOCH_MS) / 1000
-
-
-def _sample(pid: int) -> Sample:
-    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-    folders = [len(os.listdir(f"/proc/{pid}/{name}")) for name in ("fd", "task")]
-    return Sample(pages * os.sysconf("SC_PAGE_SIZE"), *folders)
