@@ -407,6 +407,17 @@ def test_other_failures_are_waited_out(error: Exception, least_seconds: float, m
     assert least_seconds <= waits[0] <= most_seconds
 
 
+def test_a_disconnect_message_says_nothing_of_the_next_stream() -> None:
+    one = with_rules()
+    one.logger = MagicMock()
+    one.birdy_conn = MagicMock()
+    one.birdy_conn.stream.statuses.filter.post.return_value.last_byte = 0.0
+    one._heed({"disconnect": {"code": 6, "stream_name": "one", "reason": "token revoked"}})
+    one._create_birdy_stream()
+    one._stream_ended(StreamEnded("closed"))
+    assert one.logger.warning.call_args.kwargs["extra"]["cause"] == "closed"
+
+
 # Collecting
 
 

@@ -571,6 +571,7 @@ class Traptor:
     def _stream_opened(self) -> None:
         self._stream_opened_at = self._vitals.last_message_at = time.monotonic()
         self._unauthorized = 0
+        self._disconnect_code = None
         self._has_received = self._is_good_stretch = False
         self._vitals.percent_full = 0
         self._limit_watch = counters.LimitWatch()
