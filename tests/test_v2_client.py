@@ -300,6 +300,24 @@ def test_a_tweet_with_partial_errors_is_a_tweet() -> None:
     assert json.loads(message)["id_str"] == "20"
 
 
+@pytest.mark.parametrize(
+    "matching_rules, tags",
+    [
+        ('[{"id":"1","tag":"a"},{"id":"2","tag":"b"}]', ("a", "b")),
+        ('[{"id":"1"},{"id":"2","tag":null},{"tag":7},{"id":"3","tag":"a"}]', ("a",)),
+        ('["1",null,[]]', ()),
+        ('{"id":"1"}', ()),
+        ("7", ()),
+        ("null", ()),
+    ],
+)
+def test_odd_matching_rules_are_those_of_others(matching_rules: str, tags: tuple[str, ...]) -> None:
+    raw = f'{{"data":{{"id":"20","text":"x","author_id":"7"}},"matching_rules":{matching_rules}}}'
+    [message] = translated(raw.encode())
+    assert isinstance(message, Translated)
+    assert message.tags == tags
+
+
 def test_the_payload_can_be_kept() -> None:
     raw = b'{"data":{"id":"20","text":"x","author_id":"7"}}'
     [message] = translated(raw)

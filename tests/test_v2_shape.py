@@ -12,6 +12,7 @@ from traptor.simulator.predicates import Predicates
 from traptor.simulator.snowflakes import Snowflakes
 from traptor.simulator.v2_payload import payload
 from traptor.v2 import shape
+from traptor.v2.client import translated
 
 PREDICATES = [
     Predicates(track=("storm", "#rocket", "$ABC", "example.com/x")),
@@ -210,7 +211,7 @@ ANYTHING = st.recursive(
     max_leaves=5,
 )
 SAMPLES = [
-    payload(decode(message.body), [])
+    payload(decode(message.body), [{"id": "1", "tag": "traptor:track:0:1"}])
     for predicates in PREDICATES
     for message in islice(Synthetic(2, Snowflakes()).messages(predicates), 20)
 ]
@@ -227,7 +228,7 @@ def replaced(value: Any, path: tuple[Any, ...], other: Any) -> Any:
     if not path:
         return other
     copy = value.copy()
-    copy[path[0]] = replaced(value[path[0]], path[1:], other)
+    copy[path[0]] = replaced(value[path[0]] if path[1:] else None, path[1:], other)
     return copy
 
 
@@ -242,3 +243,13 @@ def test_no_payload_is_a_crash(data: st.DataObject) -> None:
         except ValueError:
             return
         assert all(isinstance(tweet["id"], int) for tweet in found)
+
+
+@given(st.data())
+def test_no_message_is_a_crash(data: st.DataObject) -> None:
+    """It is tweets with the tags of their rules, disconnect messages, or passes as it is."""
+    sample = data.draw(st.sampled_from([*SAMPLES, {"errors": [{"title": "ConnectionException"}]}]))
+    place = data.draw(st.sampled_from([("matching_rules",), ("errors",), *paths(sample)]))
+    for message in translated(json.dumps(replaced(sample, place, data.draw(ANYTHING))).encode()):
+        assert isinstance(message, bytes)
+        assert all(isinstance(tag, str) for tag in getattr(message, "tags", ()))

@@ -272,20 +272,29 @@ def translated(raw: bytes) -> list[bytes]:
     if found:
         return found
     errors = payload.get("errors") if isinstance(payload, dict) else None
-    told = [disconnect(error) for error in errors if isinstance(error, dict)] if isinstance(errors, list) else []
-    return told or [raw]
+    return [disconnect(error) for error in _dicts(errors)] or [raw]
 
 
 def _with_origin(tweet: dict[str, Any], payload: dict[str, Any], raw: bytes) -> bytes:
     message = Translated(dump(tweet))
-    message.tags = tuple(rule.get("tag", "") for rule in payload.get("matching_rules") or ())
+    message.tags = _tags(payload.get("matching_rules"))
     message.payload = raw
     return message
 
 
+def _tags(matching_rules: object) -> tuple[str, ...]:
+    """The tags of the rules that the server names; rules of others may have none."""
+    named = [rule.get("tag") for rule in _dicts(matching_rules)]
+    return tuple(tag for tag in named if isinstance(tag, str))
+
+
+def _dicts(given: object) -> list[dict[str, Any]]:
+    return [one for one in given if isinstance(one, dict)] if isinstance(given, list) else []
+
+
 def disconnect(error: dict[str, Any]) -> bytes:
     """v1.1's disconnect message for an error inside the stream, after which v2 closes it."""
-    kind = error.get("disconnect_type") or error.get("title") or "error"
+    kind = str(error.get("disconnect_type") or error.get("title") or "error")
     reason = ": ".join(str(words) for words in (kind, error.get("detail")) if words)
     return dump({"disconnect": {"code": DISCONNECT_CODES.get(kind, 10), "stream_name": "v2", "reason": reason}})
 
