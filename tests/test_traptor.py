@@ -5,6 +5,7 @@ import json
 import logging
 import re
 import socket
+import threading
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -477,6 +478,40 @@ def test_replaced_methods_are_honoured_on_a_real_stream(how: str, monkeypatch: p
         assert [call.args[1]["traptor"]["rule_value"] for call in calls] == ["happy", "happy"]
     else:
         assert [message["text"] for message in sent(one)] == (["So happy"] if how == "not at all" else ["HAPPY"]) * 2
+
+
+@pytest.mark.parametrize("kind", [Traptor, Shouting])
+def test_a_silent_stream_stops_when_it_is_told_to(kind: type[Traptor], monkeypatch: pytest.MonkeyPatch) -> None:
+    with Simulator(tweets=[]) as twitter:
+        monkeypatch.setenv("TWITTER_STREAM_URL", twitter.url)
+        one = with_rules()
+        one.__class__ = kind
+        one._setup_birdy()
+        one._create_birdy_stream()
+        looping = threading.Thread(target=one._main_loop, daemon=True)
+        looping.start()
+        one.stop()
+        looping.join(3)
+        assert not looping.is_alive()
+
+
+@pytest.mark.parametrize("kind", [Traptor, Shouting])
+def test_what_is_no_message_is_counted_and_logged(kind: type[Traptor], monkeypatch: pytest.MonkeyPatch) -> None:
+    faults = [{"fault": "garbage"}, {"fault": "oversized"}, {"fault": "end", "after": 1}]
+    with Simulator(tweets=[tweet()], rate=0, faults=faults) as twitter:
+        monkeypatch.setenv("TWITTER_STREAM_URL", twitter.url)
+        one = with_rules()
+        one.__class__ = kind
+        one._setup_birdy()
+        one._create_birdy_stream()
+        one.logger = MagicMock()
+        with closing(one.birdy_stream), pytest.raises(StreamEnded):
+            one._main_loop()
+    one._door.tick()
+    counts = one.account.counts
+    assert (counts["received:unreadable"], counts["dropped:not_json"], counts["dropped:too_long"]) == (2, 1, 1)
+    assert [call.kwargs["extra"]["reason"] for call in one.logger.warning.call_args_list] == ["not_json", "too_long"]
+    assert len(sent(one)) == 1
 
 
 def test_both_ways_send_the_same(monkeypatch: pytest.MonkeyPatch) -> None:

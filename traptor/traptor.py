@@ -642,8 +642,7 @@ class Traptor:
 
         Raises StreamEnded when Twitter or the network ended it.
         """
-        handle = self._handle_dict if self._is_dict_path_wanted() else self._handle_bytes
-        received = self.birdy_stream.stream() if handle == self._handle_dict else self.birdy_stream.messages()
+        received, handle = self._way_of_messages()
         closed = False
         for message in received:
             if message is not None:
@@ -695,12 +694,20 @@ class Traptor:
     def _plan_next_look(self, seconds: float) -> None:
         self._read_rules_at = self._vitals.progress_at + seconds if seconds else math.inf
 
-    def _is_dict_path_wanted(self) -> bool:
-        """Has somebody replaced the stream, or a method that takes dicts? Then messages go through those methods."""
-        replaced = any(
+    def _way_of_messages(self) -> tuple[Iterator[Any], Callable[[Any], None]]:
+        """What the stream brings, and the method that takes it: bytes, unless somebody has replaced the stream, or a
+        method that takes dicts.
+        """
+        if not isinstance(self.birdy_stream, FilterStream):
+            return self.birdy_stream.stream(), self._handle_dict
+        if self._is_dict_method_replaced():
+            return self.birdy_stream.messages(), self._handle_bytes_as_dict
+        return self.birdy_stream.messages(), self._handle_bytes
+
+    def _is_dict_method_replaced(self) -> bool:
+        return any(
             name in vars(self) or getattr(type(self), name) is not getattr(Traptor, name) for name in DICT_METHODS
         )
-        return replaced or not isinstance(self.birdy_stream, FilterStream)
 
     def _turn(self) -> None:
         """What is due between two messages: show progress, and let things settle."""
@@ -726,15 +733,12 @@ class Traptor:
 
     def _handle_bytes(self, raw: bytes) -> None:
         """One message on the short way: Twitter's bytes stay as they are, the ``traptor`` object is appended."""
-        self._note_message()
-        if len(raw) > stream.MAX_MESSAGE_BYTES:
-            self._skip("too_long", raw)
-            return
         try:
             message = messages.decode(raw)
         except ValueError:
-            self._skip("not_json", raw)
+            self._skip(raw)
             return
+        self._note_message()
         if not isinstance(message, messages.Tweet):
             self._handle_odd(message, raw)
         elif self._is_new_tweet(id_str := message.id_str or ""):
@@ -750,6 +754,14 @@ class Traptor:
         else:
             self._heed(message)
             self._deliver_notice(self._enrich_tweet(message), raw)
+
+    def _handle_bytes_as_dict(self, raw: bytes) -> None:
+        try:
+            message = messages.load(raw)
+        except ValueError:
+            self._skip(raw)
+            return
+        self._handle_dict(message)
 
     def _handle_dict(self, message: Any) -> None:
         """One message on the long way, through the methods that people replace."""
@@ -775,7 +787,9 @@ class Traptor:
             return False
         return True
 
-    def _skip(self, reason: str, raw: bytes) -> None:
+    def _skip(self, raw: bytes) -> None:
+        """Count and log what is no message. One that is too long comes cut, and so is not JSON either."""
+        reason = "too_long" if len(raw) > stream.MAX_MESSAGE_BYTES else "not_json"
         self.account.counts["received:unreadable"] += 1
         self.account.counts[f"dropped:{reason}"] += 1
         self.logger.warning("message skipped", extra={"reason": reason, "head": repr(raw[:SKIPPED_HEAD_BYTES])})
