@@ -419,6 +419,25 @@ def test_a_disconnect_message_says_nothing_of_the_next_stream() -> None:
     assert one.logger.warning.call_args.kwargs["extra"]["cause"] == "closed"
 
 
+@pytest.mark.parametrize(
+    "line,least_seconds,most_seconds",
+    [
+        (b"Exceeded connection limit for user", 60, 66),
+        (b"<html>", 0.25, 0.275),
+        (b'{"friends":[]}', 0, 0),
+    ],
+)
+def test_a_stream_that_brings_no_message_is_a_failure(line: bytes, least_seconds: float, most_seconds: float) -> None:
+    one = with_rules()
+    one.logger = MagicMock()
+    one.birdy_conn = MagicMock()
+    one.birdy_conn.stream.statuses.filter.post.return_value.last_byte = 0.0
+    one._create_birdy_stream()
+    one._handle_bytes(line)
+    one._stream_ended(StreamEnded("closed"))
+    assert least_seconds <= one.logger.warning.call_args.kwargs["extra"]["wait_s"] <= most_seconds
+
+
 # Collecting
 
 
@@ -497,7 +516,7 @@ def test_a_silent_stream_stops_when_it_is_told_to(kind: type[Traptor], monkeypat
 
 @pytest.mark.parametrize("kind", [Traptor, Shouting])
 def test_what_is_no_message_is_counted_and_logged(kind: type[Traptor], monkeypatch: pytest.MonkeyPatch) -> None:
-    faults = [{"fault": "garbage"}, {"fault": "oversized"}, {"fault": "end", "after": 1}]
+    faults = [{"fault": "garbage"}, {"fault": "oversized"}, {"fault": "end", "after": 3}]
     with Simulator(tweets=[tweet()], rate=0, faults=faults) as twitter:
         monkeypatch.setenv("TWITTER_STREAM_URL", twitter.url)
         one = with_rules()

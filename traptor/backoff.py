@@ -59,9 +59,10 @@ TRIES_BEFORE_REFUSED = {401: 3}
 """Others are believed at once; a 401 may be a passing fault of theirs."""
 
 
+DUPLICATE_STREAM = 2
 DISCONNECTS = {
     1: Kind.DROPPED,  # shutdown
-    2: Kind.RATE_LIMITED,  # duplicate stream
+    DUPLICATE_STREAM: Kind.RATE_LIMITED,
     4: Kind.DROPPED,  # stall: we read too slowly
     7: Kind.RATE_LIMITED,  # admin logout: a newer stream has taken our place
     10: Kind.NETWORK,  # stream exception
@@ -72,6 +73,8 @@ DISCONNECTS = {
 
 After 2 and 7 somebody else uses the credential: coming back at once would throw each other out in turn.
 """
+CONNECTION_LIMIT = b"Exceeded connection limit"
+"""How a line begins that may stand in a 200 answer instead of messages: too many streams, as disconnect 2 says."""
 FINAL_DISCONNECTS = {
     6: "the access token has been revoked",
     9: "the count of messages asked for has been delivered",

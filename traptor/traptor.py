@@ -792,6 +792,8 @@ class Traptor:
         reason = "too_long" if len(raw) > stream.MAX_MESSAGE_BYTES else "not_json"
         self.account.counts["received:unreadable"] += 1
         self.account.counts[f"dropped:{reason}"] += 1
+        if raw.startswith(backoff.CONNECTION_LIMIT):
+            self._disconnect_code = backoff.DUPLICATE_STREAM
         self.logger.warning("message skipped", extra={"reason": reason, "head": repr(raw[:SKIPPED_HEAD_BYTES])})
 
     def _heed(self, message: Any) -> None:
