@@ -36,8 +36,19 @@ def test_jitter_only_lengthens(jitter: float, expected: float) -> None:
     assert Backoff(jitter=lambda: jitter).failed(Kind.HTTP) == pytest.approx(expected)
 
 
-def test_what_the_server_asks_for_wins() -> None:
-    assert Backoff(jitter=lambda: 0.0).failed(Kind.RATE_LIMITED, asked_seconds=7) == 7
+@pytest.mark.parametrize(
+    "kind,asked,expected",
+    [
+        (Kind.RATE_LIMITED, 7, [7, 14, 28, 56]),
+        (Kind.HTTP, 200, [200, 320, 320]),
+        (Kind.HTTP, 7200, [7200, 7200]),
+    ],
+)
+def test_what_the_server_asks_for_wins_and_grows_while_it_is_not_enough(
+    kind: Kind, asked: float, expected: list[float]
+) -> None:
+    again = Backoff(jitter=lambda: 0.0)
+    assert [again.failed(kind, asked) for _ in expected] == expected
 
 
 def test_kinds_are_counted_apart_and_a_good_stretch_forgets_them() -> None:
@@ -83,7 +94,10 @@ def test_the_code_of_a_disconnect_message_tells_the_kind(code: int, expected: Ki
     [
         ({}, None),
         ({"Retry-After": "17"}, 17.0),
-        ({"Retry-After": "0"}, 0.0),
+        ({"Retry-After": "1"}, 1.0),
+        ({"Retry-After": "0"}, None),
+        ({"Retry-After": "0", "x-rate-limit-reset": str(int(NOW) + 90)}, 90.0),
+        ({"x-rate-limit-reset": str(NOW + 0.5)}, None),
         ({"x-rate-limit-reset": str(int(NOW) + 90)}, 90.0),
         ({"Retry-After": "17", "x-rate-limit-reset": str(int(NOW) + 90)}, 17.0),
         ({"Retry-After": "soon", "x-rate-limit-reset": str(int(NOW) + 90)}, 90.0),

@@ -391,6 +391,8 @@ def test_a_wrong_clock_is_named() -> None:
     [
         (answer(420), 60, 66),
         (answer(429, **{"Retry-After": "7"}), 7, 7.7),
+        (answer(420, **{"Retry-After": "0"}), 60, 66),
+        (answer(503, **{"Retry-After": "0"}), 5, 5.5),
         (answer(503), 5, 5.5),
         (answer(401), 5, 5.5),
         (TwitterClientError("no route"), 0.25, 0.275),

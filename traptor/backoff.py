@@ -5,7 +5,7 @@ Source of the waits and of the list of codes: Twitter's "Connecting to a streami
 
 import random
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from email.utils import parsedate_to_datetime
 from enum import StrEnum
 
@@ -34,6 +34,9 @@ class Policy:
         if self.doubles:
             return min(self.first_seconds * 2.0 ** min(failures - 1, 30), self.ceiling_seconds)
         return min(self.first_seconds * failures, self.ceiling_seconds)
+
+    def starting_with(self, first_seconds: float) -> "Policy":
+        return replace(self, first_seconds=first_seconds, ceiling_seconds=max(first_seconds, self.ceiling_seconds))
 
 
 POLICIES = {
@@ -89,14 +92,16 @@ class Backoff:
         self.failures: dict[Kind, int] = {}
 
     def failed(self, kind: Kind, asked_seconds: float | None = None) -> float:
-        """The seconds to wait after one more failure; what the server asked for wins."""
+        """The seconds to wait after one more failure. What the server asks for is waited instead, and twice as long
+        each time that this was not enough.
+        """
         failures = self.failures[kind] = self.failures.get(kind, 0) + 1
         if kind is Kind.DROPPED:
             if failures == 1:
                 return 0.0
             kind, failures = Kind.NETWORK, failures - 1
-        wait_seconds = POLICIES[kind].wait_seconds(failures) if asked_seconds is None else asked_seconds
-        return wait_seconds * (1 + JITTER * self._jitter())
+        policy = POLICIES[kind] if asked_seconds is None else POLICIES[kind].starting_with(asked_seconds)
+        return policy.wait_seconds(failures) * (1 + JITTER * self._jitter())
 
     def succeeded(self) -> None:
         self.failures.clear()
@@ -135,12 +140,15 @@ def kind_of(status: int | None) -> Kind:
 
 
 def asked_wait_seconds(headers: Mapping[str, str], now: float) -> float | None:
-    """What Retry-After (seconds) or x-rate-limit-reset (seconds since 1970) ask for; None where they do not."""
+    """What Retry-After (seconds) or x-rate-limit-reset (seconds since 1970) ask for; None where they do not.
+
+    Less than a second asks for nothing: to come back at once is never meant.
+    """
     for name, since in (("Retry-After", 0.0), ("x-rate-limit-reset", now)):
         try:
             seconds = float(headers.get(name, "")) - since
         except ValueError:
             continue
-        if 0 <= seconds <= 86_400:
+        if 1 <= seconds <= 86_400:
             return seconds
     return None

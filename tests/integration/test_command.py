@@ -192,7 +192,7 @@ def test_no_secret_is_shown(
     rules.write(redis_db, "track", 0, [COFFEE])
     redis_db.acl_setuser("guard", enabled=True, passwords=["+hush"], categories=["+@all"], keys=["*"], channels=["*"])
     url = redis_server.url.replace("//", "//guard:hush@")
-    faults = [{"fault": "drop"}, {"fault": "status", "code": 401, "retry_after": 0, "connection": 2}]
+    faults = [{"fault": "drop"}, {"fault": "status", "code": 401, "retry_after": 1, "connection": 2}]
     try:
         with (
             Simulator(faults=faults) as twitter,

@@ -38,7 +38,7 @@ def collect(tmp_path: Path, redis_server: RedisServer, redis_db: redis.Redis) ->
     ],
 )
 def test_an_answer_for_good_ends_with_exit_3(collect: Collect, status: int, tries: int, what_to_do: str) -> None:
-    faults = [{"fault": "status", "code": status, "times": 0, "retry_after": 0, "body": "No coffee here"}]
+    faults = [{"fault": "status", "code": status, "times": 0, "retry_after": 1, "body": "No coffee here"}]
     with Simulator(faults=faults) as twitter, collect(twitter.url, LOG_JSON="false") as daemon:
         assert daemon.wait_for_exit() == 3
         assert len(twitter.connections) == tries
@@ -50,7 +50,7 @@ def test_an_answer_for_good_ends_with_exit_3(collect: Collect, status: int, trie
 @pytest.mark.parametrize("seconds", [3600, -900])
 def test_a_wrong_clock_is_named(collect: Collect, seconds: int) -> None:
     faults = [
-        {"fault": "status", "code": 401, "times": 2, "retry_after": 0},
+        {"fault": "status", "code": 401, "times": 2, "retry_after": 1},
         {"fault": "clock", "seconds": seconds},
     ]
     with Simulator(faults=faults) as twitter, collect(twitter.url, LOG_JSON="false") as daemon:
@@ -63,7 +63,7 @@ def test_a_wrong_clock_is_named(collect: Collect, seconds: int) -> None:
 
 @BOTH_APIS
 def test_one_401_is_no_refusal(collect: Collect, api: str) -> None:
-    faults = [{"fault": "status", "code": 401, "times": 2, "retry_after": 0}]
+    faults = [{"fault": "status", "code": 401, "times": 2, "retry_after": 1}]
     with Simulator(faults=faults) as twitter, collect(twitter.url, TWITTER_API=api) as daemon:
         daemon.messages(1)
         assert [connection.status for connection in twitter.connections] == [401, 401, 200]
@@ -73,7 +73,7 @@ def test_one_401_is_no_refusal(collect: Collect, api: str) -> None:
 @BOTH_APIS
 @pytest.mark.parametrize("status", [420, 429, 503])
 def test_other_answers_are_tried_again(collect: Collect, api: str, status: int) -> None:
-    faults = [{"fault": "status", "code": status, "times": 2, "retry_after": 0}]
+    faults = [{"fault": "status", "code": status, "times": 2, "retry_after": 1}]
     with Simulator(faults=faults) as twitter, collect(twitter.url, TWITTER_API=api) as daemon:
         daemon.messages(1)
         assert [connection.status for connection in twitter.connections] == [status, status, 200]
