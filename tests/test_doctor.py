@@ -11,6 +11,7 @@ import fakeredis
 import pytest
 import redis
 import requests
+from kafka.admin import KafkaAdminClient
 
 from traptor import doctor, keys, rules, settings
 from traptor.doctor import Finding
@@ -89,9 +90,17 @@ def test_without_redis_what_needs_it_is_not_looked_at() -> None:
 )
 def test_rules(conn: fakeredis.FakeRedis, held: list[dict[str, str]], said: list[tuple[str, str]]) -> None:
     rules.write(conn, "track", 0, held)
-    found = lines(doctor.rules_in_redis(conn, "track", 0))
+    found = lines(doctor.rules_in_redis(conn, wanted()))
     assert [level for level, _ in found] == [level for level, _ in said]
     assert all(expected in text for (_, expected), (_, text) in zip(said, found, strict=True))
+
+
+@pytest.mark.parametrize("limit,levels", [(1000, ["ok"]), (1, ["ok", *["warning"] * 21])])
+def test_rules_on_the_server_of_v2(conn: fakeredis.FakeRedis, limit: int, levels: list[str]) -> None:
+    rules.write(conn, "track", 0, [{"rule_id": str(n), "value": f"word{n}"} for n in range(500)])
+    found = lines(doctor.rules_in_redis(conn, wanted(TWITTER_API="2", V2_RULE_LIMIT=limit)))
+    assert [level for level, _ in found] == levels
+    assert found[0][1].endswith(" of 1000 that the server takes" if limit == 1000 else "1 of 1 that the server takes")
 
 
 LEASE = {"host": "ant", "pid": 7, "type": "track"}
@@ -106,6 +115,12 @@ LEASE = {"host": "ant", "pid": 7, "type": "track"}
         ("garbage", None, [("warning", "in use by None:None on unknown (pid None)")]),
         (None, "track:5", [("warning", "also that of track:5")]),
         (None, "track:0", []),
+        (
+            json.dumps({**LEASE, "id": 0}),
+            "track:5",
+            [("ok", "track:0 runs, on ant (pid 7)"), ("warning", "also that of track:5")],
+        ),
+        (json.dumps({**LEASE, "id": 5}), "track:5", [("warning", "in use by track:5 on ant (pid 7)")]),
     ],
 )
 def test_other_holders(
@@ -117,6 +132,37 @@ def test_other_holders(
     if status:
         conn.set(keys.status(*status.split(":")), json.dumps({"credential": credential}))
     assert lines(doctor.other_holders(conn, wanted())) == said
+
+
+def test_the_credential_of_v2_is_the_app(conn: fakeredis.FakeRedis) -> None:
+    app = wanted(TWITTER_API="2")
+    conn.set(keys.lease(credential_hash({**APIKEYS, "ACCESS_TOKEN": "v2"})), json.dumps({**LEASE, "id": 5}))
+    assert lines(doctor.other_holders(conn, app)) == [("warning", "in use by track:5 on ant (pid 7)")]
+
+
+def test_the_probes_leave_nothing_behind_and_are_no_traptor(conn: fakeredis.FakeRedis) -> None:
+    assert lines(doctor._permissions(conn, wanted())) == [
+        ("ok", "allows what a Traptor does"),
+        ("ok", "allows what `rules` does"),
+    ]
+    assert conn.keys() == []
+    seen = []
+    execute = conn.execute_command
+    conn.execute_command = lambda *command, **options: seen.append(command) or execute(*command, **options)
+    list(doctor._permissions(conn, wanted()))
+    assert not [key for command in seen for key in command if isinstance(key, str) and keys.parse(key)]
+
+
+@pytest.mark.parametrize("raised", [ValueError("odd"), TypeError("odd"), AssertionError("odd"), OSError("odd")])
+def test_whatever_a_library_raises_is_a_finding(monkeypatch: pytest.MonkeyPatch, raised: Exception) -> None:
+    class Odd(KafkaAdminClient):
+        def __init__(self, **_: Any) -> None:
+            raise raised
+
+    monkeypatch.setattr(doctor, "KafkaAdminClient", Odd)
+    found = list(doctor.examine(wanted(TWITTER_STREAM_URL="http://127.0.0.1:1"), Away()))
+    assert doctor.error("kafka", f"cannot be looked at: {type(raised).__name__}: odd", "correct its settings") in found
+    assert found[-1].subject == "twitter"
 
 
 @pytest.mark.parametrize(
@@ -146,6 +192,7 @@ def test_disk(tmp_path: Path) -> None:
     assert [level for level, _ in lines(doctor.disk(wanted(**usual, KAFKA_ENABLED=False)))] == ["ok"]
     huge = {**usual, "SPOOL_MAX_BYTES": 1 << 60}
     assert [level for level, _ in lines(doctor.disk(wanted(**huge)))] == ["warning", "ok"]
+    assert [level for level, _ in lines(doctor.disk(wanted(**{**usual, "LOG_DIR": "none"})))] == ["ok"]
     odd = {**usual, "SPOOL_DIR": tmp_path / "file" / "below"}
     assert lines(doctor.disk(wanted(**odd)))[0] == ("error", f"{tmp_path}/file/below cannot be written")
 
@@ -153,6 +200,11 @@ def test_disk(tmp_path: Path) -> None:
 def test_unknown_options_of_kafka_are_told() -> None:
     [(level, text)] = lines(doctor.kafka(wanted(KAFKA_OPTIONS={"acsk": 1}), None))
     assert (level, text) == ("error", "does not know the option acsk")
+
+
+def test_a_certificate_that_is_not_there_is_told() -> None:
+    [(level, text)] = lines(doctor.kafka(wanted(KAFKA_OPTIONS={"ssl_cafile": "/not/there.crt"}), None))
+    assert (level, text) == ("error", "ssl_cafile /not/there.crt cannot be read")
 
 
 def test_no_short_connection_while_twitter_has_asked_to_wait(conn: fakeredis.FakeRedis) -> None:

@@ -1,25 +1,32 @@
 """Is everything there that a Traptor needs? Looked at piece by piece; each finding is a line, with what to do."""
 
+import contextlib
 import json
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import redis
 import requests
 from birdy.twitter import TwitterApiError, TwitterClientError
+from kafka import KafkaProducer
 from kafka.admin import ConfigResource, ConfigResourceType, KafkaAdminClient, NewTopic
 from kafka.errors import KafkaError, TopicAlreadyExistsError
 
 from traptor import backoff, delivery, fleet, keys, rules, stream
 from traptor.lease import Lease, credential_hash
+from traptor.logs import NO_FILE
+from traptor.messages import Rule
 from traptor.rules import LIMITS
 from traptor.settings import Settings, known
+from traptor.v2.rules import pack
 
 SLOW_REDIS_SECONDS = 0.05
 SKEW_SECONDS = 60.0
@@ -61,21 +68,31 @@ def examine(
     """All findings, in the order in which a Traptor would need the pieces. Nothing is changed, but for the probes."""
     yield from settings_and_sources(wanted, every_setting=every_setting)
     yield from credentials(wanted)
-    yield from _with_redis("redis", lambda: redis_server(conn, wanted.REDIS_PUBSUB_CHANNEL))
-    yield from _with_redis("rules", lambda: rules_in_redis(conn, wanted.TRAPTOR_TYPE, wanted.TRAPTOR_ID))
-    yield from _with_redis("credential", lambda: other_holders(conn, wanted))
-    yield from kafka(wanted, probe_topic)
-    yield from disk(wanted)
-    yield from clock(wanted.TWITTER_API_URL if wanted.TWITTER_API == "2" else wanted.TWITTER_STREAM_URL)
+    pieces: list[tuple[str, Callable[[], Iterator[Finding]]]] = [
+        ("redis", lambda: redis_server(conn, wanted)),
+        ("rules", lambda: rules_in_redis(conn, wanted)),
+        ("credential", lambda: other_holders(conn, wanted)),
+        ("kafka", lambda: kafka(wanted, probe_topic)),
+        ("disk", lambda: disk(wanted)),
+        ("twitter", lambda: clock(wanted.TWITTER_API_URL if wanted.TWITTER_API == "2" else wanted.TWITTER_STREAM_URL)),
+    ]
     if connect:
-        yield from _with_redis("twitter", lambda: twitter(conn, wanted))
+        pieces.append(("twitter", lambda: twitter(conn, wanted)))
+    for subject, look in pieces:
+        yield from _looked_at(subject, look, wanted.secrets)
 
 
-def _with_redis(subject: str, look: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
+def _looked_at(subject: str, look: Callable[[], Iterator[Finding]], secrets: Iterable[str]) -> Iterator[Finding]:
+    """What a piece comes to. Whatever its libraries raise is a finding as well, and the next piece is looked at."""
     try:
         yield from look()
     except redis.RedisError as failed:
         yield warning(subject, f"not looked at: {failed}", "see to Redis first")
+    except Exception as failed:
+        told = f"{type(failed).__name__}: {failed}"
+        for secret in secrets:
+            told = told.replace(secret, "***")
+        yield error(subject, f"cannot be looked at: {told}", "correct its settings")
 
 
 def settings_and_sources(wanted: Settings, *, every_setting: bool = False) -> Iterator[Finding]:
@@ -94,10 +111,10 @@ def credentials(wanted: Settings) -> Iterator[Finding]:
     if missing:
         yield error("credential", f"{', '.join(missing)} not set", "take them from your app's page at Twitter")
     else:
-        yield ok("credential", f"all keys are set; known as {credential_hash(wanted.apikeys)}")
+        yield ok("credential", f"all keys are set; known as {credential_hash(wanted.credential)}")
 
 
-def redis_server(conn: "redis.Redis", channel: str) -> Iterator[Finding]:
+def redis_server(conn: "redis.Redis", wanted: Settings) -> Iterator[Finding]:
     """Reachable, fast, allowed to do what a Traptor does, and never throwing rules away."""
     try:
         started = time.perf_counter()
@@ -108,7 +125,7 @@ def redis_server(conn: "redis.Redis", channel: str) -> Iterator[Finding]:
         return
     told = f"answers in {seconds * 1000:.1f} ms"
     yield ok("redis", told) if seconds < SLOW_REDIS_SECONDS else warning("redis", told, "move closer to it")
-    yield from _permissions(conn, channel)
+    yield from _permissions(conn, wanted)
     try:
         info: Mapping[str, Any] = conn.info()
     except redis.RedisError as failed:
@@ -118,27 +135,92 @@ def redis_server(conn: "redis.Redis", channel: str) -> Iterator[Finding]:
     yield _eviction(str(info.get("maxmemory_policy", "unknown")), int(info.get("maxmemory", 0)))
 
 
-def _permissions(conn: "redis.Redis", channel: str) -> Iterator[Finding]:
-    """Do on keys of our own what a Traptor does on its keys."""
-    key = f"traptor:doctor:{os.getpid()}"
-    probes: list[tuple[str, Callable[[], Any]]] = [
-        ("SETEX", lambda: conn.setex(key, 5, "alive")),
-        ("GET", lambda: conn.get(key)),
-        ("DEL", lambda: conn.delete(key)),
-        ("SCAN", lambda: conn.scan(match="traptor-*", count=10)),
-        ("HGETALL", lambda: conn.hgetall(keys.rule("track", "doctor", "0"))),
-        ("SUBSCRIBE", lambda: _subscribe(conn, channel)),
-    ]
-    refused = []
-    for command, probe in probes:
-        try:
-            probe()
-        except redis.ResponseError as failed:
-            refused.append(f"{command} ({failed})")
-    if refused:
+def _permissions(conn: "redis.Redis", wanted: Settings) -> Iterator[Finding]:
+    """Do on keys of our own, which look like theirs, what a Traptor and ``rules`` do. All are gone a moment later."""
+    own, channel = (wanted.TRAPTOR_TYPE, f"doctor-{os.getpid()}"), wanted.REDIS_PUBSUB_CHANNEL
+    if refused := _refused(_as_traptor(conn, channel, *own)):
         yield error("redis", f"refuses {', '.join(refused)}", "give its user these commands, keys and the channel")
     else:
         yield ok("redis", "allows what a Traptor does")
+    if refused := _refused(_as_rules(conn, channel, *own)):
+        text = f"refuses what `rules` does: {', '.join(refused)}"
+        yield warning("redis", text, "no matter, if another user changes the rules")
+    else:
+        yield ok("redis", "allows what `rules` does")
+
+
+_Attempt = tuple[str, Callable[[], Any]]
+
+
+def _as_traptor(conn: Any, channel: str, traptor_type: str, traptor_id: str) -> Iterator[_Attempt]:
+    beat = keys.heartbeat(traptor_type, traptor_id, datetime.now(UTC))
+    lease, gaps, posts = keys.lease(traptor_id), keys.gaps(traptor_type, traptor_id), keys.posts(traptor_id, "month")
+    texts = [
+        keys.stats(traptor_type, traptor_id, "0"),
+        keys.limit(traptor_type, traptor_id),
+        keys.status(traptor_type, traptor_id),
+        keys.life(traptor_type, traptor_id),
+        keys.backoff(traptor_id),
+    ]
+    yield from _commands(
+        conn,
+        ("SCAN", 0, "MATCH", "traptor-*", "COUNT", 10),
+        ("HGETALL", keys.rule(traptor_type, traptor_id, "0")),
+        ("SETEX", beat, 5, "alive"),
+        *[("SET", key, "doctor", "EX", 5) for key in texts],
+        ("GET", keys.life(traptor_type, traptor_id)),
+        ("MGET", *texts),
+        ("RPUSH", gaps, "{}"),
+        ("LTRIM", gaps, -1, -1),
+        ("EXPIRE", gaps, 5),
+        ("LRANGE", gaps, 0, -1),
+        ("INCRBY", posts, 0),
+        ("EXPIRE", posts, 5),
+        ("DEL", beat, *texts, gaps, posts),
+    )
+    yield f"WATCH and MULTI {lease}", partial(_held_once, Lease(conn, lease, traptor_type, 0))
+    yield f"SUBSCRIBE {channel}", partial(_subscribe, conn, channel)
+
+
+def _as_rules(conn: Any, channel: str, traptor_type: str, traptor_id: str) -> Iterator[_Attempt]:
+    rule, moved = keys.rule(traptor_type, traptor_id, "0"), keys.rule(traptor_type, traptor_id, "1")
+    silent, homes = keys.silent(traptor_type, traptor_id), keys.homes(traptor_id)
+    yield from _commands(
+        conn,
+        ("HSET", rule, "value", "doctor"),
+        ("EXPIRE", rule, 5),
+        ("RENAMENX", rule, moved),
+        ("HSET", homes, "0", "0"),
+        ("EXPIRE", homes, 5),
+        ("SET", silent, "doctor", "EX", 5),
+        ("DEL", rule, moved, silent, homes),
+        ("PUBLISH", channel, "doctor"),
+    )
+    # In place of the lock on rules, which is not ours to take.
+    yield "WATCH and MULTI traptor:lock:*", partial(_held_once, Lease(conn, f"traptor:lock:{traptor_id}", "", 0))
+
+
+def _commands(conn: Any, *commands: tuple[Any, ...]) -> Iterator[_Attempt]:
+    for command in commands:
+        yield " ".join(map(str, command[:2])), partial(conn.execute_command, *command)
+
+
+def _refused(attempts: Iterable[_Attempt]) -> list[str]:
+    """What Redis does not allow, a line for each reason that it gives."""
+    refused = defaultdict(list)
+    for name, attempt in attempts:
+        try:
+            attempt()
+        except redis.ResponseError as failed:
+            # A key that an earlier attempt was not allowed to make is missing here.
+            if "no such key" not in str(failed):
+                refused[str(failed)].append(name)
+    return [f"{', '.join(names)} ({reason})" for reason, names in refused.items()]
+
+
+def _held_once(lease: Lease) -> None:
+    lease.take()
+    lease.release()
 
 
 def _subscribe(conn: Any, channel: str) -> None:
@@ -154,37 +236,45 @@ def _eviction(policy: str, max_memory_bytes: int) -> Finding:
     return error("redis", f"may throw rules away ({policy})", "CONFIG SET maxmemory-policy noeviction")
 
 
-def rules_in_redis(conn: "redis.Redis", traptor_type: str, traptor_id: int) -> Iterator[Finding]:
+def rules_in_redis(conn: "redis.Redis", wanted: Settings) -> Iterator[Finding]:
     """What this Traptor would ask for, and what it would leave out, and why."""
-    found = rules.check(traptor_type, rules.read(conn, traptor_type, traptor_id))
-    name = fleet.Name(traptor_type, traptor_id)
-    if not found.rules:
-        yield warning("rules", f"none for {name}", f"traptor rules add {traptor_type} …, or rules load")
+    name = fleet.Name(wanted.TRAPTOR_TYPE, wanted.TRAPTOR_ID)
+    found = rules.read(conn, *name)
+    asked, problems = _asked(wanted, found)
+    if len(found) == len(problems):
+        yield warning("rules", f"none for {name}", f"traptor rules add {name.traptor_type} …, or rules load")
     else:
-        asked = len({one for rule in found.rules for one in rules.predicates(traptor_type, rule)})
-        yield ok("rules", f"{len(found.rules)} for {name}: {asked} of {LIMITS[traptor_type]} that one connection takes")
-    for problem in found.problems[:MOST_PROBLEMS]:
+        yield ok("rules", f"{len(found) - len(problems)} for {name}: {asked}")
+    for problem in problems[:MOST_PROBLEMS]:
         text = f"{problem.rule_id} {problem.value!r} would be left out: {problem.reason}"
         yield warning("rules", text, "change it, or `rules rebalance` if there are too many")
-    if len(found.problems) > MOST_PROBLEMS:
-        yield warning("rules", f"{len(found.problems)} would be left out in all", "`rules check` lists them")
+    if len(problems) > MOST_PROBLEMS:
+        yield warning("rules", f"{len(problems)} would be left out in all", "`rules check` lists them")
+
+
+def _asked(wanted: Settings, found: Sequence[Rule]) -> tuple[str, list[rules.Problem]]:
+    """How much of what Twitter takes these rules take, and those that it would not."""
+    traptor_type, traptor_id = wanted.TRAPTOR_TYPE, wanted.TRAPTOR_ID
+    if wanted.TWITTER_API == "2":
+        packed, problems = pack(traptor_type, traptor_id, found, wanted.V2_RULE_LENGTH, wanted.V2_RULE_LIMIT)
+        return f"{len(packed)} of {wanted.V2_RULE_LIMIT} that the server takes", problems
+    checked = rules.check(traptor_type, found)
+    asked = rules.count(traptor_type, checked.rules)
+    return f"{asked} of {LIMITS[traptor_type]} that one connection takes", checked.problems
 
 
 def other_holders(conn: "redis.Redis", wanted: Settings) -> Iterator[Finding]:
     """Who else uses this credential: Twitter ends the older of two streams."""
-    credential, own = credential_hash(wanted.apikeys), fleet.Name(wanted.TRAPTOR_TYPE, wanted.TRAPTOR_ID)
+    credential, own = credential_hash(wanted.credential), fleet.Name(wanted.TRAPTOR_TYPE, wanted.TRAPTOR_ID)
     holder = _lease_holder(conn, credential)
     if holder and holder.get("type") == own.traptor_type and holder.get("id") == own.traptor_id:
         yield ok("credential", f"{own} runs, on {_place(holder)}")
     elif holder:
         name = f"{holder.get('type')}:{holder.get('id')}"
         yield warning("credential", f"in use by {name} on {_place(holder)}", "give each Traptor keys of its own")
-    others = [
-        str(name)
-        for name, member in fleet.look(conn).items()
-        if member.status.get("credential") == credential and name != own
-    ]
-    if others and not holder:
+    told = {str(own), f"{holder.get('type')}:{holder.get('id')}"}
+    sharing = [name for name, member in fleet.look(conn).items() if member.status.get("credential") == credential]
+    if others := [str(name) for name in sharing if str(name) not in told]:
         yield warning("credential", f"also that of {', '.join(others)}", "give each Traptor keys of its own")
 
 
@@ -210,6 +300,10 @@ def kafka(wanted: Settings, probe_topic: str | None) -> Iterator[Finding]:
     if unknown := delivery.unknown_options(options):
         yield error("kafka", f"does not know the option {', '.join(unknown)}", "correct KAFKA_OPTIONS")
         return
+    for name in _FILES & options.keys():
+        if not os.access(str(options[name]), os.R_OK):
+            yield error("kafka", f"{name} {options[name]} cannot be read", "correct KAFKA_OPTIONS, or bring the file")
+            return
     common = {name: value for name, value in options.items() if name in KafkaAdminClient.DEFAULT_CONFIG}
     try:
         admin = KafkaAdminClient(bootstrap_servers=wanted.KAFKA_HOSTS.split(","), bootstrap_timeout_ms=5000, **common)
@@ -224,8 +318,13 @@ def kafka(wanted: Settings, probe_topic: str | None) -> Iterator[Finding]:
         yield warning("kafka", f"does not say how it is set up: {failed!r}", "give its user DESCRIBE")
     finally:
         admin.close()
-    if probe_topic:
-        yield _probe(wanted.KAFKA_HOSTS, probe_topic, options)
+    arguments = {"bootstrap_servers": wanted.KAFKA_HOSTS.split(","), **delivery.PRODUCER, **options}
+    with contextlib.closing(KafkaProducer(**arguments)) as producer:
+        if probe_topic:
+            yield _probe(producer, probe_topic)
+
+
+_FILES = {"ssl_cafile", "ssl_certfile", "ssl_keyfile", "ssl_crlfile"}
 
 
 def _topic(admin: Any, topic: str) -> Iterator[Finding]:
@@ -251,24 +350,21 @@ def _largest_message_bytes(admin: Any, topic: str) -> int:
     return int(setting.get("value") or 0)
 
 
-def _probe(hosts: str, topic: str, options: dict[str, Any]) -> Finding:
+def _probe(producer: Any, topic: str) -> Finding:
     try:
-        producer = delivery.connect(hosts, topic, options)
-        try:
-            started = time.perf_counter()
-            producer.send(topic, b"traptor doctor").get(timeout=TIMEOUT_SECONDS)
-            return ok("kafka", f"took a message for {topic} in {(time.perf_counter() - started) * 1000:.0f} ms")
-        finally:
-            producer.close(timeout=1)
-    except KafkaError as failed:
+        started = time.perf_counter()
+        producer.send(topic, b"traptor doctor").get(timeout=TIMEOUT_SECONDS)
+    except (KafkaError, *delivery.NEVER_TAKEN) as failed:
         return error("kafka", f"did not take a message for {topic}: {failed!r}", "see the broker's log, or its ACLs")
+    return ok("kafka", f"took a message for {topic} in {(time.perf_counter() - started) * 1000:.0f} ms")
 
 
 def disk(wanted: Settings) -> Iterator[Finding]:
     """Room for the spool and the log, and leave to write there."""
     if wanted.KAFKA_ENABLED:
         yield _folder("spool", wanted.SPOOL_DIR, wanted.SPOOL_MAX_BYTES, "SPOOL_DIR")
-    yield _folder("log", wanted.LOG_DIR, wanted.LOG_MAX_BYTES * (wanted.LOG_BACKUPS + 1), "LOG_DIR")
+    if wanted.LOG_DIR != NO_FILE:
+        yield _folder("log", wanted.LOG_DIR, wanted.LOG_MAX_BYTES * (wanted.LOG_BACKUPS + 1), "LOG_DIR")
 
 
 def _folder(subject: str, path: str, wanted_bytes: int, setting: str) -> Finding:
@@ -308,7 +404,7 @@ def twitter(conn: "redis.Redis", wanted: Settings) -> Iterator[Finding]:
     if wanted.TWITTER_API == "2":
         yield warning("twitter", "not tried: a short connection is for v1.1 only", "run traptor --test --limit 1")
         return
-    credential = credential_hash(wanted.apikeys)
+    credential = credential_hash(wanted.credential)
     if conn.exists(keys.backoff(credential)):
         yield warning("twitter", "not tried: Twitter has asked this credential to wait", "try again in an hour")
         return

@@ -1,6 +1,7 @@
 """``doctor`` as a command."""
 
 import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 import click
@@ -23,23 +24,29 @@ STYLES = {"ok": "green", "warning": "yellow", "error": "bold red"}
 @json_option
 def doctor(traptor_type: str | None, traptor_id: int | None, as_json: bool, **options: Any) -> None:
     """Is everything there that a Traptor needs? One line each, with what to do. Exit code 1 after an error."""
+    console = terminal()
+    found = []
+    for finding in _findings(traptor_type, traptor_id, options):
+        found.append(finding)
+        if not as_json:
+            console.print(_line(finding))
+    if as_json:
+        say_json([finding._asdict() for finding in found])
+    if any(finding.level == "error" for finding in found):
+        needs_a_person()
+
+
+def _findings(traptor_type: str | None, traptor_id: int | None, options: dict[str, Any]) -> Iterator[Any]:
+    """One after the other, as they are found."""
     from traptor.doctor import error, examine  # Kafka's client is slow to import
 
     try:
         wanted = settings.load({"TRAPTOR_TYPE": traptor_type, "TRAPTOR_ID": traptor_id})
     except settings.SettingError as wrong:
-        found = [error("setting", str(wrong), "correct it; the README lists what is allowed")]
-    else:
-        with contextlib.closing(connect_to_redis(wanted)) as conn:
-            found = list(examine(wanted, conn, **options))
-    if as_json:
-        say_json([finding._asdict() for finding in found])
-    else:
-        console = terminal()
-        for finding in found:
-            console.print(_line(finding))
-    if any(finding.level == "error" for finding in found):
-        needs_a_person()
+        yield error("setting", str(wrong), "correct it; the README lists what is allowed")
+        return
+    with contextlib.closing(connect_to_redis(wanted)) as conn:
+        yield from examine(wanted, conn, **options)
 
 
 def _line(finding: Any) -> Text:

@@ -246,6 +246,13 @@ class Settings:
         return {name: getattr(self, name) for name in APIKEY_NAMES}
 
     @property
+    def credential(self) -> dict[str, str]:
+        """The public keys that name it: a v2 connection belongs to the app, whoever's token there is beside."""
+        if self.TWITTER_API == "2":
+            return {"CONSUMER_KEY": self.CONSUMER_KEY or self.BEARER_TOKEN, "ACCESS_TOKEN": "v2"}
+        return self.apikeys
+
+    @property
     def needed_keys(self) -> tuple[str, ...]:
         """The keys without which Twitter lets nobody in: for v2 a bearer token, or what it is asked for with."""
         if self.TWITTER_API == "2":

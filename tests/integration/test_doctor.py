@@ -119,11 +119,38 @@ def test_a_user_without_leave(doctor: Doctor, redis_db: redis.Redis, redis_serve
         _, findings = doctor(REDIS_URL=redis_server.url.replace("redis://", "redis://limited:pass@"))
     finally:
         redis_db.acl_deluser("limited")
-    levels = {text.split(" (")[0]: level for level, text in said(findings, "redis")}
-    assert levels["refuses SETEX"] == "error"
-    assert any(
-        level == "warning" and "does not say how it is set up" in text for level, text in said(findings, "redis")
-    )
+    told = said(findings, "redis")
+    assert [level for level, text in told if text.startswith("refuses SETEX track:doctor-")] == ["error"]
+    assert any(level == "warning" and "does not say how it is set up" in text for level, text in told)
+
+
+@pytest.mark.parametrize(
+    "patterns,commands,level,texts",
+    [
+        (["traptor*"], ["+@all"], "error", ["SETEX track:doctor-", "SET stats:track:", "SET limit:track:"]),
+        (["*"], ["+@all", "-multi", "-watch"], "error", ["WATCH and MULTI traptor:lease:"]),
+        (["*"], ["+@all", "-rpush", "-mget"], "error", ["RPUSH traptor:gaps:track:", "MGET stats:track:"]),
+        (["*"], ["+@all", "-publish", "-renamenx"], "warning", ["RENAMENX traptor-track:", "PUBLISH traptor-notify"]),
+    ],
+)
+def test_what_a_user_may_not_do(
+    *,
+    doctor: Doctor,
+    redis_db: redis.Redis,
+    redis_server: RedisServer,
+    patterns: list[str],
+    commands: list[str],
+    level: str,
+    texts: list[str],
+) -> None:
+    redis_db.acl_setuser("limited", enabled=True, passwords=["+pass"], keys=patterns, channels=["*"], commands=commands)
+    try:
+        _, findings = doctor(REDIS_URL=redis_server.url.replace("redis://", "redis://limited:pass@"))
+    finally:
+        redis_db.acl_deluser("limited")
+    [told] = [text for one, text in said(findings, "redis") if one == level]
+    assert told.startswith("refuses")
+    assert all(text in told for text in texts)
 
 
 def test_kafka_and_its_topics(doctor: Doctor, kafka_broker: KafkaBroker, topic: str) -> None:
@@ -137,6 +164,28 @@ def test_kafka_and_its_topics(doctor: Doctor, kafka_broker: KafkaBroker, topic: 
 
     _, findings = doctor(**{**kafka, "KAFKA_TOPIC": f"{topic}-not-there"})
     assert any("is not there" in text for _, text in said(findings, "kafka"))
+
+
+@pytest.mark.parametrize(
+    "options,topic,text",
+    [
+        ({"compression_type": "nope"}, "", "cannot be looked at"),
+        ({"client_id": 5}, "", "cannot be looked at"),
+        ({"max_request_size": "big"}, "probe", "did not take a message"),
+        ({"api_version": "x"}, "", "cannot be looked at"),
+        ({}, "x/y", "did not take a message for x/y"),
+    ],
+)
+def test_what_kafkas_client_does_not_like_is_one_finding(
+    doctor: Doctor, kafka_broker: KafkaBroker, options: dict[str, Any], topic: str, text: str
+) -> None:
+    probe = ("--probe-topic", topic) if topic else ()
+    code, findings = doctor(
+        *probe, KAFKA_ENABLED="true", KAFKA_HOSTS=kafka_broker.hosts, KAFKA_OPTIONS=json.dumps(options)
+    )
+    [told] = [each for level, each in said(findings, "kafka") if level == "error"]
+    assert told.startswith(text)
+    assert code == 1
 
 
 def test_a_topic_that_takes_only_small_messages(doctor: Doctor, kafka_broker: KafkaBroker) -> None:

@@ -40,9 +40,7 @@ class V2Traptor(Traptor):
         self._budget = self._own_budget()
 
     def _own_credential(self) -> Credential:
-        """A v2 connection belongs to the app, whoever's token there is beside."""
-        app = {"CONSUMER_KEY": self.settings.CONSUMER_KEY or self.settings.BEARER_TOKEN, "ACCESS_TOKEN": "v2"}
-        return Credential(self.redis_conn, app, self.traptor_type, self.traptor_id)
+        return Credential(self.redis_conn, self.settings.credential, self.traptor_type, self.traptor_id)
 
     def _own_budget(self) -> Budget:
         return Budget(self._credential.name, self.settings.V2_MONTHLY_POST_LIMIT)
