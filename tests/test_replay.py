@@ -16,7 +16,7 @@ from kafka.errors import KafkaTimeoutError, MessageSizeTooLargeError
 from traptor import replay, topic
 from traptor.archives import Part
 from traptor.bookmarks import DONE, Bookmarks
-from traptor.outlets import Folder, NotWritten
+from traptor.outlets import Folder, NotWritten, Unfinished, take_back
 from traptor.replay import Pace, factor, moment
 from traptor.topic import Topic
 from traptor.workers import Batch, Enricher, Task, batches
@@ -134,29 +134,72 @@ def test_reading_goes_on_where_it_was_left(part: Part, skipped_steps: int) -> No
     assert sum(len(batch.problems) for batch in found) == (skipped_steps <= 4000)
 
 
+@pytest.mark.parametrize("end", [b'{"id_str":"5', b"garbage"])
+def test_a_line_that_is_cut_is_read_again_once_it_is_whole(part: Part, end: bytes) -> None:
+    path, grown = Path(part.path), part._replace(size_bytes=None)
+    sound = path.read_bytes()
+    path.write_bytes(sound + end)
+    steps = read(grown)[-1].steps
+    path.write_bytes(sound + line(id_str="5000"))
+    assert [one.key for batch in read(grown, steps) for one in batch.found] == [b"5000"]
+
+
 # What is remembered
+
+
+ASKED = {"rules": "abc", "since": None}
 
 
 def test_bookmarks_come_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     one, two, three = Part("a.gz"), Part("a.tar", "1.json", 512), Part("a.tar", "2.json", 2048)
-    marks = Bookmarks(Path("state"))
+    marks = Bookmarks(Path("state"), ASKED)
     marks.note(one, 7, is_last=False)
     marks.note(two, 9, is_last=True)
-    marks.save({"number": 1})
-    again = Bookmarks(tmp_path / "state")
+    marks.save(Unfinished("/out/tweets-000001.jsonl.gz", 5))
+    again = Bookmarks(tmp_path / "state", ASKED)
     assert [again.steps_done(part) for part in (one, two, three)] == [7, DONE, 0]
     assert again.steps_done(one._replace(path=str(tmp_path / "a.gz"))) == 7
-    assert again.outlet == {"number": 1}
+    assert again.unfinished == ("/out/tweets-000001.jsonl.gz", 5)
     assert os.listdir(tmp_path) == ["state"]
 
 
-@pytest.mark.parametrize("content", ["", "[]", "{}", '{"steps":{}}', "not json"])
+def test_a_file_that_has_grown_is_not_done(tmp_path: Path) -> None:
+    part = Part("a.jsonl", size_bytes=100)
+    marks = Bookmarks(tmp_path / "state", ASKED)
+    marks.note(part, 9, is_last=True)
+    marks.save(None)
+    again = Bookmarks(tmp_path / "state", ASKED)
+    assert [again.steps_done(part._replace(size_bytes=size_bytes)) for size_bytes in (100, 101)] == [DONE, 9]
+
+
+@pytest.mark.parametrize(
+    "asked, changed",
+    [(ASKED, []), ({**ASKED, "rules": "def"}, ["rules"]), ({"rules": "def", "since": 5}, ["rules", "since"])],
+)
+def test_a_state_knows_what_it_is_for(tmp_path: Path, asked: dict[str, Any], changed: list[str]) -> None:
+    Bookmarks(tmp_path / "state", ASKED).save(None)
+    assert Bookmarks(tmp_path / "state", asked).changed == changed
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "",
+        "[]",
+        "{}",
+        '{"steps":{}}',
+        "not json",
+        '{"asked":{},"steps":[]}',
+        '{"asked":{},"steps":{"a.gz":"seven"}}',
+        '{"asked":{},"unfinished":{"x":1}}',
+    ],
+)
 def test_a_state_file_of_somebody_else_is_not_touched(tmp_path: Path, content: str) -> None:
     state = tmp_path / "state"
     state.write_text(content)
     with pytest.raises(ValueError, match=r"."):
-        Bookmarks(state)
+        Bookmarks(state, ASKED)
     assert state.read_text() == content
 
 
@@ -168,40 +211,63 @@ def folder_lines(folder: Path) -> dict[str, list[bytes]]:
 
 
 def test_a_folder_is_filled_file_by_file(tmp_path: Path) -> None:
-    folder = Folder(tmp_path / "new" / "out", {}, file_bytes=1)
+    folder = Folder(tmp_path / "new" / "out", file_bytes=1)
     for value in (b"1", b"2", b"3"):
         folder.write(b"", value)
         if value != b"1":
             folder.flush()
-    folder.close()
+    folder.flush(is_last=True)
     assert folder_lines(tmp_path / "new" / "out") == {
         "tweets-000001.jsonl.gz": [b"1", b"2"],
         "tweets-000002.jsonl.gz": [b"3"],
     }
 
 
-def test_a_second_replay_adds_to_the_folder(tmp_path: Path) -> None:
+@pytest.mark.parametrize("is_at_once", [False, True])
+def test_several_replays_add_to_the_folder(tmp_path: Path, is_at_once: bool) -> None:
+    folders = []
     for value in (b"1", b"2"):
-        folder = Folder(tmp_path, {})
-        folder.write(b"", value)
+        folders.append(Folder(tmp_path))
+        if not is_at_once:
+            folders[-1].write(b"", value)
+    for folder, value in zip(folders, (b"1", b"2"), strict=True):
+        if is_at_once:
+            folder.write(b"", value)
         folder.close()
     assert folder_lines(tmp_path) == {"tweets-000001.jsonl.gz": [b"1"], "tweets-000002.jsonl.gz": [b"2"]}
 
 
 @pytest.mark.parametrize("file_bytes", [1, 1 << 20], ids=["in a new file", "in the same file"])
 def test_what_was_written_after_the_last_flush_is_taken_back(tmp_path: Path, file_bytes: int) -> None:
-    killed = Folder(tmp_path, {}, file_bytes)
+    killed = Folder(tmp_path, file_bytes)
     killed.write(b"", b"1")
-    resume = killed.flush()
+    unfinished = killed.flush()
+    assert unfinished
     killed.write(b"", b"2")
     killed.close()
     with max(tmp_path.iterdir()).open("ab") as torn:
         torn.write(gzip.compress(b"torn")[:-3])
-    again = Folder(tmp_path, resume, file_bytes)
+    of_another = Folder(tmp_path)
+    of_another.write(b"", b"3")
+    of_another.flush(is_last=True)
+    take_back(unfinished)
+    again = Folder(tmp_path)
     again.write(b"", b"2")
-    again.flush()
-    again.close()
-    assert [line for lines in folder_lines(tmp_path).values() for line in lines] == [b"1", b"2"]
+    again.flush(is_last=True)
+    assert [line for lines in folder_lines(tmp_path).values() for line in lines] == [b"1", b"3", b"2"]
+
+
+def test_nothing_is_taken_back_from_a_replay_that_has_ended(tmp_path: Path) -> None:
+    folder = Folder(tmp_path)
+    folder.write(b"", b"1")
+    assert folder.flush(is_last=True) is None
+
+
+def test_a_replay_without_a_match_leaves_no_file(tmp_path: Path) -> None:
+    folder = Folder(tmp_path)
+    folder.flush()
+    folder.flush(is_last=True)
+    assert os.listdir(tmp_path) == []
 
 
 # Kafka
@@ -329,6 +395,10 @@ def test_moments(text: str) -> None:
         (["--rules", "broken.jsonl", "a.json"], "broken.jsonl, line 2: "),
         (["--rules", "empty.jsonl", "a.json"], "there are no rules"),
         (["--rules", "rules.jsonl", "--state", "a.json", "a.json"], "--state a.json: "),
+        (["--rules", "rules.jsonl", "--state", "nodir/s", "a.json"], "Invalid value for '--state': nodir/s cannot be"),
+        (["--rules", "rules.jsonl", "--report", "a.json/r", "a.json"], "Invalid value for '--report': a.json/r cannot"),
+        (["--rules", "rules.jsonl", "--state", "nodir/s", "a.json"], "Invalid value for '--state': nodir/s cannot be"),
+        (["--rules", "rules.jsonl", "--report", "a.json/r", "a.json"], "Invalid value for '--report': a.json/r cannot"),
     ],
 )
 def test_wrong_usage_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], told: str) -> None:
@@ -340,6 +410,32 @@ def test_wrong_usage_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ar
     Path("folder").mkdir()
     result = CliRunner().invoke(replay.replay, arguments)
     assert (result.exit_code, told in result.output) == (2, True), result.output
+
+
+def test_a_state_of_other_rules_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("a.json").write_bytes(line())
+    told = []
+    for value in ("storm", "storm", "rain"):
+        Path("rules.jsonl").write_text(json.dumps({"value": value}))
+        arguments = ["--rules", "rules.jsonl", "--state", "state", "--workers", "1", "a.json"]
+        result = CliRunner().invoke(replay.replay, arguments)
+        assert result.exit_code == 0, result.output
+        told.append("is of a replay with other rules" in result.stderr)
+    assert told == [False, False, True]
+
+
+def test_a_state_of_other_rules_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("a.json").write_bytes(line())
+    told = []
+    for value in ("storm", "storm", "rain"):
+        Path("rules.jsonl").write_text(json.dumps({"value": value}))
+        arguments = ["--rules", "rules.jsonl", "--state", "state", "--workers", "1", "a.json"]
+        result = CliRunner().invoke(replay.replay, arguments)
+        assert result.exit_code == 0, result.output
+        told.append("is of a replay with other rules" in result.stderr)
+    assert told == [False, False, True]
 
 
 def test_the_summary_shows_rules_as_they_are_written(tmp_path: Path) -> None:

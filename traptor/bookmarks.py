@@ -5,43 +5,65 @@ import os
 from pathlib import Path
 from typing import Any
 
+from msgspec import Struct, convert, to_builtins
+
 from traptor.archives import Part
+from traptor.outlets import Unfinished
 
 DONE = -1
 
 
-class Bookmarks:
-    """Steps (lines and problems) done, by place; DONE for a part that is read to its end.
+class _State(Struct):
+    """What the file has. Places are those of parts."""
 
-    ``note`` is for what has been handed on; ``save`` when all of that has been acknowledged. ``outlet`` is whatever the
-    outlet needs to go on. Without a path nothing is read or written.
+    asked: dict[str, Any]
+    steps: dict[str, int] = {}
+    """Lines and problems done."""
+    done: dict[str, int | None] = {}
+    """Parts that were read to their end, and how large they were."""
+    unfinished: Unfinished | None = None
+
+
+class Bookmarks:
+    """How far each part is done, and the file of the outlet that is not finished.
+
+    ``note`` is for what has been handed on; ``save`` when all of that has been acknowledged. ``asked`` is what makes a
+    replay this one: its rules and options; ``changed`` names those that were others before. Without a path nothing is
+    read or written.
     """
 
-    def __init__(self, path: Path | None) -> None:
+    def __init__(self, path: Path | None, asked: dict[str, Any]) -> None:
         """Raises ValueError when the file is not what ``save`` has written."""
         self._path = path
-        self.steps: dict[str, int] = {}
-        self.outlet: dict[str, Any] = {}
-        if path and path.exists():
-            saved = json.loads(path.read_bytes())
-            if not isinstance(saved, dict) or not {"steps", "outlet"} <= saved.keys():
-                raise ValueError("is not the state of a replay")
-            self.steps, self.outlet = saved["steps"], saved["outlet"]
+        self._state = convert(json.loads(path.read_bytes()), _State) if path and path.exists() else _State(asked)
+        self.changed = [name for name, value in asked.items() if self._state.asked.get(name) != value]
+        self._state.asked = asked
+
+    @property
+    def unfinished(self) -> Unfinished | None:
+        return self._state.unfinished
 
     def steps_done(self, part: Part) -> int:
-        return self.steps.get(_place(part), 0)
+        """DONE for a part that was read to its end and is as large as it was then."""
+        place = _place(part)
+        is_done = place in self._state.done and self._state.done[place] == part.size_bytes
+        return DONE if is_done else self._state.steps.get(place, 0)
 
     def note(self, part: Part, steps: int, *, is_last: bool) -> None:
-        self.steps[_place(part)] = DONE if is_last else max(steps, self.steps_done(part))
+        place = _place(part)
+        if is_last:
+            self._state.done[place] = part.size_bytes
+        # While it is read past what is done, a part has fewer steps than that.
+        self._state.steps[place] = steps if is_last else max(steps, self._state.steps.get(place, 0))
 
-    def save(self, outlet: dict[str, Any]) -> None:
+    def save(self, unfinished: Unfinished | None) -> None:
         """All at once: a reader sees the old file or the new one, also after a crash."""
-        self.outlet = outlet
+        self._state.unfinished = unfinished
         if not self._path:
             return
         beside = self._path.with_name(self._path.name + ".new")
         with beside.open("w") as file:
-            json.dump({"steps": self.steps, "outlet": outlet}, file)
+            json.dump(to_builtins(self._state), file)
             file.flush()
             os.fsync(file.fileno())
         beside.replace(self._path)

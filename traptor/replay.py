@@ -71,6 +71,20 @@ def moment(text: str) -> float:
     return (parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)).timestamp()
 
 
+def writable(context: click.Context, option: click.Parameter, file: Path | None) -> Path | None:
+    """A file that can be written later: hours of work may come before that."""
+    if file and not os.access(file.parent, os.W_OK | os.X_OK):
+        raise click.BadParameter(f"{file} cannot be written: {file.parent} is no folder that we may write into")
+    return file
+
+
+def writable(context: click.Context, option: click.Parameter, file: Path | None) -> Path | None:
+    """A file that can be written later: hours of work may come before that."""
+    if file and not os.access(file.parent, os.W_OK | os.X_OK):
+        raise click.BadParameter(f"{file} cannot be written: {file.parent} is no folder that we may write into")
+    return file
+
+
 @click.command(epilog=EXAMPLES, context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("paths", nargs=-1, required=True, type=click.Path(exists=True, allow_dash=True))
 @click.option("--rules", "rules_file", type=click.Path(exists=True, dir_okay=False, path_type=Path),
@@ -88,9 +102,10 @@ def moment(text: str) -> float:
               help="By the tweets' own time: 1x as it happened, 10x ten times as fast.")  # fmt: skip
 @click.option("--workers", type=click.IntRange(1), default=lambda: len(os.sched_getaffinity(0)), show_default="cores",
               metavar="N", help="Processes that read.")  # fmt: skip
-@click.option("--state", type=click.Path(dir_okay=False, path_type=Path),
+@click.option("--state", type=click.Path(dir_okay=False, path_type=Path), callback=writable,
               help="Remember here how far it got, and go on from there.")  # fmt: skip
-@click.option("--report", type=click.Path(dir_okay=False, path_type=Path), help="Write a report of it: one HTML page.")
+@click.option("--report", type=click.Path(dir_okay=False, path_type=Path), callback=writable,
+              help="Write a report of it: one HTML page.")  # fmt: skip
 def replay(  # noqa: PLR0917 - click passes by name
     paths: tuple[str, ...],
     rules_file: Path | None,
@@ -125,10 +140,15 @@ def replay(  # noqa: PLR0917 - click passes by name
     stopping = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())
-    bookmarks = _bookmarks(state)
+    bookmarks = _bookmarks(state, task)
+    if bookmarks.changed:
+        changed = ", ".join(bookmarks.changed)
+        click.echo(f"replay: --state {state} is of a replay with other {changed}: what is done stays done", err=True)
+    if bookmarks.unfinished:
+        outlets.take_back(bookmarks.unfinished)
     pace = Pace(speed)
     try:
-        outlet = _outlet(out, kafka, wanted, bookmarks, stopping)
+        outlet = _outlet(out, kafka, wanted, stopping)
         run = Replay(paths, task, outlet=outlet, bookmarks=bookmarks, pace=pace, console=console, workers=workers)
         run.run(stopping)
     except outlets.NotWritten as error:
@@ -184,18 +204,25 @@ def _redis_rules(wanted: settings.Settings) -> list[dict[str, str]]:
         raise click.UsageError(f"Redis cannot be read: {error}; --rules FILE needs no Redis") from None
 
 
-def _bookmarks(state: Path | None) -> Bookmarks:
+def _bookmarks(state: Path | None, task: Task) -> Bookmarks:
+    asked = {
+        "type": task.traptor_type,
+        "id": task.traptor_id,
+        "rules": rules.version(task.rules),
+        "all": task.every_tweet,
+        "since": task.since,
+        "until": task.until,
+        "sample": task.sample,
+    }
     try:
-        return Bookmarks(state)
+        return Bookmarks(state, asked)
     except (ValueError, OSError) as error:
         raise click.UsageError(f"--state {state}: {error}") from None
 
 
-def _outlet(
-    out: Path | None, kafka: bool, wanted: settings.Settings, bookmarks: Bookmarks, stopping: threading.Event
-) -> outlets.Outlet:
+def _outlet(out: Path | None, kafka: bool, wanted: settings.Settings, stopping: threading.Event) -> outlets.Outlet:
     if out:
-        return outlets.Folder(out, bookmarks.outlet)
+        return outlets.Folder(out)
     if not kafka:
         return outlets.StandardOutput()
     from traptor import delivery  # Kafka's client takes its time to import
@@ -277,7 +304,7 @@ class Replay:
                     if stopping.is_set():
                         break
                     self._checkpoint_if_due()
-                self._checkpoint()
+                self._checkpoint(is_last=True)
             finally:
                 self._crew.close()
                 self._outlet.close()
@@ -331,9 +358,9 @@ class Replay:
         if time.monotonic() >= self._checkpoint_at:
             self._checkpoint()
 
-    def _checkpoint(self) -> None:
+    def _checkpoint(self, *, is_last: bool = False) -> None:
         """Once all that was written has been acknowledged, note how far that is."""
-        self._bookmarks.save(self._outlet.flush())
+        self._bookmarks.save(self._outlet.flush(is_last=is_last))
         self._checkpoint_at = time.monotonic() + CHECKPOINT_SECONDS
 
     def tell(self) -> None:

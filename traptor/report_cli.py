@@ -6,6 +6,7 @@ from pathlib import Path
 import click
 
 from traptor import settings
+from traptor.replay import writable
 
 EXAMPLES = """
 \b
@@ -16,7 +17,7 @@ Examples:
 
 
 @click.command(epilog=EXAMPLES)
-@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
+@click.argument("file", type=click.Path(dir_okay=False, path_type=Path), callback=writable)
 @click.option("--last", "hours", type=click.FloatRange(0, min_open=True), default=24.0, show_default=True,
               metavar="HOURS", help="How far to look back.")  # fmt: skip
 def report(file: Path, hours: float) -> None:

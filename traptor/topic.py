@@ -36,10 +36,9 @@ class Topic:
         while self._window and (self._window[0][0].is_done or self._window_bytes > WINDOW_BYTES):
             self._settle_oldest()
 
-    def flush(self) -> dict[str, Any]:
+    def flush(self, *, is_last: bool = False) -> None:
         while self._window:
             self._settle_oldest()
-        return {}
 
     def close(self) -> None:
         self._producer.close(timeout=1.0)

@@ -131,10 +131,13 @@ def batches(part: Part, skipped_steps: int, enricher: Enricher, standard_input: 
             _take(step, enricher, batch)
         if batch.is_full():
             yield batch.close(enricher)
+    # What the part ends with may be cut, and whole once the file has grown.
+    batch.steps -= batch.ends_damaged
     yield batch.close(enricher, is_last=True)
 
 
 def _take(step: Line | Problem, enricher: Enricher, batch: "_Gathering") -> None:
+    batch.ends_damaged = isinstance(step, Problem)
     if isinstance(step, Problem):
         batch.problems.append(step)
         return
@@ -143,6 +146,7 @@ def _take(step: Line | Problem, enricher: Enricher, batch: "_Gathering") -> None
             batch.add(found._replace(step=batch.steps))
     except ValueError as error:
         batch.problems.append(Problem(f"{step.place}, line {step.number}", str(error)))
+        batch.ends_damaged = True
 
 
 class _Gathering:
@@ -150,6 +154,7 @@ class _Gathering:
 
     def __init__(self, reading: Reading) -> None:
         self.steps = 0
+        self.ends_damaged = False
         self.problems: list[Problem] = []
         self._reading = reading
         self._found: list[Found] = []
