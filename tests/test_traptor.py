@@ -19,7 +19,8 @@ from birdy.twitter import TwitterApiError, TwitterClientError
 from kafka.future import Future
 
 from scripts.rule_extract import RulesToRedis
-from traptor import backoff, settings, traptor
+from tests.servers import wait_until
+from traptor import backoff, delivery, settings, traptor
 from traptor.rules import LIMITS
 from traptor.simulator import CREDENTIAL, Simulator
 from traptor.stream import StreamEnded
@@ -609,6 +610,29 @@ def test_what_is_written_for_test(capsysbinary: pytest.CaptureFixture[bytes]) ->
     one._setup_kafka()
     one._send_enriched_data_to_kafka(tweet(), {"text": "é", "id_str": "701"})
     assert capsysbinary.readouterr().out == b'{"text":"\\u00e9","id_str":"701"}\n'
+
+
+@pytest.mark.parametrize("returned", [True, False])
+def test_a_replaced_making_of_the_producer_is_honoured(returned: bool) -> None:
+    mine = MagicMock()
+
+    class Mine(Traptor):
+        def _create_kafka_producer(self) -> Any:
+            if not returned:
+                self.kafka_conn = mine
+            return mine if returned else None
+
+    one = Mine(*[fakeredis.FakeRedis()] * 3, apikeys=APIKEYS)
+    one._setup_kafka()
+    wait_until(lambda: one.kafka_conn is mine, "the producer")
+    assert one._make_producer(**delivery.CAUTIOUS) is mine
+
+
+def test_a_making_that_makes_no_producer_is_an_error() -> None:
+    one = made()
+    one._create_kafka_producer = MagicMock(return_value=None)  # type: ignore[method-assign]
+    with pytest.raises(TypeError, match="kafka_conn"):
+        one._make_producer()
 
 
 # Side roads

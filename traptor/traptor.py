@@ -155,6 +155,8 @@ class Traptor:
         self.account = Account()
 
         self._door: delivery.Kafka | delivery.StandardOutput = delivery.StandardOutput(self.account.counts)
+        self._producer_options: dict[str, Any] = {}
+        """What the producer is to have whatever KAFKA_OPTIONS say."""
         self._reporter = Reporter(None)
         self._problems: list[rules.Problem] = []
         self._gaps = Gaps(self.traptor_type, self.traptor_id, self._tell_gap)
@@ -346,16 +348,24 @@ class Traptor:
         path = Path(self.settings.SPOOL_DIR) / file_name(self.traptor_type, self.traptor_id)
         spool = Spool(path, self.settings.SPOOL_MAX_BYTES)
         return delivery.Kafka(
-            self._create_kafka_producer,
+            self._make_producer,
             spool,
             self.account.counts,
             self._acknowledged,
-            connect_cautiously=lambda: self._create_kafka_producer(**delivery.CAUTIOUS),
+            connect_cautiously=lambda: self._make_producer(**delivery.CAUTIOUS),
         )
 
-    def _create_kafka_producer(self, **options: Any) -> Any:
-        """Create the Kafka producer; these options win. Raises kafka.errors.KafkaError where no broker answers."""
-        wanted = {**(self.settings.KAFKA_OPTIONS or {}), **options}
+    def _make_producer(self, **options: Any) -> Any:
+        """What ``_create_kafka_producer`` returns or, as the original's did, sets as ``kafka_conn``."""
+        self._producer_options = options
+        producer = self._create_kafka_producer() or self.kafka_conn
+        if producer is None:
+            raise TypeError("_create_kafka_producer neither returned a producer nor set kafka_conn")
+        return producer
+
+    def _create_kafka_producer(self) -> Any:
+        """Create the Kafka producer. Raises kafka.errors.KafkaError where no broker answers."""
+        wanted = {**(self.settings.KAFKA_OPTIONS or {}), **self._producer_options}
         notices_topics = filter(None, [self.settings.KAFKA_NOTICES_TOPIC])
         return delivery.connect(self.kafka_hosts, self.kafka_topic, wanted, *notices_topics)
 
