@@ -6,7 +6,13 @@ import redis
 
 from traptor.settings import Settings
 
-_WAITS: dict[str, Any] = {"socket_timeout": 5.0, "socket_connect_timeout": 5.0, "health_check_interval": 15}
+_WAITS: dict[str, Any] = {
+    "socket_timeout": 5.0,
+    "socket_connect_timeout": 5.0,
+    "health_check_interval": 15,
+    # redis-py would try ten times, which is a minute; who asks has a way of its own to go on.
+    "retry": None,
+}
 
 
 def connect_to_redis(wanted: Settings) -> "redis.Redis":

@@ -22,7 +22,7 @@ IDLE_SECONDS = 0.1
 """How long a quiet stream waits before it yields None, so that flags are seen."""
 READ_BYTES = 1 << 16
 QUEUED_READS = 256
-"""Reads kept while they wait to be looked at: 16 MiB at most."""
+"""Reads kept while they wait to be looked at: 16 MiB at most; of a quiet stream, a message each."""
 ERROR_BODY_BYTES = 500
 CLOSING_SECONDS = 2.0
 """What the reader of a closed stream may take to end; on a machine that is not overloaded it is no time at all."""

@@ -23,12 +23,23 @@ def write_rule(conn: "redis.Redis") -> None:
     rules.write(conn, "track", 0, [{"rule_id": "1", "tag": "weather", "value": "storm"}])
 
 
-def test_a_frozen_redis_does_not_keep_it(tmp_path: Path, redis_server: RedisServer, redis_db: "redis.Redis") -> None:
+@pytest.mark.parametrize("spelling", ["REDIS_URL", "REDIS_HOST"])
+def test_a_frozen_redis_does_not_keep_it(
+    tmp_path: Path, redis_server: RedisServer, redis_db: "redis.Redis", spelling: str
+) -> None:
+    """Not even while it is asked for the rules."""
     write_rule(redis_db)
-    with Simulator(rate=20) as twitter, to_stdout(tmp_path, redis_server, twitter.url) as daemon:
+    url = redis_server.url if spelling == "REDIS_URL" else ""
+    place = {"REDIS_URL": url, "REDIS_HOST": redis_server.host, "REDIS_PORT": redis_server.port}
+    always_looking = {"RULE_REFRESH_INTERVAL": 0.1, "RULE_CHECK_INTERVAL": 0.01}
+    with (
+        Simulator(rate=20) as twitter,
+        to_stdout(tmp_path, redis_server, twitter.url, **place, **always_looking) as daemon,
+    ):
         daemon.messages(1)
         redis_server.freeze()
         try:
+            daemon.wait_for_log("Redis cannot be read: the last rules stay")
             daemon.signal(signal.SIGTERM)
             assert daemon.wait_for_exit(STOP_SECONDS) == 0
         finally:
