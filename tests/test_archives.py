@@ -2,7 +2,10 @@ import bz2
 import gzip
 import io
 import os
+import re
+import select
 import tarfile
+import threading
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -193,6 +196,62 @@ def test_a_damaged_tar_says_where(
     ]
 
 
+def zipped_by(packing: int) -> bytes:
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", packing) as archive:
+        archive.writestr("é.json", MANY)
+        archive.writestr("sound.json", b"[]\n")
+    return packed.getvalue()
+
+
+@pytest.mark.parametrize(
+    "damage, reason",
+    [
+        (lambda data: data[:2000] + bytes(100) + data[2100:], "LZMAError"),
+        (lambda data: re.sub(rb"(?<=PK\x01\x02....)\x02", b"\x03", data, count=1, flags=re.DOTALL), "RuntimeError"),
+        (lambda data: data[:30] + b"\xff" + data[31:], "UnicodeDecodeError"),
+    ],
+    ids=["a packed byte", "encrypted", "a name"],
+)
+def test_a_zip_member_that_cannot_be_read_does_not_stop_the_next(
+    tmp_path: Path, damage: Callable[[bytes], bytes], reason: str
+) -> None:
+    path = tmp_path / "a.zip"
+    path.write_bytes(damage(zipped_by(zipfile.ZIP_LZMA)))
+    found = read(path)
+    assert bodies(found)[-1] == b"[]"
+    assert [problem.reason.partition(":")[0] for problem in problems(found)] == [reason]
+
+
+def test_a_zip_whose_directory_is_damaged_does_not_stop_the_next_file(tmp_path: Path) -> None:
+    damaged, sound = tmp_path / "a.zip", tmp_path / "b.json"
+    packed = zipped_by(zipfile.ZIP_STORED)
+    name_at = packed.rindex("é".encode())
+    damaged.write_bytes(packed[:name_at] + b"\xff" + packed[name_at + 1 :])
+    sound.write_bytes(b"{}\n")
+    found = read(damaged, sound)
+    assert bodies(found) == [b"{}"]
+    assert [problem.place for problem in problems(found)] == [str(damaged)]
+
+
+@pytest.mark.parametrize("pack", [tar, zipped])
+def test_an_archive_without_members_is_empty(tmp_path: Path, pack: Callable[[dict[str, bytes]], bytes]) -> None:
+    path = tmp_path / "empty"
+    path.write_bytes(pack({}))
+    assert read(path) == []
+
+
+@pytest.mark.parametrize("pack", [tar, lambda members: gzip.compress(tar(members))])
+def test_a_zip_inside_another_archive_is_told(tmp_path: Path, pack: Callable[[dict[str, bytes]], bytes]) -> None:
+    path = tmp_path / "a.tar"
+    path.write_bytes(pack({"inner.zip": zipped(MEMBERS), "sound.json": b"{}\n"}))
+    found = read(path)
+    assert bodies(found) == [b"{}"]
+    assert [(problem.place, "unpack it first" in problem.reason) for problem in problems(found)] == [
+        (f"{path}!inner.zip", True)
+    ]
+
+
 def test_a_line_without_an_end_does_not_fill_the_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(archives, "MAX_LINE_BYTES", 100)
     path = tmp_path / "a.json"
@@ -215,6 +274,30 @@ def test_standard_input_is_read_from_a_descriptor() -> None:
     os.write(writer, gzip.compress(TEXT))
     os.close(writer)
     assert bodies(list(Reading(Part("-"), reader))) == BODIES
+
+
+def chunks(data: bytes, first_bytes: int) -> int:
+    """A pipe whose writer gives so much at first, and the rest once that is read."""
+    reader, writer = os.pipe()
+    os.write(writer, data[:first_bytes])
+
+    def write_rest() -> None:
+        while select.select([reader], [], [], 0)[0]:
+            pass
+        with open(writer, "wb") as pipe:
+            pipe.write(data[first_bytes:])
+
+    threading.Thread(target=write_rest).start()
+    return reader
+
+
+@pytest.mark.parametrize("first_bytes", [1, 200])
+@pytest.mark.parametrize("pack", [tar, lambda members: gzip.compress(tar(members)), lambda members: zstd(tar(members))])
+def test_what_comes_in_small_pieces_is_known_all_the_same(
+    pack: Callable[[dict[str, bytes]], bytes], first_bytes: int
+) -> None:
+    found = list(Reading(Part("-"), chunks(pack(MEMBERS), first_bytes)))
+    assert bodies(found) == [b'{"a":1}', b'{"a":2}', b'{"a":3}', b'{"a":4}']
 
 
 def test_read_bytes_tells_how_far(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ What a file is, its first bytes tell, not its name; names only choose among the 
 import bz2
 import gzip
 import io
+import lzma
 import os
 import tarfile
 import zipfile
@@ -23,7 +24,19 @@ BUFFER_BYTES = 1 << 20
 MAX_WINDOW_BYTES = 1 << 31
 """Large zstd archives are packed with a window of up to 2 GiB."""
 TAR_BLOCK_BYTES = 512
-DAMAGE = (EOFError, OSError, zlib.error, zstandard.ZstdError, tarfile.TarError, zipfile.BadZipFile, NotImplementedError)
+ZIPPED = (b"PK\x03\x04", b"PK\x05\x06")
+"""How a zip archive begins, with members and without."""
+DAMAGE = (
+    EOFError,
+    OSError,
+    zlib.error,
+    lzma.LZMAError,
+    zstandard.ZstdError,
+    tarfile.TarError,
+    zipfile.BadZipFile,
+    UnicodeDecodeError,  # a name in a zip's directory
+    RuntimeError,  # zipfile's, of a member that is encrypted or packed in a way of its own
+)
 """What a damaged file or member raises while it is read."""
 
 
@@ -96,7 +109,7 @@ def _parts_of(file: str) -> Iterator[Part | Problem]:
         head = opened.read(TAR_BLOCK_BYTES)
     if _is_tar(head):
         yield from _tar_members(file)
-    elif head.startswith(b"PK\x03\x04"):
+    elif head.startswith(ZIPPED):
         with zipfile.ZipFile(file) as archive:
             for member in archive.infolist():
                 if _is_wanted(member.filename):
@@ -106,7 +119,7 @@ def _parts_of(file: str) -> Iterator[Part | Problem]:
 
 
 def _is_tar(head: bytes) -> bool:
-    return head[257:262] == b"ustar"
+    return head[257:262] == b"ustar" or head == bytes(TAR_BLOCK_BYTES)
 
 
 def _tar_members(file: str) -> Iterator[Part | Problem]:
@@ -158,18 +171,31 @@ class Reading:
 class Span(io.RawIOBase):
     """The next ``size_bytes`` of an open file, or all that it has. Raises EOFError where the file ends sooner.
 
-    It reads a piece at a time, so that an error takes nothing with it that was read before.
+    It reads a piece at a time, so that an error takes nothing with it that was read before. The first piece is as large
+    as a block of a tar, if there is so much, by which one can tell what it is.
     """
 
     def __init__(self, opened: Any, size_bytes: int | None = None) -> None:
         self.read_bytes = 0
         self._opened = opened
         self._size_bytes = size_bytes
+        self._error: Exception | None = None
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int:
+        if self._error:
+            raise self._error
+        count = self._read_into(buffer)
+        try:
+            while 0 < self.read_bytes < TAR_BLOCK_BYTES and (more := self._read_into(memoryview(buffer)[count:])):
+                count += more
+        except DAMAGE as error:
+            self._error = error
+        return count
+
+    def _read_into(self, buffer: Any) -> int:
         wanted = len(buffer) if self._size_bytes is None else min(len(buffer), self._size_bytes - self.read_bytes)
         data = self._opened.read1(wanted)
         if wanted and not data and self._size_bytes is not None:
@@ -213,7 +239,7 @@ class ZstdFrames(io.RawIOBase):
 _UNPACK: dict[bytes, Callable[[IO[bytes]], Any]] = {
     b"\x1f\x8b": lambda packed: Span(gzip.GzipFile(fileobj=packed)),
     b"BZh": lambda packed: Span(bz2.BZ2File(packed)),
-    b"\x28\xb5\x2f\xfd": ZstdFrames,
+    b"\x28\xb5\x2f\xfd": lambda packed: Span(io.BufferedReader(ZstdFrames(packed))),
 }
 """By the first bytes of what is packed. All of them read on where one stream ends and the next begins."""
 
@@ -231,6 +257,8 @@ def _lines_of(stream: "io.BufferedReader[Any]", place: str) -> Iterator[Line | P
                 if member.isreg() and _is_wanted(member.name):
                     yield from _member_lines(archive, member, place)
                 archive.members.clear()  # type: ignore[attr-defined]
+    elif head.startswith(ZIPPED):
+        yield Problem(place, "is a zip archive, which can be read only from a file of its own: unpack it first")
     else:
         yield from _text_lines(stream, place)
 

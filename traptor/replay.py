@@ -27,7 +27,7 @@ from traptor.bookmarks import DONE, Bookmarks
 from traptor.exits import Exit
 from traptor.messages import Rule
 from traptor.tally import Tally
-from traptor.workers import Batch, Crew, Task
+from traptor.workers import Batch, Crew, Task, WorkerDied
 
 CHECKPOINT_SECONDS = 5.0
 LONG_WAIT_SECONDS = 1.0
@@ -69,13 +69,6 @@ def moment(text: str) -> float:
     except (ValueError, OverflowError) as error:
         raise click.BadParameter(f"{text!r} is no time: {error}; write it as 2021-01-26T14:00") from None
     return (parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)).timestamp()
-
-
-def writable(context: click.Context, option: click.Parameter, file: Path | None) -> Path | None:
-    """A file that can be written later: hours of work may come before that."""
-    if file and not os.access(file.parent, os.W_OK | os.X_OK):
-        raise click.BadParameter(f"{file} cannot be written: {file.parent} is no folder that we may write into")
-    return file
 
 
 def writable(context: click.Context, option: click.Parameter, file: Path | None) -> Path | None:
@@ -154,6 +147,8 @@ def replay(  # noqa: PLR0917 - click passes by name
     except outlets.NotWritten as error:
         click.echo(f"replay: {error}", err=True)
         sys.exit(Exit.ENDED)
+    except WorkerDied as error:
+        raise click.ClickException(str(error)) from None
     except BrokenPipeError:
         # The reader has gone, which click takes for a failure; what Python still holds for it must not raise at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -25,7 +25,12 @@ BATCH_BYTES = 1 << 18
 AHEAD_BYTES = 64 << 20
 """What may wait for its turn: results of parts that come after the one that is being written."""
 LOOK_SECONDS = 0.2
+OF_AN_ARRAY = "is of an array, but one message per line is wanted: jq -c '.[]' makes that of it"
 _PROCESSES = get_context("spawn")
+
+
+class WorkerDied(Exception):
+    """Says what it read; the system may have killed it for want of memory."""
 
 
 class Task(NamedTuple):
@@ -145,7 +150,8 @@ def _take(step: Line | Problem, enricher: Enricher, batch: "_Gathering") -> None
         for found in enricher.found_in(step.body):
             batch.add(found._replace(step=batch.steps))
     except ValueError as error:
-        batch.problems.append(Problem(f"{step.place}, line {step.number}", str(error)))
+        reason = OF_AN_ARRAY if step.body.startswith(b"[") else str(error)
+        batch.problems.append(Problem(f"{step.place}, line {step.number}", reason))
         batch.ends_damaged = True
 
 
@@ -222,7 +228,7 @@ class Crew:
     def run(self, orders: Iterator[tuple[Part, int]]) -> Iterator[tuple[Part, Batch] | None]:
         """Every batch of every part, and None when there is nothing for a while. Orders are a part, steps to skip.
 
-        Raises RuntimeError when a worker dies.
+        Raises WorkerDied.
         """
         is_more = True
         while is_more or self._lanes:
@@ -242,7 +248,10 @@ class Crew:
         if order is None:
             return False
         pipe = self._idle.pop() if self._idle else self._start()
-        pipe.send(order)
+        try:
+            pipe.send(order)
+        except ConnectionError:
+            raise WorkerDied(f"the worker that was to read {order[0].place} has died") from None
         self._busy[pipe] = order[0]
         self._lanes.setdefault(self._lane_of(order[0]), deque()).append(order[0])
         self._ahead[order[0]] = deque()
@@ -263,7 +272,7 @@ class Crew:
         try:
             batch: Batch = pipe.recv()
         except (EOFError, ConnectionError):
-            raise RuntimeError(f"the worker that read {part.place} has died") from None
+            raise WorkerDied(f"the worker that read {part.place} has died") from None
         self._ahead[part].append(batch)
         self._ahead_bytes += _size_bytes(batch)
         if batch.is_last:
