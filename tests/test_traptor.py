@@ -635,6 +635,20 @@ def test_a_making_that_makes_no_producer_is_an_error() -> None:
         one._make_producer()
 
 
+# The end
+
+
+def test_the_credential_is_handed_over_only_when_the_spool_is(conn: fakeredis.FakeRedis) -> None:
+    one = made(conn=conn)
+    one._credential.take()
+    held_at_close: list[Any] = []
+    one._door = MagicMock()
+    one._door.close.side_effect = lambda timeout_seconds: held_at_close.append(conn.exists(lease))
+    (lease,) = conn.keys("traptor:lease:*")
+    one._shut_down()
+    assert (held_at_close, conn.exists(lease)) == ([1], 0)
+
+
 # Side roads
 
 

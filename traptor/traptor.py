@@ -266,12 +266,13 @@ class Traptor:
         """Leave within ten seconds: STOP_TIMEOUT for what was received, and a moment for Redis."""
         if self._vitals.phase is not State.REFUSED:
             self._vitals.enter(State.STOPPING)
-        self._stopped.set()
         self._close_stream()
-        self._within(FAREWELL_SECONDS, self._credential.release)
         self._gaps.finish()
+        # The side roads go on meanwhile: the lease, which is renewed, is the spool's as well.
         self._door.close(self.settings.STOP_TIMEOUT)
+        self._stopped.set()
         self._within(FAREWELL_SECONDS, self._report)
+        self._within(FAREWELL_SECONDS, self._credential.release)
         if self._metrics_server:
             self._metrics_server.shutdown()
         self.logger.info("stopped", extra=self.summary())
