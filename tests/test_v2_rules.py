@@ -1,4 +1,5 @@
 import math
+from urllib.parse import unquote
 
 import pytest
 
@@ -74,43 +75,58 @@ def test_a_large_box_becomes_small_ones_that_cover_it(box: Box) -> None:
     assert math.isclose(sum(areas), (box.east - box.west) * (box.north - box.south))
 
 
-def packed(*pairs: tuple[str, str], length: int = 30, limit: int = 10) -> list[tuple[str, str]]:
+def packed(*pairs: tuple[str, str], length: int = 30, limit: int = 10) -> list[tuple[str, list[str]]]:
+    """The server rules, each with the ids of the rules inside."""
     found, problems = rules.pack("track", 0, [rule(*pair) for pair in pairs], length, limit)
     assert problems == []
-    return [(one.value, one.tag) for one in found]
+    return [(one.value, ids(one.tag)) for one in found]
+
+
+def ids(tag: str) -> list[str]:
+    return [unquote(label.partition("=")[0]) for label in rules.labels(tag, "traptor:track:0:")]
 
 
 @pytest.mark.parametrize(
     "pairs, expected",
     [
         ([], []),
-        ([("1", "storm")], [("storm", "traptor:track:0:1")]),
-        ([("1", "storm"), ("2", "rain,snow")], [("storm OR rain OR snow", "traptor:track:0:1,2")]),
+        ([("1", "storm")], [("storm", ["1"])]),
+        ([("1", "storm"), ("2", "rain,snow")], [("storm OR rain OR snow", ["1", "2"])]),
         (
             [("1", "a storm"), ("2", "heavy rain,snow at night"), ("3", "ice")],
-            [("a storm OR heavy rain", "traptor:track:0:1,2"), ("snow at night OR ice", "traptor:track:0:2,3")],
+            [("a storm OR heavy rain", ["1", "2"]), ("snow at night OR ice", ["2", "3"])],
         ),
-        ([("a,b:c", "ice"), ("d", "fog")], [("ice OR fog", "traptor:track:0:a%2Cb%3Ac,d")]),
+        ([("a,b:c=d", "ice"), ("e", "fog")], [("ice OR fog", ["a,b:c=d", "e"])]),
     ],
 )
 def test_rules_share_a_server_rule_as_far_as_it_is_long(
-    pairs: list[tuple[str, str]], expected: list[tuple[str, str]]
+    pairs: list[tuple[str, str]], expected: list[tuple[str, list[str]]]
 ) -> None:
     assert packed(*pairs, limit=len(expected)) == expected
 
 
 def test_rules_stay_apart_where_there_is_room() -> None:
-    assert packed(("1", "storm,rain"), ("2", "ice"), limit=2) == [
-        ("storm OR rain", "traptor:track:0:1"),
-        ("ice", "traptor:track:0:2"),
+    assert packed(("1", "storm,rain"), ("2", "ice"), limit=2) == [("storm OR rain", ["1"]), ("ice", ["2"])]
+
+
+def test_rules_of_one_value_are_one_on_the_server() -> None:
+    """Or what one begins with, where it takes several."""
+    assert packed(("1", "ice"), ("2", "fog"), ("3", "ice"), ("4", "ice,a long phrase"), length=13) == [
+        ("ice", ["1", "3", "4"]),
+        ("fog", ["2"]),
+        ("a long phrase", ["4"]),
     ]
 
 
-def test_a_tag_leads_back_to_the_rules() -> None:
-    [(_, tag)] = packed(("a,b:c", "ice"), ("d", "fog"), limit=1)
-    assert rules.rule_ids(tag, "traptor:track:0:") == ["a,b:c", "d"]
-    assert rules.rule_ids("traptor:track:01:1", "traptor:track:0:") == []
-    assert rules.rule_ids("mine", "traptor:track:0:") == []
+@pytest.mark.parametrize("other", [rule("2", "ice"), rule("1", "fog")])
+def test_a_label_is_of_one_rule_and_one_value(other: dict[str, str]) -> None:
+    assert rules.label(rule("1", "ice")) == rules.label({**rule("1", "ice"), "tag": "weather"})
+    assert rules.label(rule("1", "ice")) != rules.label(other)
+
+
+@pytest.mark.parametrize("tag", ["traptor:track:01:1=f4f1", "mine", ""])
+def test_tags_of_others_name_none_of_ours(tag: str) -> None:
+    assert rules.labels(tag, "traptor:track:0:") == []
 
 
 def test_many_rules_keep_to_length_tag_and_limit() -> None:
@@ -119,7 +135,7 @@ def test_many_rules_keep_to_length_tag_and_limit() -> None:
     assert len(found) == 100
     assert max(len(one.value) for one in found) <= 1024
     assert max(len(one.tag) for one in found) <= rules.MAX_TAG_CHARACTERS
-    kept = [rule_id for one in found for rule_id in rules.rule_ids(one.tag, "traptor:track:0:")]
+    kept = [rule_id for one in found for rule_id in ids(one.tag)]
     assert kept + [problem.rule_id for problem in problems] == [one["rule_id"] for one in wanted]
     assert problems[0].reason == "over the limit of 100 rules on the server"
 
@@ -130,27 +146,30 @@ def test_a_rule_that_is_too_long_is_left_out_whole() -> None:
     assert problems == [("1", "ice,a very long phrase", "has 18 characters for v2; allowed are 10")]
 
 
-OURS, OLD, OTHERS = "traptor:track:0:1", "traptor:track:0:2", "traptor:track:1:1"
+OURS, OLD, OTHERS = "traptor:track:0:1=a", "traptor:track:0:2=b", "traptor:track:1:1=a"
 
 
 @pytest.mark.parametrize(
-    "held, wanted, add, delete",
+    "held, wanted, expected",
     [
-        ([], [("a", OURS)], ["a"], []),
-        ([("a", OURS)], [("a", OURS)], [], []),
-        ([("a", OLD)], [("b", OURS)], ["b"], ["a"]),
-        ([("a", OLD)], [("a", OURS)], ["a"], ["a"]),
-        ([("a", OTHERS), ("b", ""), ("c", "their own")], [], [], []),
+        ([], [("a", OURS)], ([], ["a"], [])),
+        ([("a", OURS)], [("a", OURS)], ([], [], [])),
+        ([("a", OLD)], [("b", OURS)], ([], ["b"], ["a"])),
+        # The value stays, the tag does not: there cannot be two of one value.
+        ([("a", OLD), ("b", OLD)], [("a", OURS), ("c", OURS)], (["a"], ["a", "c"], ["b"])),
+        # No room for both.
+        ([("a", OLD), ("b", OLD), ("c", OURS)], [("c", OURS), ("d", OURS), ("e", OURS)], (["a", "b"], ["d", "e"], [])),
+        ([("a", OTHERS), ("b", ""), ("c", "their own")], [], ([], [], [])),
+        ([("a", OTHERS), ("b", "")], [("a", OURS), ("b", OURS), ("c", OURS)], ([], ["c"], [])),
     ],
 )
 def test_only_what_differs_is_changed_and_only_ours(
-    held: list[tuple[str, str]], wanted: list[tuple[str, str]], add: list[str], delete: list[str]
+    held: list[tuple[str, str]], wanted: list[tuple[str, str]], expected: tuple[list[str], ...]
 ) -> None:
-    there = [ServerRule(value, tag, str(number)) for number, (value, tag) in enumerate(held)]
-    change = rules.change(there, [ServerRule(*one) for one in wanted], "traptor:track:0:")
-    assert [one.value for one in change.add] == add
-    assert [one.value for one in change.delete] == delete
-    assert all(one.id for one in change.delete)
+    there = [ServerRule(*one, str(number)) for number, one in enumerate(held)]
+    change = rules.change(there, [ServerRule(*one) for one in wanted], "traptor:track:0:", 4)
+    assert tuple([one.value for one in step] for step in change) == expected
+    assert all(one.id for one in change.delete + change.delete_after)
 
 
 def text(position: int) -> Match:

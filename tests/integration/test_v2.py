@@ -20,7 +20,7 @@ from traptor.simulator import CREDENTIAL, Simulator
 from traptor.simulator.feed import Synthetic
 from traptor.simulator.predicates import Predicates
 from traptor.simulator.snowflakes import Snowflakes
-from traptor.simulator.v2 import bearer_token
+from traptor.simulator.v2 import RuleBook, bearer_token
 from traptor.v2.client import V2Client
 
 STORM = {"rule_id": "1", "tag": "weather", "value": "storm,flood warning"}
@@ -91,6 +91,27 @@ def test_a_change_of_rules_brings_the_tweets_of_the_new_ones(collect: Collect, r
         assert tweet["traptor"]["colour"] == "red"
         assert len(twitter.connections) == (2 if api == "1.1" else 1)
         daemon.stop()
+
+
+def test_what_still_comes_for_an_old_value_is_not_taken_for_the_new_one(
+    collect: Collect, redis_db: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Twitter's rules act on for up to 20 s after they are deleted."""
+    monkeypatch.setattr(RuleBook, "_delete", lambda *_: {"meta": {}})
+    rules.write(redis_db, "track", 0, [STORM])
+    made = Synthetic(7, Snowflakes())
+    storms = [message.body for message in islice(made.messages(Predicates(track=("storm",))), 30)]
+    rockets = [message.body for message in islice(made.messages(Predicates(track=("#rocket",))), 5)]
+    with Simulator(tweets=[]) as twitter, collect(twitter, "2") as daemon:
+        twitter.wait_for_connection(1)
+        rules.write(redis_db, "track", 0, [{**ROCKET, "rule_id": "1"}])
+        publish(redis_db, "track:0")
+        daemon.wait_for_log("rules changed on the server")
+        for tweet in storms + rockets:
+            twitter.push(tweet)
+        daemon.messages(5)
+        daemon.stop()
+    assert list(by_id(daemon.stdout.lines)) == list(by_id(rockets))
 
 
 @pytest.mark.parametrize("rate", [50, 0.0001], ids=["busy", "silent"])

@@ -77,6 +77,10 @@ class HeldRule(NamedTuple):
         return {"id": self.id, "value": self.value, **({"tag": self.tag} if self.tag else {})}
 
 
+class DuplicateRule(Exception):
+    """The account has a rule of this value, whatever its tag; the text is its id."""
+
+
 class RuleBook:
     """The rules of one account. ``version`` counts its changes."""
 
@@ -87,7 +91,7 @@ class RuleBook:
         self._lock = threading.Lock()
 
     def answer(self, method: str, query: str, body: bytes) -> Json:
-        """What the rules endpoint answers. Raises Refusal with 400."""
+        """What the rules endpoint answers. Raises Refusal with 400 or 422."""
         asked = {name: values[-1] for name, values in parse_qs(query).items()}
         if method == "GET":
             return self._page(int(asked.get("max_results", MOST_RULES)), int(asked.get("pagination_token", 0)))
@@ -126,9 +130,14 @@ class RuleBook:
         for one in added:
             try:
                 created.append(self._made(one, created))
+            except DuplicateRule as error:
+                errors.append({"value": one.get("value", ""), "id": str(error), "title": "DuplicateRule",
+                               "type": f"{PROBLEMS}duplicate-rules"})  # fmt: skip
             except ValueError as error:
                 errors.append({"value": one.get("value", ""), "details": [str(error)], "title": "Invalid Rule",
                                "type": f"{PROBLEMS}invalid-rules"})  # fmt: skip
+        if len(self.rules) + len(created) > MOST_RULES:
+            raise rules_cap_exceeded()
         if not is_dry_run and created:
             self.rules += created
             self.version += 1
@@ -142,10 +151,9 @@ class RuleBook:
         value = one.get("value", "")
         if len(value) > LONGEST_RULE_CHARACTERS:
             raise ValueError(f"Rules must be at most {LONGEST_RULE_CHARACTERS} characters; this one has {len(value)}")
-        if value in {rule.value for rule in [*self.rules, *created] if rule.tag == one.get("tag")}:
-            raise ValueError("DuplicateRule")
-        if len(self.rules) + len(created) >= MOST_RULES:
-            raise ValueError(f"RulesCapExceeded: {MOST_RULES}")
+        for rule in [*self.rules, *created]:
+            if rule.value == value:
+                raise DuplicateRule(rule.id)
         return HeldRule(str(next(self._ids)), value, one.get("tag"), tuple(parse(value)))
 
     def _delete(self, rule_ids: list[str], is_dry_run: bool) -> Json:
@@ -155,6 +163,12 @@ class RuleBook:
             self.rules = kept
             self.version += 1
         return {"meta": {"summary": {"deleted": deleted, "not_deleted": len(rule_ids) - deleted}}}
+
+
+def rules_cap_exceeded() -> Refusal:
+    """v2 refuses all rules of a request that does not fit."""
+    detail = "Rule creation exceeds the cap of rules that this account may have."
+    return refusal(422, {"title": "RulesCapExceeded", "detail": detail, "type": f"{PROBLEMS}rule-cap"})
 
 
 # What a rule's value means

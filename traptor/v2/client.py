@@ -1,8 +1,10 @@
 """A birdy client for X API v2: rules on the server, and its stream as messages in the shape of v1.1."""
 
 import json
-from collections.abc import Iterator, Sequence
-from typing import Any
+import math
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import requests
 from birdy.twitter import (
@@ -24,6 +26,9 @@ STALL_SECONDS = 60.0
 """Three keep-alives of 20 s missed."""
 PAGE_RULES = 1000
 ADDED_AT_ONCE = 100
+RULES_ANSWERS = (200, 201, 400)
+RULE_LIMITS = (5, 25, 1000, 2500, 5000, 25_000)
+"""The rules that accounts of Twitter's access levels could and can have."""
 
 FIELDS = {
     "expansions": "author_id,in_reply_to_user_id,referenced_tweets.id,referenced_tweets.id.author_id,"
@@ -46,6 +51,23 @@ DISCONNECT_CODES = {
 """v1.1's code for what v2 says; whatever else it says is 10, an exception inside the stream."""
 
 
+class RulesCapExceeded(TwitterApiError):  # type: ignore[misc]
+    """The account cannot have so many rules. Twitter refuses all that were to be added with these."""
+
+
+class Synchronised(NamedTuple):
+    """What came of bringing rules to the server.
+
+    ``placed`` counts the server rules of ours, ``problems`` tells the rules that are left out, ``others`` are the
+    server rules that are not ours, and ``limit`` is what the account has room for, as far as it is known.
+    """
+
+    placed: int
+    problems: list[Problem]
+    others: list[ServerRule]
+    limit: int
+
+
 class V2Client(AppClient):  # type: ignore[misc]
     """birdy's app-only client, for api.x.com's filtered stream.
 
@@ -62,6 +84,7 @@ class V2Client(AppClient):  # type: ignore[misc]
         super().__init__(consumer_key, consumer_secret, bearer_token or None)
         self.request_token_url = f"{api_url}/oauth2/token"
         self._is_token_fetched = False
+        self._known_limit = sys.maxsize
 
     def __repr__(self) -> str:
         return f"V2Client({self.api_url!r})"
@@ -92,69 +115,59 @@ class V2Client(AppClient):  # type: ignore[misc]
 
     def synchronise(
         self, traptor_type: str, traptor_id: int, wanted: Sequence[Rule], *, length: int, limit: int
-    ) -> list[Problem]:
-        """Make the server hold these rules of this Traptor, on an open stream too; gives those that are left out.
+    ) -> "Synchronised":
+        """Make the server hold these rules of this Traptor, on an open stream too.
 
-        New rules are added before old ones are deleted, so that nothing is missed meanwhile, as far as the limit of the
-        account has room for both.
+        Where the account has room for fewer than ``limit``, the next of Twitter's limits is tried. Raises
+        RulesCapExceeded where not even the lowest fits.
         """
+        limit = min(limit, self._known_limit)
+        while True:
+            try:
+                return self._place(traptor_type, traptor_id, wanted, length, limit)
+            except RulesCapExceeded:
+                lower = [known for known in RULE_LIMITS if known < limit]
+                if not lower:
+                    raise
+                limit = self._known_limit = max(lower)
+
+    def _place(
+        self, traptor_type: str, traptor_id: int, wanted: Sequence[Rule], length: int, limit: int
+    ) -> "Synchronised":
+        """Compare, try in a dry run, and change. What Twitter refuses is left out, and the others packed anew."""
         prefix = rules.tag_prefix(traptor_type, traptor_id)
         held = self.held_rules()
-        room = limit - sum(not rule.tag.startswith(prefix) for rule in held)
-        packed, problems = rules.pack(traptor_type, traptor_id, wanted, length, room)
-        change = rules.change(held, packed, prefix)
-        accepted, refused = self._checked(change.add, traptor_type, traptor_id, wanted, length)
-        if len(held) + len(accepted) > limit:
-            self._delete(change.delete)
-            self._add(accepted)
-        else:
-            self._add(accepted)
-            self._delete(change.delete)
-        return problems + refused
+        others = [rule for rule in held if not rule.tag.startswith(prefix)]
+        packed, problems = rules.pack(traptor_type, traptor_id, wanted, length, max(limit - len(others), 0))
+        change = rules.change(held, packed, prefix, limit)
+        self._delete(change.delete)
+        inside = {rules.label(rule): rule for rule in wanted}
+        if refused := self._add(change.add, dry_run=True):
+            suspects = {label: inside[label] for rule, _ in refused for label in rules.labels(rule.tag, prefix)}
+            apart, _ = rules.pack(traptor_type, traptor_id, list(suspects.values()), length, math.inf)
+            room = limit - len(held) + len(change.delete)
+            culprits = _blamed(self._add(apart, dry_run=True, at_once=room) or refused, inside, prefix)
+            left = [rule for rule in wanted if rule["rule_id"] not in culprits]
+            again = self._place(traptor_type, traptor_id, left, length, limit)
+            return again._replace(problems=[*again.problems, *culprits.values()])
+        refused = self._add(change.add)
+        self._delete(change.delete_after)
+        problems += _blamed(refused, inside, prefix).values()
+        return Synchronised(len(packed) - len(refused), problems, others, limit)
 
-    def _checked(
-        self, added: Sequence[ServerRule], traptor_type: str, traptor_id: int, wanted: Sequence[Rule], length: int
-    ) -> tuple[list[ServerRule], list[Problem]]:
-        """Those that the server would take. Of a refused one the rules in it are tried one by one."""
-        prefix = rules.tag_prefix(traptor_type, traptor_id)
-        accepted, refused = self._tried(added)
-        problems: list[Problem] = []
-        for rule, reason in refused:
-            ids = rules.rule_ids(rule.tag, prefix)
-            alone = [one for one in wanted if one["rule_id"] in ids]
-            if len(alone) == 1:
-                problems.append(Problem(ids[0], alone[0]["value"], f"is refused by Twitter: {reason}"))
-                continue
-            for one in alone:
-                packed, _ = rules.pack(traptor_type, traptor_id, [one], length, len(alone) * PAGE_RULES)
-                some, others = self._tried(packed)
-                accepted += some
-                problems += [
-                    Problem(one["rule_id"], one["value"], f"is refused by Twitter: {why}") for _, why in others
-                ]
-        return accepted, problems
-
-    def _tried(self, added: Sequence[ServerRule]) -> tuple[list[ServerRule], list[tuple[ServerRule, str]]]:
-        """A dry run: the rules that would be taken, and the others with Twitter's reasons."""
-        reasons: dict[str, str] = {}
-        for some in _in_parts(added):
-            answer = self._post({"add": _values(some)}, dry_run=True)
-            for error in answer.get("errors") or ():
-                details = (
-                    "; ".join(error.get("details") or ()) or error.get("detail") or error.get("title") or "refused"
-                )
-                reasons[error.get("value", "")] = details
-        return (
-            [rule for rule in added if rule.value not in reasons],
-            [(rule, reasons[rule.value]) for rule in added if rule.value in reasons],
-        )
-
-    def _add(self, added: Sequence[ServerRule]) -> None:
-        for some in _in_parts(added):
-            self._post({"add": _values(some)})
+    def _add(
+        self, added: Sequence[ServerRule], *, dry_run: bool = False, at_once: int = ADDED_AT_ONCE
+    ) -> list[tuple[ServerRule, str]]:
+        """Gives those that the server refuses, each with Twitter's reason."""
+        refused: list[tuple[ServerRule, str]] = []
+        for some in _in_parts(added, min(at_once, ADDED_AT_ONCE)):
+            answer = self._post({"add": [{"value": rule.value, "tag": rule.tag} for rule in some]}, dry_run=dry_run)
+            reasons = {error.get("value"): _reason(error) for error in _dicts(answer.get("errors"))}
+            refused += [(rule, reasons[rule.value]) for rule in some if rule.value in reasons]
+        return refused
 
     def _delete(self, deleted: Sequence[ServerRule]) -> None:
-        for some in _in_parts(deleted):
+        for some in _in_parts(deleted, ADDED_AT_ONCE):
             self._post({"delete": {"ids": [rule.id for rule in some]}})
 
     def _post(self, body: dict[str, Any], *, dry_run: bool = False) -> dict[str, Any]:
@@ -177,11 +190,13 @@ class V2Client(AppClient):  # type: ignore[misc]
         """Ask for a token as birdy does, but tell a network that fails from keys that are wrong."""
         form, timeouts = {"grant_type": "client_credentials"}, (CONNECT_TIMEOUT_SECONDS, STALL_SECONDS)
         try:
-            response = self.session.post(self.request_token_url, auth=self.auth, data=form, timeout=timeouts)
+            response = self.session.post(
+                self.request_token_url, auth=self.auth, data=form, timeout=timeouts, allow_redirects=False
+            )
         except requests.RequestException as error:
             raise TwitterClientError(str(error)) from None
         answer = _json(response)
-        if not response.ok or "access_token" not in answer:
+        if response.status_code != requests.codes.ok or "access_token" not in answer:
             raise _error(response, answer, "POST")
         self.access_token = answer["access_token"]
         self.session = self.get_oauth_session()
@@ -201,12 +216,12 @@ class V2Client(AppClient):  # type: ignore[misc]
         return self.session.request(method, url, stream=True, timeout=timeouts, allow_redirects=False, **body)
 
     def handle_response(self, method: str, response: requests.Response) -> Any:
-        if response.ok and response.url.partition("?")[0].endswith("/search/stream"):
+        if response.status_code == requests.codes.ok and response.url.partition("?")[0].endswith("/search/stream"):
             return FilteredStream(response, method)
         answer = _json(response)
         response.close()
-        # Rules that were refused are an answer like any other, told under errors.
-        if response.ok or (response.status_code == requests.codes.bad_request and "meta" in answer):
+        # Every answer about rules has meta, also one that refuses some of them.
+        if response.status_code in RULES_ANSWERS and "meta" in answer:
             return ApiResponse(response, method, answer)
         raise _error(response, answer, method)
 
@@ -224,8 +239,10 @@ def _json(response: requests.Response) -> dict[str, Any]:
 
 
 def _error(response: requests.Response, answer: dict[str, Any], method: str) -> TwitterApiError:
+    problem = _problem(answer) or response.reason
     kind = {401: TwitterAuthError, 429: TwitterRateLimitError}.get(response.status_code, TwitterApiError)
-    return kind(_problem(answer) or response.reason, response=response, request_method=method)
+    kind = RulesCapExceeded if "RulesCapExceeded" in problem else kind
+    return kind(problem, response=response, request_method=method)
 
 
 def _problem(answer: dict[str, Any]) -> str:
@@ -235,13 +252,25 @@ def _problem(answer: dict[str, Any]) -> str:
     return ": ".join(words) or "; ".join(map(str, errors if isinstance(errors, list) else ()))
 
 
-def _values(some: Sequence[ServerRule]) -> list[dict[str, str]]:
-    return [{"value": rule.value, "tag": rule.tag} for rule in some]
+def _reason(error: dict[str, Any]) -> str:
+    """Why one rule is refused."""
+    details = error.get("details")
+    told = details if isinstance(details, list) else []
+    return "; ".join(map(str, told)) or str(error.get("detail") or error.get("title") or "refused")
 
 
-def _in_parts(some: Sequence[ServerRule]) -> Iterator[Sequence[ServerRule]]:
-    for start in range(0, len(some), ADDED_AT_ONCE):
-        yield some[start : start + ADDED_AT_ONCE]
+def _blamed(refused: Iterable[tuple[ServerRule, str]], inside: Mapping[str, Rule], prefix: str) -> dict[str, Problem]:
+    """The rules inside refused server rules, by rule_id."""
+    blamed = [(inside[label], reason) for rule, reason in refused for label in rules.labels(rule.tag, prefix)]
+    return {
+        rule["rule_id"]: Problem(rule["rule_id"], rule["value"], f"is refused by Twitter: {reason}")
+        for rule, reason in blamed
+    }
+
+
+def _in_parts(some: Sequence[ServerRule], size: int) -> Iterator[Sequence[ServerRule]]:
+    for start in range(0, len(some), size):
+        yield some[start : start + size]
 
 
 class Translated(bytes):

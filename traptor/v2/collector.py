@@ -15,7 +15,7 @@ from traptor.status import State
 from traptor.traptor import BEAT_SECONDS, Traptor
 from traptor.v2.budget import Budget
 from traptor.v2.client import Translated, V2Client, keep
-from traptor.v2.rules import attribute, clauses, rule_ids, tag_prefix
+from traptor.v2.rules import attribute, clauses, label, labels, tag_prefix
 
 RETRY_SECONDS = 15.0
 """Between tries to bring changed rules to the server."""
@@ -66,6 +66,10 @@ class V2Traptor(Traptor):
         self._vitals.rules = rules.facts(self.traptor_type, ordered, len(self._problems))
         return " OR ".join(clause for rule in ordered for clause in clauses(self.traptor_type, rule))
 
+    def _compiled(self, rule_set: list[dict[str, str]]) -> None:
+        super()._compiled(rule_set)
+        self._positions = {label(rule): at for at, rule in enumerate(rule_set)}
+
     def _change_rules(self, found: list[dict[str, str]], before: list[dict[str, str]]) -> bool:
         """Bring them to the server; the stream stays.
 
@@ -85,8 +89,10 @@ class V2Traptor(Traptor):
 
     def _synchronise(self) -> None:
         limits = {"length": self.settings.V2_RULE_LENGTH, "limit": self.settings.V2_RULE_LIMIT}
-        problems = self.birdy_conn.synchronise(self.traptor_type, self.traptor_id, self.redis_rules, **limits)
-        self._tell_problems(problems)
+        done = self.birdy_conn.synchronise(self.traptor_type, self.traptor_id, self.redis_rules, **limits)
+        self._tell_problems(done.problems)
+        if done.limit < self.settings.V2_RULE_LIMIT:
+            self.logger.warning("the account allows fewer rules: lower V2_RULE_LIMIT", extra={"limit": done.limit})
 
     # Connecting
 
@@ -126,22 +132,23 @@ class V2Traptor(Traptor):
 
     def _deliver_by_rules(self, id_str: str, message: messages.Tweet, raw: Translated) -> None:
         """A tweet that came for rules of others, or for ones that are gone, is not ours."""
-        groups = [ids for tag in raw.tags if (ids := rule_ids(tag, self._prefix))]
+        groups = [ours for tag in raw.tags if (ours := self._current(labels(tag, self._prefix)))]
         matches = self._attributed(self._matcher.match(message), groups)
-        if not matches and not self._are_current(groups):
+        if not matches and not groups:
             self.account.counts["dropped:other_rules"] += 1
             return
         self._count_matches([match.position for match in matches])
         value = self._blocks.append(raw, message.created_at, matches)
         self._deliver(id_str, keep(value, raw) if self.settings.KEEP_V2 else value)
 
+    def _current(self, named: list[str]) -> list[str]:
+        """Those that still stand; old rules act on for a while after they are deleted."""
+        return [one for one in named if one in self._positions]
+
     def _attributed(self, local: list[Match], groups: list[list[str]]) -> list[Match]:
-        matches, agreed = attribute(local, groups, {rule_id: at for at, rule_id in enumerate(self._rule_ids)})
+        matches, agreed = attribute(local, groups, self._positions)
         self.account.counts["disagreed"] += not agreed
         return matches
-
-    def _are_current(self, groups: list[list[str]]) -> bool:
-        return any(rule_id in self._rule_ids for group in groups for rule_id in group)
 
     # Telling
 
@@ -153,5 +160,10 @@ class V2Traptor(Traptor):
     def _status(self) -> dict[str, Any]:
         """As ever, and what was read this month and costs."""
         wanted, read = self.settings, self._budget.read
-        spent = {"posts": read, "cap": wanted.V2_MONTHLY_POST_CAP, "limit": wanted.V2_MONTHLY_POST_LIMIT}
-        return {**super()._status(), "v2": {**spent, "cost": round(read * wanted.V2_POST_PRICE, 2)}}
+        spent = {
+            "posts": read,
+            "cap": wanted.V2_MONTHLY_POST_CAP,
+            "limit": wanted.V2_MONTHLY_POST_LIMIT,
+            "cost": round(read * wanted.V2_POST_PRICE, 2),
+        }
+        return {**super()._status(), "predicate_limit": wanted.V2_RULE_LIMIT, "v2": spent}

@@ -1,14 +1,16 @@
 """v1.1's rules as v2 has them: translated, packed, and compared with what the server holds.
 
-A server rule is several of ours joined by OR, as many as fit its length. Its tag says whose and which they are:
-``traptor:track:0:1,2,17``. Rules whose tag does not begin so belong to others, and are never touched.
+A server rule is several of ours joined by OR, as many as fit its length. Its tag says whose and which they are, and
+of which value: ``traptor:track:0:1=a2f0,2=09c1``. Rules whose tag does not begin so belong to others, and are never
+touched.
 """
 
+import hashlib
 import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
-from urllib.parse import quote, unquote
+from urllib.parse import quote
 
 from traptor.matching import Box, parse_boxes, phrases
 from traptor.messages import Match, Rule
@@ -32,10 +34,11 @@ class ServerRule(NamedTuple):
 
 
 class Change(NamedTuple):
-    """What makes the server's rules the wanted ones: rules to add, and rules to delete after that."""
+    """What makes the server's rules the wanted ones, in this order: delete what is in the way, add, delete the rest."""
 
-    add: list[ServerRule]
     delete: list[ServerRule]
+    add: list[ServerRule]
+    delete_after: list[ServerRule]
 
 
 def tag_prefix(traptor_type: str, traptor_id: int) -> str:
@@ -43,9 +46,18 @@ def tag_prefix(traptor_type: str, traptor_id: int) -> str:
     return f"traptor:{traptor_type}:{traptor_id}:"
 
 
-def rule_ids(tag: str, prefix: str) -> list[str]:
-    """The ids of the rules in a server rule of ours; none for one of somebody else."""
-    return [unquote(rule_id) for rule_id in tag.removeprefix(prefix).split(",")] if tag.startswith(prefix) else []
+def label(rule: Rule) -> str:
+    """What stands for a rule in a tag: its id, and which value of it.
+
+    A changed rule has another label, so that what still comes for its old value is not taken for the new one.
+    """
+    digest = hashlib.blake2b(rule["value"].encode(), digest_size=2).hexdigest()
+    return f"{quote(rule['rule_id'], safe='')}={digest}"
+
+
+def labels(tag: str, prefix: str) -> list[str]:
+    """The labels of the rules in a server rule of ours; none for one of somebody else."""
+    return tag.removeprefix(prefix).split(",") if tag.startswith(prefix) else []
 
 
 # Translating
@@ -120,7 +132,7 @@ _CLAUSES = {"track": _track, "follow": _follow, "locations": _locations}
 
 
 def pack(
-    traptor_type: str, traptor_id: int, rules: Sequence[Rule], length: int, limit: int
+    traptor_type: str, traptor_id: int, rules: Sequence[Rule], length: int, limit: float
 ) -> tuple[list[ServerRule], list[Problem]]:
     """At most ``limit`` server rules of at most ``length`` characters, and the rules that are left out.
 
@@ -129,9 +141,19 @@ def pack(
     """
     prefix = tag_prefix(traptor_type, traptor_id)
     apart, problems = _pack(traptor_type, prefix, rules, length, math.inf, shared=False)
+    apart = _one_per_value(apart, prefix)
     if len(apart) <= limit:
         return apart, problems
-    return _pack(traptor_type, prefix, rules, length, limit, shared=True)
+    shared, problems = _pack(traptor_type, prefix, rules, length, limit, shared=True)
+    return _one_per_value(shared, prefix), problems
+
+
+def _one_per_value(packed: Iterable[ServerRule], prefix: str) -> list[ServerRule]:
+    """v2 refuses a value that the app already has a rule of, whatever its tag: rules of one value share a tag."""
+    tags: dict[str, str] = {}
+    for value, tag, _ in packed:
+        tags[value] = f"{tags[value]},{tag.removeprefix(prefix)}" if value in tags else tag
+    return [ServerRule(value, tag) for value, tag in tags.items()]
 
 
 def _pack(
@@ -140,7 +162,7 @@ def _pack(
     packed: list[ServerRule] = []
     problems: list[Problem] = []
     for rule in rules:
-        own = prefix + quote(rule["rule_id"], safe="")
+        own = prefix + label(rule)
         try:
             asked = clauses(traptor_type, rule)
             grown = _append(packed[-1:] if shared else [], asked, own, prefix, length)
@@ -170,21 +192,33 @@ def _append(last: list[ServerRule], asked: Iterable[str], own: str, prefix: str,
 
 
 def _joined(rule: ServerRule, clause: str, own: str, prefix: str) -> ServerRule:
-    own_id = own.removeprefix(prefix)
-    is_in_it = rule.tag.removeprefix(prefix).split(",")[-1] == own_id
-    return ServerRule(f"{rule.value} OR {clause}", rule.tag if is_in_it else f"{rule.tag},{own_id}")
+    own_label = own.removeprefix(prefix)
+    is_in_it = labels(rule.tag, prefix)[-1] == own_label
+    return ServerRule(f"{rule.value} OR {clause}", rule.tag if is_in_it else f"{rule.tag},{own_label}")
 
 
 # Comparing
 
 
-def change(held: Iterable[ServerRule], wanted: Sequence[ServerRule], prefix: str) -> Change:
-    """How to get from what the server holds to what is wanted. Only rules of ours are deleted."""
+def change(held: Sequence[ServerRule], wanted: Sequence[ServerRule], prefix: str, limit: int) -> Change:
+    """How to get from what the server holds to what is wanted. Only rules of ours are deleted.
+
+    They go last, so that nothing is missed meanwhile; but first where ``limit`` has no room for both, and where the
+    value stays and only the tag is another. A value that others hold is not added: v2 would refuse it, and sends its
+    tweets anyway.
+    """
     ours = {(rule.value, rule.tag): rule for rule in held if rule.tag.startswith(prefix)}
+    theirs = {rule.value for rule in held if not rule.tag.startswith(prefix)}
     asked = {(rule.value, rule.tag) for rule in wanted}
+    add = [rule for rule in wanted if (rule.value, rule.tag) not in ours and rule.value not in theirs]
+    gone = [rule for key, rule in ours.items() if key not in asked]
+    if len(held) + len(add) > limit:
+        return Change(gone, add, [])
+    values = {rule.value for rule in add}
     return Change(
-        add=[rule for rule in wanted if (rule.value, rule.tag) not in ours],
-        delete=[rule for key, rule in ours.items() if key not in asked],
+        delete=[rule for rule in gone if rule.value in values],
+        add=add,
+        delete_after=[rule for rule in gone if rule.value not in values],
     )
 
 
@@ -196,15 +230,15 @@ class Attribution(NamedTuple):
 
 
 def attribute(local: Sequence[Match], groups: Sequence[Sequence[str]], positions: Mapping[str, int]) -> Attribution:
-    """Which rules hold: those that the server names. Of each group at least one does, by what the server says.
+    """Which rules hold: those that the server names, by label. Of each group at least one does, by what it says.
 
     Where a server rule holds several of ours, the matcher tells them apart; where it finds none of them, the server is
     believed if there is but one. What the server names nothing of counts only when it names nothing at all.
     """
-    named = {positions[rule_id] for group in groups for rule_id in group if rule_id in positions}
+    named = {positions[one] for group in groups for one in group if one in positions}
     found = {match.position: match for match in local}
     held = {position: found[position] for position in named & found.keys()}
-    unexplained = [group for group in groups if not any(positions.get(rule_id) in found for rule_id in group)]
+    unexplained = [group for group in groups if not any(positions.get(one) in found for one in group)]
     for group in unexplained:
         if len(group) == 1 and group[0] in positions:
             held[positions[group[0]]] = Match(positions[group[0]], ())
