@@ -1,11 +1,13 @@
 """The fleet at a glance: states, what needs a person, sparklines."""
 
+import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import fakeredis
 import pytest
 
-from traptor import overview
+from traptor import fleet, keys, overview, rules
 from traptor.fleet import Member, Name
 
 
@@ -68,18 +70,65 @@ def test_what_needs_a_person(one: Member, said: list[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    "members,count",
+    "held,living,count",
     [
-        ([member(rules=400)], {}),
-        ([member(rules=10, beats=False)], {"track": 10}),
-        ([member(rules=10, beats=False), member(1, rules=390)], {}),
-        ([member(rules=10, beats=False), member(1, rules=395)], {"track": 5}),
-        ([member(rules=10, beats=False), member(1, rules=5, predicates=398)], {"track": 8}),
-        ([member(rules=10, beats=False), member(1, rules=450), member(2, rules=395)], {"track": 5}),
+        ({0: [400]}, [0], {}),
+        ({0: [1] * 10}, [], {"track": 10}),
+        ({0: [1] * 10, 1: [390]}, [1], {}),
+        ({0: [1] * 10, 1: [395]}, [1], {"track": 5}),
+        ({0: [300], 1: [200]}, [1], {"track": 1}),
+        ({0: [1], 1: [400, 50], 2: [395]}, [1, 2], {"track": 1}),
+    ],
+    ids=["full", "nobody lives", "room", "too little room", "one rule of many phrases", "a living one with too many"],
+)
+def test_orphans_are_what_the_living_have_no_room_for(
+    held: dict[int, list[int]], living: list[int], count: dict[str, int]
+) -> None:
+    """``held`` are the numbers of phrases of the rules of each Traptor."""
+    with fakeredis.FakeRedis(decode_responses=True) as conn:
+        for traptor_id, sizes in held.items():
+            values = [",".join(f"word{traptor_id}x{n}x{m}" for m in range(size)) for n, size in enumerate(sizes)]
+            rules.write(
+                conn,
+                "track",
+                traptor_id,
+                [{"rule_id": f"{traptor_id}-{n}", "value": value} for n, value in enumerate(values)],
+            )
+        for traptor_id in living:
+            conn.set(f"track:{traptor_id}:20260101000000", "alive")
+            conn.set(
+                keys.status("track", traptor_id),
+                json.dumps({"state": "streaming", "left_out": len(held[traptor_id]) - 1}),
+            )
+        assert overview.orphans(conn, fleet.look(conn)) == count
+
+
+V2 = {"posts": 1200, "cap": 3000, "limit": 0, "cost": 6.0}
+
+
+@pytest.mark.parametrize(
+    "v2,said,needed",
+    [
+        (None, "", []),
+        (V2, "1,200 of 3,000 posts read this month: 6.00 USD", []),
+        ({**V2, "limit": 2000}, "1,200 of 3,000 posts read this month, 2,000 allowed: 6.00 USD", []),
+        (
+            {**V2, "limit": 1200},
+            "1,200 of 3,000 posts read this month, 1,200 allowed: 6.00 USD",
+            ["has read the posts"],
+        ),
     ],
 )
-def test_orphans_are_what_the_living_have_no_room_for(members: list[Member], count: dict[str, int]) -> None:
-    assert overview.orphans(members) == count
+def test_what_v2_has_sent(v2: dict[str, float] | None, said: str, needed: list[str]) -> None:
+    one = member(state="backing-off", **({"v2": v2} if v2 else {}))
+    assert overview.spent(one) == said
+    assert [text[:18] for text in overview.needs(one)] == needed
+
+
+@pytest.mark.parametrize("lived_seconds,counted", [(None, 900), (25, 25), (0.2, 1), (4000, 900)])
+def test_matches_are_counted_for_the_window_or_for_a_shorter_life(lived_seconds: float | None, counted: float) -> None:
+    told = {"started": seconds_from_now(-lived_seconds)} if lived_seconds else {}
+    assert overview.counted_seconds(member(**told), 900) == pytest.approx(counted, abs=0.5)
 
 
 @pytest.mark.parametrize(

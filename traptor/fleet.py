@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import redis
 
-from traptor import keys, rules
+from traptor import keys, rules, status
 from traptor.rules_lock import RulesLock
 from traptor.shards import Change, Shards
 from traptor.status import State
@@ -84,9 +84,10 @@ def _note(member: Member, key: keys.Key, value: str) -> None:
         if key.kind == "stats":
             member.matches[key.rest] = int(value)
         elif key.kind == "silent":
-            member.silent_since = datetime.fromisoformat(value)
-        elif isinstance(fields := json.loads(value), dict):
-            setattr(member, key.kind, fields)
+            since = datetime.fromisoformat(value)
+            member.silent_since = since if since.tzinfo else None
+        elif isinstance(fields := _json(value), dict):
+            setattr(member, key.kind, status.read(fields) if key.kind == "status" else fields)
     except ValueError:
         return
 
@@ -211,6 +212,13 @@ def _write(pipe: Any, traptor_type: str, change: Change) -> None:
 
 
 def gaps(conn: "redis.Redis", name: Name) -> list[dict[str, Any]]:
-    """Its gap records, oldest first."""
+    """Its gap records, oldest first. What nobody of ours has written is left out."""
     records: Sequence[str] = conn.lrange(keys.gaps(*name), 0, -1)  # type: ignore[assignment]
-    return [json.loads(record) for record in records]
+    return [record for text in records if isinstance(record := _json(text), dict)]
+
+
+def _json(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None

@@ -1,11 +1,13 @@
 """The fleet at a glance: a line for each Traptor, and what needs a person."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+import redis
 from rich.text import Text
 
+from traptor import fleet
 from traptor.fleet import Member, Name
 from traptor.keys import TYPES
 from traptor.rules import LIMITS
@@ -50,20 +52,44 @@ def needs(member: Member) -> list[str]:
         found.append(f"leaves out {left_out} rules: `rules check` says why")
     if apart := member.status.get("apart"):
         found.append(f"has set {apart} messages apart, which Kafka never takes: `spool list` shows them")
+    if (v2 := member.status.get("v2")) and 0 < v2["limit"] <= v2["posts"]:
+        found.append("has read the posts of V2_MONTHLY_POST_LIMIT: no stream until next month")
     return found
 
 
-def orphans(members: Iterable[Member]) -> dict[str, int]:
-    """By type, how many rules of Traptors that do not live the living have no room for."""
+def spent(member: Member) -> str:
+    """What X API v2 has sent this month, and what that costs; empty for v1.1."""
+    if not (v2 := member.status.get("v2")):
+        return ""
+    limit = f", {v2['limit']:,} allowed" if v2["limit"] else ""
+    return f"{v2['posts']:,} of {v2['cap']:,} posts read this month{limit}: {v2['cost']:,.2f} USD"
+
+
+def counted_seconds(member: Member | None, window_seconds: int) -> float:
+    """For how long its matches have been counted: the window, or its life where that is shorter."""
+    lived_seconds = seconds(member.status.get("started")) if member else 0.0
+    return min(window_seconds, max(lived_seconds, 1.0)) if lived_seconds else window_seconds
+
+
+def orphans(conn: "redis.Redis", members: Mapping[Name, Member]) -> dict[str, int]:
+    """By type, how many rules no living Traptor has room for, as ``rules rebalance`` plans. Raises redis.RedisError."""
     found = {}
-    members = list(members)
     for traptor_type in TYPES:
-        of_type = [member for member in members if member.name.traptor_type == traptor_type]
-        homeless = sum(len(member.rule_ids) for member in of_type if not member.is_living)
-        room = sum(max(0, LIMITS[traptor_type] - _used(member)) for member in of_type if member.is_living)
-        if homeless > room:
-            found[traptor_type] = homeless - room
+        of_type = [member for member in members.values() if member.name.traptor_type == traptor_type]
+        if any(member.rule_ids and not (member.is_living and _fits(member)) for member in of_type):
+            shards = fleet.shards(conn, traptor_type, members)
+            _, left = shards.rebalance(shards.by_id.keys() - shards.living)
+            if left:
+                found[traptor_type] = len(left)
     return found
+
+
+def _fits(member: Member) -> bool:
+    return not member.status.get("left_out") and len(member.rule_ids) <= _limit(member)
+
+
+def _limit(member: Member) -> int:
+    return int(member.status.get("predicate_limit") or LIMITS[member.name.traptor_type])
 
 
 def _used(member: Member) -> int:
@@ -84,7 +110,7 @@ def line(member: Member) -> list[Text]:
         Text(state(member), _style(member)),
         Text(_span(said.get("since") or member.life.get("at"))),
         Text(f"{said['host']}/{said['pid']}" if said.get("host") else "-"),
-        Text(f"{_used(member)}/{LIMITS[member.name.traptor_type]}"),
+        Text(f"{_used(member)}/{_limit(member)}"),
         Text(_number(said.get("tweets_per_second"))),
         Text(sparkline(said.get("rates") or [])),
         Text(_number(said.get("withheld"))),
@@ -156,8 +182,18 @@ def as_dict(member: Member) -> dict[str, Any]:
     }
 
 
-def complaints(members: Mapping[Name, Member]) -> list[str]:
-    """Everything that needs a person, a line each."""
+def facts(member: Member) -> list[tuple[str, Any]]:
+    """What one says of itself, for a person: name and value."""
+    told = {"state": state(member), **member.status, "rates": sparkline(member.status.get("rates") or [])}
+    if "v2" in told:
+        told["v2"] = spent(member)
+    return [(name, value) for name, value in told.items() if name not in {"type", "id"}]
+
+
+def complaints(members: Mapping[Name, Member], missing: Mapping[str, int]) -> list[str]:
+    """Everything that needs a person, a line each. ``missing`` are the orphans by type."""
     found = [f"{name} {text}" for name, member in members.items() for text in needs(member)]
-    missing = orphans(members.values())
-    return found + [f"{count} {name} rules are orphans: start another Traptor" for name, count in missing.items()]
+    return found + [
+        f"{count} {name} rules are orphans, for which the living have no room: start another Traptor"
+        for name, count in missing.items()
+    ]

@@ -1,6 +1,8 @@
 """The state of a Traptor, the same in the status key, the heartbeat's silence, the metrics and the log."""
 
+from collections.abc import Mapping
 from enum import StrEnum
+from typing import Any
 
 QUIET_SECONDS = 60.0
 """Keep-alives, but no message for so long: quiet."""
@@ -24,6 +26,35 @@ class State(StrEnum):
 
 HEALTHY = {State.STARTING, State.WAITING_FOR_RULES, State.CONNECTING, State.STREAMING, State.QUIET}
 """What /healthz answers with 200."""
+
+
+_NUMBERS = {
+    "predicates", "predicate_limit", "left_out", "tweets_per_second", "withheld", "unmatched", "spool_bytes",
+    "ack_lag_seconds", "gaps_day", "gap_seconds_day", "apart",
+}  # fmt: skip
+
+
+def read(told: Mapping[str, Any]) -> dict[str, Any]:
+    """A status as it stands in Redis, without the fields that are not what a Traptor writes there."""
+    return {name: value for name, value in told.items() if _is_sound(name, value)}
+
+
+def _is_sound(name: str, value: Any) -> bool:
+    if name in _NUMBERS:
+        return _is_number(value)
+    if name == "state":
+        return isinstance(value, str)
+    if name == "rates":
+        return isinstance(value, list) and all(map(_is_number, value))
+    if name == "v2":
+        return isinstance(value, dict) and all(
+            _is_number(value.get(part)) for part in ("posts", "cap", "limit", "cost")
+        )
+    return True
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and 0 <= value < 1 << 63
 
 
 def of_stream(byte_seconds: float, message_seconds: float) -> State:

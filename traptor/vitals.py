@@ -43,7 +43,7 @@ class Vitals:
         self._gaps = gaps
         self._log = logging.getLogger(f"traptor.{traptor_type}-{traptor_id}")
         self._told = State.STARTING
-        self._since = datetime.now(UTC)
+        self._since = self._started = datetime.now(UTC)
 
     def enter(self, phase: State, reason: str = "") -> None:
         """The main loop does something else now."""
@@ -107,6 +107,7 @@ class Vitals:
             "id": self._id,
             "state": state,
             "since": iso(self._since),
+            "started": iso(self._started),
             "reason": self.reason,
             "until": iso(until) if state is State.BACKING_OFF else None,
             "host": socket.gethostname(),

@@ -127,6 +127,22 @@ def test_watching_refreshes_until_it_is_told_to_stop(environ: dict[str, str], re
             output.join()
 
 
+def test_one_traptor_is_watched_as_json(environ: dict[str, str], redis_db: redis.Redis) -> None:
+    command = [sys.executable, "-m", "traptor", "status", "track:0", "--watch", "--json"]
+    with subprocess.Popen(command, env=environ, stdout=subprocess.PIPE) as process:
+        assert process.stdout
+        output = Output(process.stdout)
+        try:
+            wait_until(lambda: len(output.lines) > 1, "two looks", 10)
+            looks = [json.loads(line) for line in output.lines[:2]]
+            assert [(look["traptor"], len(look["rules"])) for look in looks] == [("track:0", 2)] * 2
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(10) == 0
+        finally:
+            process.kill()
+            output.join()
+
+
 def test_the_columns_are_as_documented() -> None:
     text = (ROOT / "docs" / "fleet.md").read_text(encoding="utf-8")
     assert all(f"`{column.strip('>')}`" in text for column in overview.COLUMNS)
