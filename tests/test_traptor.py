@@ -585,13 +585,33 @@ def test_a_changed_rule_restarts_and_a_changed_tag_does_not(monkeypatch: pytest.
         one._create_birdy_stream()
         one.redis_conn.hset("traptor-track:0:0", mapping={"value": "happy", "tag": "new"})
         one.restart_flag = True
-        assert one._is_restart_due() is False
+        wait_until(lambda: not one._is_restart_due() and one._look is None, "a look at the rules")
         assert one._enrich_tweet(tweet())["traptor"]["rule_tag"] == "new"
         one.redis_conn.hset("traptor-track:0:1", mapping={"value": "sad"})
         one.restart_flag = True
         with closing(one.birdy_stream):
             one._main_loop()
         assert one.restart_flag is False
+
+
+def test_a_look_at_the_rules_that_hangs_holds_up_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    hanging = threading.Event()
+    with Simulator(tweets=[tweet()], rate=0) as twitter:
+        monkeypatch.setenv("TWITTER_STREAM_URL", twitter.url)
+        one = with_rules()
+        one._get_redis_rules = MagicMock(side_effect=lambda: hanging.wait(30))  # type: ignore[method-assign]
+        one._setup_birdy()
+        one._create_birdy_stream()
+        one.restart_flag = True
+        looping = threading.Thread(target=one._main_loop, daemon=True)
+        looping.start()
+        wait_until(lambda: one._get_redis_rules.called, "a look at the rules")  # type: ignore[attr-defined]
+        twitter.push(tweet(702))
+        wait_until(lambda: one.account.counts["delivered"] == 2, "a tweet", 3)
+        one.stop()
+        looping.join(3)
+        assert not looping.is_alive()
+    hanging.set()
 
 
 # Delivering

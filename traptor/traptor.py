@@ -11,9 +11,10 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from http.server import ThreadingHTTPServer
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 import redis
 from birdy.twitter import TwitterApiError, TwitterClientError
@@ -60,6 +61,8 @@ REPORT_SECONDS = 1.0
 FAREWELL_SECONDS = 0.7
 """What Redis may take, twice, of the time to stop."""
 SKIPPED_HEAD_BYTES = 200
+
+_T = TypeVar("_T")
 
 
 class Traptor:
@@ -190,6 +193,8 @@ class Traptor:
         self._may_have_missed_notices = False
         self._read_rules_at = math.inf
         """When to look at the rules again though no notice has come."""
+        self._look: Future[list[dict[str, str]]] | None = None
+        """A look at the rules that goes on while the stream is open."""
         self._restart_not_before = 0.0
         self._tick_at = 0.0
 
@@ -485,7 +490,11 @@ class Traptor:
             # Cleared before the rules are read: a notice that comes meanwhile means another look.
             noticed = self.restart_flag
             self.restart_flag = self._may_have_missed_notices = False
-            if self._read_rules(noticed=noticed):
+            found = self._interruptibly(partial(self._read_rules, noticed=noticed))
+            if found is None:
+                return
+            self.redis_rules = found
+            if found:
                 return
             self._vitals.enter(State.WAITING_FOR_RULES)
             if not told:
@@ -508,7 +517,6 @@ class Traptor:
             self.logger.error("no rules in Redis, and no notice came: the last rules stay")
             self._plan_next_look(self.rule_check_interval)
             return self.redis_rules
-        self.redis_rules = found
         return found
 
     def _get_redis_rules(self) -> Iterator[dict[str, str]]:
@@ -582,7 +590,7 @@ class Traptor:
     def _stream_opened(self) -> None:
         self._stream_opened_at = self._vitals.last_message_at = time.monotonic()
         self._unauthorized = 0
-        self._disconnect_code = None
+        self._disconnect_code = self._look = None
         self._has_received = self._is_good_stretch = False
         self._vitals.percent_full = 0
         self._limit_watch = counters.LimitWatch()
@@ -617,24 +625,26 @@ class Traptor:
         """POST statuses/filter. Raises birdy's TwitterApiError and TwitterClientError."""
         return self.birdy_conn.stream.statuses.filter.post(stall_warnings="true", **predicates)
 
-    def _interruptibly(self, blocking: Callable[[], None]) -> None:
-        """Run what may wait for a server for long, but come back at once when told to stop."""
-        done: Future[None] = Future()
+    def _interruptibly(self, blocking: Callable[[], _T]) -> _T | None:
+        """What this returns, however long it waits for a server; None when told to stop meanwhile."""
+        done = self._in_background(blocking)
+        while not (done.done() or self._stopping):
+            self._wait(BEAT_SECONDS)
+        return done.result() if done.done() else None
+
+    def _in_background(self, blocking: Callable[[], _T]) -> Future[_T]:
+        """Run it in a thread of its own, which wakes the main loop when it is done."""
+        done: Future[_T] = Future()
 
         def settle() -> None:
             try:
-                blocking()
+                done.set_result(blocking())
             except BaseException as error:
                 done.set_exception(error)
-            else:
-                done.set_result(None)
             self._wake_up()
 
-        threading.Thread(target=settle, name="traptor-opening", daemon=True).start()
-        while not (done.done() or self._stopping):
-            self._wait(BEAT_SECONDS)
-        if done.done():
-            done.result()
+        threading.Thread(target=settle, name="traptor-waiting", daemon=True).start()
+        return done
 
     def _answered_with_error(self, error: TwitterApiError) -> None:
         """Back off as Twitter asks, or end the process if the answer is meant for good."""
@@ -667,7 +677,13 @@ class Traptor:
                 closed = True
 
     def _is_restart_due(self) -> bool:
-        return self._is_look_at_rules_due() and self._take_up_rules()
+        """Has a look at the rules, in the background, found some that need another stream?"""
+        if self._look is None and self._is_look_at_rules_due():
+            self._look = self._look_at_rules()
+        if self._look is None or not self._look.done():
+            return False
+        found, self._look = self._look.result(), None
+        return self._take_up_rules(found)
 
     def _end_stream(self) -> None:
         """We end the stream ourselves: read no more; what has arrived is still handled."""
@@ -681,13 +697,15 @@ class Traptor:
             return self._vitals.progress_at >= self._restart_not_before
         return self._vitals.progress_at >= self._read_rules_at
 
-    def _take_up_rules(self) -> bool:
-        """Read the rules again, and take them up on the open stream. True if the stream must be opened anew instead."""
+    def _look_at_rules(self) -> Future[list[dict[str, str]]]:
         noticed = self.restart_flag
         self.restart_flag = self._may_have_missed_notices = False
         self._plan_next_look(self.settings.RULE_REFRESH_INTERVAL)
-        before = self.redis_rules
-        found = self._read_rules(noticed=noticed)
+        return self._in_background(partial(self._read_rules, noticed=noticed))
+
+    def _take_up_rules(self, found: list[dict[str, str]]) -> bool:
+        """Take these rules up on the open stream. True if the stream must be opened anew instead."""
+        before, self.redis_rules = self.redis_rules, found
         if not found or (found != before and not self._change_rules(found, before)):
             self._restart_not_before = self._vitals.progress_at + self.settings.RESTART_MIN_INTERVAL
             return True
