@@ -54,6 +54,14 @@ def test_a_gap_is_told_with_the_tweets_on_either_side(watched: Gaps, told: list[
     assert watched.seconds == 2.5
 
 
+def test_what_arrived_before_a_gap_is_not_in_it(watched: Gaps, told: list[dict[str, Any]]) -> None:
+    watched.begin(after(0), "rules")
+    watched.tweet("10")
+    watched.end(after(1), "f00d", 100.0)
+    watched.tweet("20")
+    assert [(gap["last_tweet_id"], gap["first_tweet_id"]) for gap in told] == [("10", "20")]
+
+
 def test_it_does_not_wait_for_a_tweet_for_ever(watched: Gaps, told: list[dict[str, Any]]) -> None:
     watched.begin(after(0), "reset")
     watched.end(after(1), "f00d", 100.0)
@@ -119,7 +127,7 @@ def conn() -> Any:
 def a_life(conn: Any, watched: Gaps, withheld: int = 0, *, stopped: bool) -> None:
     one = Journal(conn, "track", 0, 15)
     one.last_life()
-    one.write([], {"state": "streaming"}, journal.life(watched, withheld, stopped=stopped))
+    one.write([], {"state": "streaming"}, journal.life(watched, withheld, NOON, stopped=stopped))
 
 
 @pytest.mark.parametrize("stopped,cause", [(True, "stopped"), (False, "died")])
@@ -137,7 +145,7 @@ def test_the_next_start_closes_the_gap_of_the_last_end(
     following.tweet("20")
     (gap,) = told
     assert (gap["cause"], gap["last_tweet_id"], gap["first_tweet_id"]) == (cause, "10", "20")
-    assert gap["from"] == life["at"]
+    assert gap["from"] == gaps.iso(NOON)
 
 
 def test_a_gap_that_is_open_at_a_crash_goes_on(conn: Any, watched: Gaps, told: list[dict[str, Any]]) -> None:
@@ -162,11 +170,11 @@ def test_a_sign_of_life_that_means_nothing_is_told(watched: Gaps, life: dict[str
 def test_the_last_sign_of_life_is_not_written_over_before_it_is_read(conn: Any, watched: Gaps) -> None:
     a_life(conn, watched, 7, stopped=False)
     one = Journal(conn, "track", 0, 15)
-    one.write([], {}, journal.life(watched, 0, stopped=False))
+    one.write([], {}, journal.life(watched, 0, NOON, stopped=False))
     life = one.last_life()
     assert life
     assert life["withheld"] == 7
-    one.write([], {}, journal.life(watched, 8, stopped=False))
+    one.write([], {}, journal.life(watched, 8, NOON, stopped=False))
     assert (one.last_life() or {})["withheld"] == 8
 
 

@@ -575,6 +575,8 @@ def test_the_main_loop_ends_when_it_is_told_to(flag: str, monkeypatch: pytest.Mo
         with closing(one.birdy_stream):
             one._main_loop()
         assert flag == "stopping" or len(sent(one)) == 3
+        assert one._gaps.open
+        assert one._gaps.open.cause == "stopped"
 
 
 def test_a_changed_rule_restarts_and_a_changed_tag_does_not(monkeypatch: pytest.MonkeyPatch) -> None:

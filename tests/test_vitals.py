@@ -3,8 +3,10 @@
 import json
 import time
 from collections import Counter
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import fakeredis
 import pytest
@@ -18,6 +20,7 @@ from traptor.gaps import Gaps
 from traptor.rules import Facts
 from traptor.spool import Message, Spool
 from traptor.status import State
+from traptor.stream import FilterStream
 from traptor.traptor import Traptor
 from traptor.vitals import STUCK_SECONDS, Vitals
 
@@ -90,6 +93,15 @@ def test_a_wait_says_why_and_until_when(vitals: Vitals) -> None:
     assert told["until"] > told["since"]
     vitals.enter(State.STREAMING)
     assert (vitals.status()["until"], vitals.status()["reason"]) == (None, "")
+
+
+@pytest.mark.parametrize("silent_seconds,missed_seconds", [(0, 0), (29, 0), (31, 31), (80, 80)])
+def test_a_stream_that_owes_a_keep_alive_has_brought_nothing_since(
+    vitals: Vitals, silent_seconds: float, missed_seconds: float
+) -> None:
+    vitals.stream = Mock(spec=FilterStream, last_byte=time.monotonic() - silent_seconds)
+    missed = datetime.now(UTC) - vitals.collected_until()
+    assert missed.total_seconds() == pytest.approx(missed_seconds, abs=0.5)
 
 
 def test_a_state_is_told_once_with_its_beginning(vitals: Vitals, caplog: pytest.LogCaptureFixture) -> None:

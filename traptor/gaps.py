@@ -80,6 +80,9 @@ class Gaps:
     def tweet(self, id_str: str) -> None:
         """A tweet has come."""
         self.last_tweet_id = id_str
+        if self.open:
+            # It arrived before, and is only handled now.
+            self.open.last_tweet_id = id_str
         if self._closed:
             self._closed.first_tweet_id = id_str
             self.finish()

@@ -5,7 +5,7 @@ import json
 import threading
 from collections import deque
 from collections.abc import Iterable
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from traptor import counters, keys
@@ -51,11 +51,11 @@ class Journal:
         return json.loads(stored) if stored else None
 
 
-def life(gaps: Gaps, withheld: int, *, stopped: bool) -> dict[str, Any]:
-    """What the next start needs to know of this run."""
+def life(gaps: Gaps, withheld: int, collected_until: datetime, *, stopped: bool) -> dict[str, Any]:
+    """What the next start needs to know of this run: where nothing was open, a gap begins with its end."""
     gap = gaps.open
     return {
-        "at": iso(datetime.now(UTC)),
+        "at": iso(collected_until),
         "stopped": stopped,
         "last_tweet_id": gaps.last_tweet_id,
         "withheld": withheld,

@@ -15,8 +15,10 @@ from urllib3.exceptions import DecodeError, HTTPError, ProtocolError, ReadTimeou
 from traptor import __version__
 
 CONNECT_TIMEOUT_SECONDS = 30.0
+KEEP_ALIVE_SECONDS = 30.0
+"""Twitter sends something at least this often."""
 STALL_SECONDS = 90.0
-"""Three keep-alives of 30 s missed: Twitter asks to treat the stream as dead."""
+"""Three keep-alives missed: Twitter asks to treat the stream as dead."""
 MAX_MESSAGE_BYTES = 1 << 20
 IDLE_SECONDS = 0.1
 """How long a quiet stream waits before it yields None, so that flags are seen."""

@@ -671,6 +671,7 @@ class Traptor:
             self._turn()
             if self._has_reached_tweet_limit():
                 self.stop()
+                self._end_stream()
                 return
             if not closed and (self._stopping or self._credential.lost or self._is_restart_due()):
                 self._end_stream()
@@ -687,8 +688,8 @@ class Traptor:
 
     def _end_stream(self) -> None:
         """We end the stream ourselves: read no more; what has arrived is still handled."""
-        if not self._stopping:
-            self._gaps.begin(datetime.now(UTC), "credential-lost" if self._credential.lost else "rules")
+        cause = "stopped" if self._stopping else "credential-lost" if self._credential.lost else "rules"
+        self._gaps.begin(self._vitals.collected_until(), cause)
         self._close_stream()
 
     def _is_look_at_rules_due(self) -> bool:
@@ -1012,7 +1013,8 @@ class Traptor:
 
     def _report(self) -> None:
         """Write counters, status, sign of life and gaps to Redis. Raises redis.RedisError; the next one catches up."""
-        life = journal.life(self._gaps, self.account.counts["withheld"], stopped=self._stopping)
+        until = self._vitals.collected_until()
+        life = journal.life(self._gaps, self.account.counts["withheld"], until, stopped=self._stopping)
         self._journal.write(self._all_counters(), self._status(), life)
 
     def _status(self) -> dict[str, Any]:

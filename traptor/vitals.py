@@ -14,7 +14,7 @@ from traptor.credential import Credential
 from traptor.gaps import Gaps, iso
 from traptor.rules import LIMITS, Facts
 from traptor.status import State
-from traptor.stream import FilterStream
+from traptor.stream import KEEP_ALIVE_SECONDS, FilterStream
 
 STUCK_SECONDS = 15.0
 """Without progress of the main loop for so long, nobody says that we are alive."""
@@ -61,6 +61,13 @@ class Vitals:
         if isinstance(self.door, delivery.Kafka):
             return status.worst(phase, kafka_down=self.door.is_down(), spool_full=self.door.is_full())
         return phase
+
+    def collected_until(self) -> datetime:
+        """Now; or when the last byte came, where the open stream owes us a keep-alive."""
+        now, silent_seconds = datetime.now(UTC), 0.0
+        if isinstance(open_stream := self.stream, FilterStream):
+            silent_seconds = time.monotonic() - open_stream.last_byte
+        return now - timedelta(seconds=silent_seconds) if silent_seconds > KEEP_ALIVE_SECONDS else now
 
     def tell(self) -> State:
         """Log a change of state once, and remember since when it holds."""
