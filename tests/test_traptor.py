@@ -441,6 +441,16 @@ def test_a_stream_that_brings_no_message_is_a_failure(line: bytes, least_seconds
     assert least_seconds <= one.logger.warning.call_args.kwargs["extra"]["wait_s"] <= most_seconds
 
 
+def test_a_storm_of_notices_cuts_one_wait_short() -> None:
+    one = made()
+    one._credential.take()
+    for is_cut_short in (True, False):
+        one._credential.failed(backoff.Kind.NETWORK)
+        one.restart_flag = True
+        one._wait_for_turn()
+        assert (one._credential.wait_seconds() > 0) == is_cut_short
+
+
 # Collecting
 
 

@@ -410,13 +410,15 @@ class Traptor:
     def _wait_for_turn(self) -> None:
         """Wait for the credential, then wait out the back-off.
 
-        A notice cuts a short wait short, but never the one that Twitter has asked for.
+        A notice cuts a short wait short, once in RESTART_MIN_INTERVAL, but never the one that Twitter has asked for.
         """
         self._renew_secrets()
         self._wait_for_credential()
         self._door.take_up()
         while not self._stopping and (left := self._credential.wait_seconds()) > 0:
-            if self.restart_flag and self._credential.may_connect_early:
+            now = self._vitals.progress_at
+            if self.restart_flag and self._credential.may_connect_early and now >= self._restart_not_before:
+                self._restart_not_before = now + self.settings.RESTART_MIN_INTERVAL
                 return
             self._wait(min(left, BEAT_SECONDS))
 
