@@ -29,7 +29,6 @@ def test_its_rules_are_in_redis_and_its_tweets_satisfy_them(
     traptor_type: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(demo, "TWEETS_PER_SECOND", 200.0)
-    monkeypatch.setattr(Traptor, "_handle_signals", lambda self: None)
     with demo.running({"TRAPTOR_TYPE": traptor_type}) as made:
         with redis.Redis.from_url(made.REDIS_URL, protocol=2) as conn:
             assert rules.read(conn, traptor_type, 0) == demo.RULES[traptor_type]

@@ -3,7 +3,9 @@
 import inspect
 import json
 import logging
+import os
 import re
+import signal
 import socket
 import threading
 from collections.abc import Iterator
@@ -149,6 +151,17 @@ def test_booleans_may_be_texts(written: bool | str, expected: bool) -> None:
 def test_a_wrong_argument_is_a_value_error(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="allowed is"):
         made(**wrong)
+
+
+def test_after_run_signals_do_what_they_did_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    one = made(test=True)
+    monkeypatch.setattr(one, "_live", lambda: os.kill(os.getpid(), signal.SIGTERM))
+    numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGALRM)
+    before = [signal.getsignal(number) for number in numbers]
+    one.run()
+    assert one._stopping
+    assert [signal.getsignal(number) for number in numbers] == before
+    assert signal.getitimer(signal.ITIMER_REAL) == (0, 0)
 
 
 @pytest.mark.parametrize("wanted", [{"kafka_enabled": False}, {"kafka_enabled": "false"}, {"test": True}])

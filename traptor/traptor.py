@@ -221,10 +221,10 @@ class Traptor:
         """
         self._tweet_limit = tweet_limit
         self._credential.not_before = time.monotonic() + delay
-        self._handle_signals()
         try:
-            self._setup()
-            self._live()
+            with self._handling_signals():
+                self._setup()
+                self._live()
         except BrokenPipeError:
             raise
         except Exception as error:
@@ -255,10 +255,21 @@ class Traptor:
         self._stopping = True
         self._wake_up()
 
-    def _handle_signals(self) -> None:
-        if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGTERM, signal.SIGINT):
-                signal.signal(number, self._told_to_stop)
+    @contextlib.contextmanager
+    def _handling_signals(self) -> Iterator[None]:
+        """In the main thread SIGTERM and SIGINT tell us to stop; afterwards they do what they did before."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGALRM)}
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._told_to_stop)
+        try:
+            yield
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            for number, handler in before.items():
+                signal.signal(number, handler or signal.SIG_DFL)
 
     def _told_to_stop(self, *_: object) -> None:
         self.stop()
