@@ -11,10 +11,11 @@ import redis
 from traptor import fleet, keys, rules, rules_lock
 from traptor.fleet import Name
 from traptor.rules_lock import Locked, RulesLock
-from traptor.shards import Change
+from traptor.shards import Change, Place, Shards
 
 CHANNEL = "traptor-notify"
 CAT = {"rule_id": "1", "value": "cat", "tag": "a"}
+AT_0, AT_1 = Place(0, "1"), Place(1, "1")
 
 
 @pytest.fixture
@@ -48,9 +49,11 @@ def held(conn: fakeredis.FakeRedis) -> dict[str, dict[str, str]]:
     return {key: conn.hgetall(key) for key in sorted(conn.scan_iter("traptor-*"))}
 
 
-def apply(conn: fakeredis.FakeRedis, *changes: Change, **more: Any) -> list[str]:
+def apply(conn: fakeredis.FakeRedis, *changes: Change, **more: Any) -> tuple[list[Change], list[str]]:
+    """The changes that were made, and who was told."""
     with RulesLock(conn) as lock:
-        return [str(name) for name in fleet.apply(conn, lock, CHANNEL, "track", changes, **more)]
+        made, told = fleet.apply(conn, lock, CHANNEL, {"track": changes}, **more)
+    return list(made["track"]), list(map(str, told))
 
 
 @pytest.mark.parametrize(
@@ -107,41 +110,58 @@ def test_members_come_in_order_with_their_rules(conn: fakeredis.FakeRedis) -> No
     ]
 
 
-MOVED = Change("moved", 1, CAT, 0)
+MOVED = Change("moved", AT_1, CAT, AT_0)
 
 
 @pytest.mark.parametrize(
-    "before,changes,after,told",
+    "before,changes,after,made,told",
     [
-        ({}, [Change("added", 0, CAT)], {"traptor-track:0:1": CAT}, ["track:0"]),
-        ({0: CAT}, [Change("removed", 0, CAT)], {}, ["track:0"]),
+        ({}, [Change("added", AT_0, CAT)], {"traptor-track:0:1": CAT}, 1, ["track:0"]),
+        ({0: CAT}, [Change("removed", AT_0, CAT)], {}, 1, ["track:0"]),
         (
             {0: {**CAT, "note": "goes"}},
-            [Change("changed", 0, {**CAT, "tag": "b"})],
+            [Change("changed", AT_0, {**CAT, "tag": "b"})],
             {"traptor-track:0:1": {**CAT, "tag": "b"}},
+            1,
             ["track:0"],
         ),
-        ({0: CAT}, [Change("changed", 2, CAT, 0)], {"traptor-track:2:1": CAT}, ["track:0", "track:2"]),
+        (
+            {0: CAT},
+            [Change("changed", Place(2, "1"), CAT, AT_0)],
+            {"traptor-track:2:1": CAT},
+            1,
+            ["track:0", "track:2"],
+        ),
+        (
+            {0: CAT},
+            [Change("added", AT_0, {**CAT, "value": "dog"}), Change("changed", Place(0, "2"), CAT, AT_0)],
+            {"traptor-track:0:1": {**CAT, "value": "dog"}, "traptor-track:0:2": CAT},
+            2,
+            ["track:0"],
+        ),
         (
             {0: {**CAT, "note": "stays"}},
             [MOVED],
             {"traptor-track:1:1": {**CAT, "note": "stays"}},
+            1,
             ["track:0", "track:1"],
         ),
-        ({}, [MOVED], {}, ["track:0", "track:1"]),
+        ({}, [MOVED], {}, 0, ["track:0", "track:1"]),
         (
             {0: CAT, 1: {**CAT, "value": "dog"}},
             [MOVED],
             {"traptor-track:0:1": CAT, "traptor-track:1:1": {**CAT, "value": "dog"}},
+            0,
             ["track:0", "track:1"],
         ),
-        ({0: CAT}, [], {"traptor-track:0:1": CAT}, []),
+        ({0: CAT}, [], {"traptor-track:0:1": CAT}, 0, []),
     ],
     ids=[
         "added",
         "removed",
         "changed",
         "changed and moved",
+        "another id, and its own taken over",
         "moved",
         "removed meanwhile",
         "taken meanwhile",
@@ -155,26 +175,57 @@ def test_changes_are_written_and_told_to_those_they_concern(
     before: dict[int, dict[str, str]],
     changes: list[Change],
     after: dict[str, dict[str, str]],
+    made: int,
     told: list[str],
 ) -> None:
     for traptor_id, rule in before.items():
         hold(conn, traptor_id, rule)
-    assert apply(conn, *changes) == told
+    assert apply(conn, *changes) == (changes[:made], told)
     assert held(conn) == after
     assert notices() == told
 
 
 def test_homes_are_remembered_with_the_moves_for_a_while(conn: fakeredis.FakeRedis) -> None:
     hold(conn, 0, CAT)
-    apply(conn, MOVED, homes={"1": 0})
-    assert fleet.homes_of(conn, "track") == {"1": 0}
+    homes = {Place(1, "a:b"): Place(0, "1")}
+    apply(conn, MOVED, homes={"track": homes})
+    conn.hset(keys.homes("track"), mapping={"x": "y", "1:2": "y", "x:1": "1:2"})
+    assert fleet.homes_of(conn, "track") == homes
     assert 0 < conn.ttl(keys.homes("track")) <= fleet.HOMES_SECONDS
+
+
+def test_all_types_are_written_or_none(conn: fakeredis.FakeRedis) -> None:
+    def plan(shards: Shards) -> list[Change]:
+        if shards.traptor_type == "track":
+            conn.set(keys.RULES_LOCK, "somebody else")
+        return shards.load([{"rule_id": "1", "value": "12"}])
+
+    with pytest.raises(Locked, match="nothing was written"):
+        fleet.change(conn, CHANNEL, ["follow", "track"], plan)
+    assert held(conn) == {}
+
+
+def test_counts_are_of_the_traptor_and_the_rule_id_in_the_hash(conn: fakeredis.FakeRedis) -> None:
+    conn.hset("traptor-track:0:7", mapping={"rule_id": "abc", "value": "storm"})
+    hold(conn, 1, CAT)
+    hold(conn, 2, CAT)
+    conn.mset({"stats:track:0:abc": 5, "stats:track:1:1": 3, "stats:track:2:1": 4})
+    members = fleet.look(conn)
+    shards = fleet.shards(conn, "track", members)
+    assert {traptor_id: shard.matches for traptor_id, shard in shards.by_id.items()} == {0: 5, 1: 3, 2: 4}
+    assert [rule["matches"] for rule in fleet.stored(conn, members, ["track"])] == [5, 3, 4]
+
+
+def test_fields_of_a_rules_own_do_not_hide_where_it_is(conn: fakeredis.FakeRedis) -> None:
+    hold(conn, 0, {**CAT, "type": "keyword", "traptor_id": "9", "matches": "many"})
+    [rule] = fleet.stored(conn, fleet.look(conn), ["track"])
+    assert rule == {**CAT, "type": "track", "traptor_id": 0, "matches": 0}
 
 
 def test_another_error_of_redis_is_raised(conn: fakeredis.FakeRedis) -> None:
     conn.set("traptor-track:0:1", "no hash")
     with pytest.raises(redis.ResponseError, match="WRONGTYPE"):
-        apply(conn, Change("added", 0, CAT))
+        apply(conn, Change("added", AT_0, CAT))
 
 
 def test_only_one_changes_rules(conn: fakeredis.FakeRedis) -> None:
@@ -192,7 +243,7 @@ def test_whoever_lost_the_lock_writes_nothing_and_leaves_it(conn: fakeredis.Fake
         if other:
             conn.set(keys.RULES_LOCK, other)
         with pytest.raises(Locked, match="nothing was written"):
-            fleet.apply(conn, lock, CHANNEL, "track", [Change("added", 0, CAT)])
+            fleet.apply(conn, lock, CHANNEL, {"track": [Change("added", AT_0, CAT)]})
     assert held(conn) == {}
     assert conn.get(keys.RULES_LOCK) == other
 

@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 
 from traptor import fleet, keys, rebalance, rules
 from traptor.fleet import Name
+from traptor.loading import content_id
 from traptor.rebalance import Balance, Policy
 from traptor.rules_lock import RulesLock
-from traptor.shards import Shards
+from traptor.shards import Place, Shards
 
 CHANNEL = "traptor-notify"
 AT_ONCE = Policy(after_seconds=0, bring_back=False)
@@ -41,7 +42,7 @@ def live(conn: fakeredis.FakeRedis, *traptor_ids: int) -> None:
 
 
 def where(conn: fakeredis.FakeRedis) -> dict[int, list[str]]:
-    return {i: [rule["rule_id"] for rule in some] for i, some in rules.read_all(conn, "track").items()}
+    return {i: list(some) for i, some in rules.read_all(conn, "track").items()}
 
 
 def silent_for(conn: fakeredis.FakeRedis, traptor_id: int, seconds: float) -> None:
@@ -136,8 +137,30 @@ def test_a_dry_run_moves_nothing(conn: fakeredis.FakeRedis) -> None:
     hold(conn, 0, 1)
     live(conn, 1)
     [move] = look(conn, Policy(0, bring_back=False, dry_run=True)).moves["track"]
-    assert (move.was_at, move.traptor_id) == (0, 1)
+    assert (move.was, move.at) == (Place(0, "1"), Place(1, "1"))
     assert where(conn) == {0: ["1"]}
+    assert not conn.exists(keys.silent("track", 0))
+
+
+def test_a_rule_moves_once_whatever_its_hash_calls_itself(conn: fakeredis.FakeRedis) -> None:
+    conn.hset("traptor-track:0:7", mapping={"rule_id": "abc", "value": "storm"})
+    conn.hset("traptor-track:0:8", mapping={"rule_id": "abc", "value": "hail"})
+    live(conn, 1)
+    assert len(look(conn).moves["track"]) == 2
+    assert where(conn) == {1: ["7", "8"]}
+    assert look(conn).moves == {}
+
+
+def test_rules_of_one_id_find_a_place_and_their_way_home(conn: fakeredis.FakeRedis) -> None:
+    """Each Traptor may have its own ids, as in the original's scheme."""
+    policy = Policy(0, bring_back=True)
+    rules.write(conn, "track", 0, [{"rule_id": "1", "value": "cat"}])
+    rules.write(conn, "track", 1, [{"rule_id": "1", "value": "dog"}])
+    for living, expected in (([1], {1: ["1", content_id("cat")]}), ([0, 1], {0: ["1"], 1: ["1"]})):
+        live(conn, *living)
+        assert look(conn, policy).orphans.get("track", 0) == 0
+        assert {i: sorted(some) for i, some in where(conn).items()} == expected
+    assert conn.hget("traptor-track:0:1", "value") == "cat"
 
 
 def test_what_is_over_a_limit_moves(conn: fakeredis.FakeRedis) -> None:
@@ -198,9 +221,13 @@ def test_a_look_is_skipped_while_somebody_else_changes_rules(
 
 # Any sequence of loads, deaths, returns and looks, in Redis
 
+NUMBERS = st.integers(0, 40)
+RULES = st.dictionaries(NUMBERS, st.lists(NUMBERS, min_size=1, max_size=3, unique=True), max_size=40)
+"""Boxes by rule_id; the numbers of other hashes are written as redis-cli would, on a Traptor of their own."""
 STEPS = st.lists(
     st.one_of(
-        st.tuples(st.sampled_from(["load", "prune"]), st.sets(st.integers(0, 70), max_size=70)),
+        st.tuples(st.sampled_from(["load", "prune"]), RULES),
+        st.tuples(st.just("write"), st.tuples(st.integers(0, 2), NUMBERS, NUMBERS)),
         st.tuples(st.just("live"), st.sets(st.integers(0, 2))),
         st.tuples(st.just("look"), st.booleans()),
     ),
@@ -208,37 +235,47 @@ STEPS = st.lists(
 )
 
 
+def of_boxes(rule_id: int | str, *west: int) -> dict[str, str]:
+    return {"rule_id": str(rule_id), "value": ",".join(f"{w},1,{w + 1},2" for w in sorted(west))}
+
+
+def stands(conn: fakeredis.FakeRedis) -> Counter[str]:
+    """On how many Traptors each value is."""
+    return Counter(rule["value"] for some in rules.read_all(conn, "locations").values() for rule in some.values())
+
+
 @settings(max_examples=40, deadline=None)
 @given(STEPS)
-def test_every_rule_is_on_exactly_one_traptor_and_no_limit_is_exceeded(steps: list[tuple[str, object]]) -> None:
-    expected: set[str] = set()
+def test_every_rule_is_on_exactly_one_traptor_and_no_limit_is_exceeded(steps: list[tuple[str, Any]]) -> None:
     living: set[int] = set()
     with fakeredis.FakeRedis(decode_responses=True) as conn:
         for step, argument in steps:
+            before = stands(conn)
             if step == "live":
-                assert isinstance(argument, set)
                 living = argument
                 for key in list(conn.scan_iter("locations:*")):
                     conn.delete(key)
                 for traptor_id in living:
                     conn.set(keys.heartbeat("locations", traptor_id, datetime.now(UTC)), "alive")
+            elif step == "write":
+                traptor_id, number, west = argument
+                # Its hash calls itself as another one may.
+                conn.hset(f"traptor-locations:{traptor_id}:{number}", mapping=of_boxes(number // 2, west))
             elif step == "look":
-                balance = look(conn, Policy(0, bool(argument)))
+                orphans = look(conn, Policy(0, bool(argument))).orphans.get("locations", 0)
                 held = rules.read_all(conn, "locations")
-                full = all(len(held.get(traptor_id, ())) == 25 for traptor_id in living)
-                left = sum(len(some) for traptor_id, some in held.items() if traptor_id not in living)
+                assert stands(conn) == before
+                shards = Shards("locations", held, living)
+                left = [rule for place, rule in shards.held() if place.traptor_id not in living]
                 if living:
-                    assert left == balance.orphans.get("locations", 0)
-                    assert left == 0 or full
+                    assert len(left) == orphans
+                    assert not any(shards.by_id[one].takes(rule) for rule in left for one in living)
             else:
-                assert isinstance(argument, set)
-                boxes = [{"rule_id": str(n), "value": f"{n},1,{n + 1},2"} for n in sorted(argument)]
+                wanted = list({tuple(sorted(west)): of_boxes(n, *west) for n, west in argument.items()}.values())
 
-                def plan(shards: Shards, boxes: list[dict[str, str]] = boxes, step: str = step) -> list[fleet.Change]:
-                    return shards.load(boxes, prune=step == "prune")
+                def plan(shards: Shards, wanted: list[dict[str, str]] = wanted, step: str = step) -> list[fleet.Change]:
+                    return shards.load(wanted, prune=step == "prune")
 
                 fleet.change(conn, CHANNEL, ["locations"], plan)
-                expected = (expected if step == "load" else set()) | {str(n) for n in argument}
-            held = rules.read_all(conn, "locations")
-            assert Counter(rule["rule_id"] for some in held.values() for rule in some) == Counter(expected)
-            assert all(len(some) <= 25 for some in held.values())
+                values = Counter(rule["value"] for rule in wanted)
+                assert stands(conn) == values if step == "prune" else values.keys() <= stands(conn).keys()

@@ -1,6 +1,7 @@
 """The fleet as Redis shows it, and changes to its rules: all at once, then a notice to exactly those they concern."""
 
 import json
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -10,7 +11,7 @@ import redis
 
 from traptor import keys, rules, status
 from traptor.rules_lock import RulesLock
-from traptor.shards import Change, Shards
+from traptor.shards import Change, Place, Shards
 from traptor.status import State
 
 _KEYS_PER_ROUND_TRIP = 1000
@@ -102,35 +103,50 @@ def shards(
     of_type = [member for member in members.values() if member.name.traptor_type == traptor_type]
     if living is None:
         living = [member.name.traptor_id for member in of_type if member.is_living]
-    return Shards(
-        traptor_type,
-        rules.read_all(conn, traptor_type),
-        living=living,
-        matches={rule_id: count for member in of_type for rule_id, count in member.matches.items()},
-    )
+    held = rules.read_all(conn, traptor_type)
+    # Traptors count by the rule_id in the hash.
+    counts = {(member.name.traptor_id, rule_id): n for member in of_type for rule_id, n in member.matches.items()}
+    matches = {
+        Place(traptor_id, rule_id): float(counts[traptor_id, rule["rule_id"]])
+        for traptor_id, its_rules in held.items()
+        for rule_id, rule in its_rules.items()
+        if (traptor_id, rule["rule_id"]) in counts
+    }
+    return Shards(traptor_type, held, living=living, matches=matches)
 
 
 def stored(conn: "redis.Redis", members: Mapping[Name, Member], types: Iterable[str]) -> list[dict[str, Any]]:
-    """All rules of these types: their fields, ``type``, ``traptor_id``, and ``matches`` within the window."""
-    return [
-        {"type": traptor_type, "traptor_id": traptor_id, **rule, "matches": matches.get(rule["rule_id"], 0)}
-        for traptor_type in types
-        for traptor_id, its_rules in rules.read_all(conn, traptor_type).items()
-        for matches in [
-            members[Name(traptor_type, traptor_id)].matches if (traptor_type, traptor_id) in members else {}
-        ]
-        for rule in its_rules
-    ]
+    """All rules of these types: ``type``, ``traptor_id``, ``rule_id``, ``matches`` within the window, their fields.
+
+    A field of a rule's own that has one of these names is not shown.
+    """
+    found = []
+    for traptor_type in types:
+        for traptor_id, its_rules in rules.read_all(conn, traptor_type).items():
+            member = members.get(Name(traptor_type, traptor_id))
+            for rule_id, rule in its_rules.items():
+                matches = member.matches.get(rule["rule_id"], 0) if member else 0
+                ours = {"type": traptor_type, "traptor_id": traptor_id, "rule_id": rule_id, "matches": matches}
+                found.append(ours | rule | ours)
+    return found
 
 
-def homes_of(conn: "redis.Redis", traptor_type: str) -> dict[str, int]:
-    """Where moved rules came from, by rule_id."""
+def homes_of(conn: "redis.Redis", traptor_type: str) -> dict[Place, Place]:
+    """Where moved rules came from, by where they are. What nobody of ours has written is left out."""
     found: Mapping[str, str] = conn.hgetall(keys.homes(traptor_type))  # type: ignore[assignment]
-    return {rule_id: int(traptor_id) for rule_id, traptor_id in found.items()}
+    places = {_place(at): _place(home) for at, home in found.items()}
+    return {at: home for at, home in places.items() if at and home}
+
+
+def _place(text: str) -> Place | None:
+    found = re.fullmatch("([0-9]{1,9}):(.+)", text, re.DOTALL)
+    return Place(int(found[1]), found[2]) if found else None
 
 
 Changes = Mapping[str, Sequence[Change]]
 """By type."""
+Homes = Mapping[str, Mapping[Place, Place]]
+"""By type: where moved rules are, and where they came from."""
 
 
 def change(
@@ -142,73 +158,64 @@ def change(
     dry_run: bool = False,
     living: Iterable[int] | None = None,
 ) -> tuple[Changes, list[Name]]:
-    """Plan and make changes while nobody else does; each type at once. Returns them and who was told.
+    """Plan and make changes of all these types at once, while nobody else does. Returns them and who was told.
 
     Raises Locked and redis.RedisError.
     """
-    changes: dict[str, list[Change]] = {}
-    told: list[Name] = []
     with RulesLock(conn) as lock:
         members = look(conn)
-        for traptor_type in types:
-            changes[traptor_type] = plan(shards(conn, traptor_type, members, living=living))
-            if not dry_run:
-                told += apply(conn, lock, channel, traptor_type, changes[traptor_type])
-    return changes, told
+        changes = {name: plan(shards(conn, name, members, living=living)) for name in types}
+        return (changes, []) if dry_run else apply(conn, lock, channel, changes)
 
 
 def apply(
-    conn: "redis.Redis",
-    lock: RulesLock,
-    channel: str,
-    traptor_type: str,
-    changes: Sequence[Change],
-    *,
-    homes: Mapping[str, int] | None = None,
-) -> list[Name]:
-    """Make these changes in one MULTI, which also tells the Traptors they concern. Returns those.
+    conn: "redis.Redis", lock: RulesLock, channel: str, changes: Changes, *, homes: Homes | None = None
+) -> tuple[Changes, list[Name]]:
+    """Make these changes in one MULTI, which also tells the Traptors they concern.
 
-    A rule that somebody else has removed meanwhile stays removed. ``homes``, if any, are what is remembered from now
-    on. Raises Locked, redis.WatchError (somebody else changes rules: nothing is written), other redis.RedisError.
+    Returns the changes that were made, and who was told. A rule that somebody else has removed meanwhile stays
+    removed. ``homes`` are what is remembered from now on of these types. Raises Locked, redis.WatchError (somebody
+    else changes rules: nothing is written), other redis.RedisError.
     """
-    if not changes and homes is None:
-        return []
-    concerned = sorted({traptor_id for change in changes for traptor_id in _concerned(change)})
+    every = [(traptor_type, change) for traptor_type, some in changes.items() for change in some]
+    if not every and not homes:
+        return changes, []
+    moves = [(traptor_type, change) for traptor_type, change in every if change.kind == "moved"]
+    told = sorted({Name(name, place.traptor_id) for name, one in every for place in (one.at, one.was) if place})
     with conn.pipeline(transaction=True) as pipe:
         lock.fence(pipe)
-        for change in changes:
-            _write(pipe, traptor_type, change)
-        if homes is not None:
-            pipe.delete(keys.homes(traptor_type))
-        if homes:
-            pipe.hset(keys.homes(traptor_type), mapping={rule_id: str(home) for rule_id, home in homes.items()})
-            pipe.expire(keys.homes(traptor_type), HOMES_SECONDS)
-        for traptor_id in concerned:
-            pipe.publish(channel, keys.notice(traptor_type, traptor_id))
-        for answer in pipe.execute(raise_on_error=False):
-            if isinstance(answer, Exception) and "no such key" not in str(answer):
-                raise answer
-    return [Name(traptor_type, traptor_id) for traptor_id in concerned]
-
-
-def _concerned(change: Change) -> Iterable[int]:
-    return (change.traptor_id,) if change.was_at is None else (change.traptor_id, change.was_at)
-
-
-def _write(pipe: Any, traptor_type: str, change: Change) -> None:
-    key = keys.rule(traptor_type, change.traptor_id, change.rule["rule_id"])
-    old_key = key if change.was_at is None else keys.rule(traptor_type, change.was_at, change.rule["rule_id"])
-    match change.kind:
-        case "moved":
+        for traptor_type, move in moves:
             # A rename takes the hash as it is now, and neither brings back a removed rule nor overwrites another.
-            pipe.renamenx(old_key, key)
-        case "removed":
-            pipe.delete(key)
-        case "added":
-            pipe.hset(key, mapping=dict(change.rule))
-        case "changed":
-            pipe.delete(old_key)
-            pipe.hset(key, mapping=dict(change.rule))
+            pipe.renamenx(keys.rule(traptor_type, *(move.was or move.at)), keys.rule(traptor_type, *move.at))
+        _rewrite(pipe, [(traptor_type, change) for traptor_type, change in every if change.kind != "moved"])
+        for traptor_type, places in (homes or {}).items():
+            _remember(pipe, keys.homes(traptor_type), places)
+        for name in told:
+            pipe.publish(channel, keys.notice(*name))
+        answers = pipe.execute(raise_on_error=False)
+    for answer in answers:
+        if isinstance(answer, Exception) and "no such key" not in str(answer):
+            raise answer
+    not_moved = {(name, move.at) for (name, move), answer in zip(moves, answers, strict=False) if answer is not True}
+    made = {name: [one for one in some if (name, one.at) not in not_moved] for name, some in changes.items()}
+    return made, told
+
+
+def _rewrite(pipe: Any, changes: Sequence[tuple[str, Change]]) -> None:
+    """What goes is deleted first: its key may be another rule's afterwards."""
+    for traptor_type, change in changes:
+        if change.kind != "added":
+            pipe.delete(keys.rule(traptor_type, *(change.was or change.at)))
+    for traptor_type, change in changes:
+        if change.kind != "removed":
+            pipe.hset(keys.rule(traptor_type, *change.at), mapping=dict(change.rule))
+
+
+def _remember(pipe: Any, key: str, homes: Mapping[Place, Place]) -> None:
+    pipe.delete(key)
+    if homes:
+        pipe.hset(key, mapping={f"{at.traptor_id}:{at.rule_id}": f"{home[0]}:{home[1]}" for at, home in homes.items()})
+        pipe.expire(key, HOMES_SECONDS)
 
 
 def gaps(conn: "redis.Redis", name: Name) -> list[dict[str, Any]]:

@@ -7,7 +7,7 @@ import redis
 
 from traptor import fleet, loading
 from traptor.messages import Rule
-from traptor.shards import Shards
+from traptor.shards import Place, Shards
 
 
 def inspect(conn: "redis.Redis", types: Iterable[str]) -> tuple[list[str], list[str]]:
@@ -20,32 +20,35 @@ def inspect(conn: "redis.Redis", types: Iterable[str]) -> tuple[list[str], list[
         errors += _refused(shards)
         warnings += _doubles(shards)
         moves, orphans = shards.rebalance(shards.by_id.keys() - shards.living)
-        errors += [f"{_shown(shards, rule)} is an orphan: no living Traptor has room for it" for rule in orphans]
+        held = dict(shards.held())
+        errors += [
+            f"{_shown(traptor_type, place, held[place])} is an orphan: no living Traptor has room for it"
+            for place in orphans
+        ]
         warnings += [
-            f"{_shown(shards, move.rule)} is not collected: `rules rebalance` would move it"
-            f" from {traptor_type}:{move.was_at} to {traptor_type}:{move.traptor_id}"
+            f"{_shown(traptor_type, move.was, move.rule)} is not collected: `rules rebalance` would move it"
+            f" from {traptor_type}:{move.was.traptor_id} to {traptor_type}:{move.at.traptor_id}"
             for move in moves
+            if move.was
         ]
     return errors, warnings
 
 
 def _refused(shards: Shards) -> Iterator[str]:
-    for traptor_id, shard in shards.by_id.items():
-        for rule in shard.rules.values():
-            try:
-                loading.check(shards.traptor_type, rule)
-            except ValueError as error:
-                yield f"{_shown(shards, rule)} at {shards.traptor_type}:{traptor_id} {error}"
+    for place, rule in shards.held():
+        try:
+            loading.check(shards.traptor_type, rule)
+        except ValueError as error:
+            yield f"{_shown(shards.traptor_type, place, rule)} at {shards.traptor_type}:{place.traptor_id} {error}"
 
 
 def _doubles(shards: Shards) -> Iterator[str]:
     """Rules that share their value, and rules of several Traptors that share their rule_id."""
     by_value: dict[str, list[str]] = defaultdict(list)
     by_rule_id: dict[str, list[str]] = defaultdict(list)
-    for traptor_id, shard in shards.by_id.items():
-        for rule_id, rule in shard.rules.items():
-            by_value[loading.same(rule.get("value", ""))].append(f"{shards.traptor_type}:{traptor_id}:{rule_id}")
-            by_rule_id[rule_id].append(f"{shards.traptor_type}:{traptor_id}")
+    for (traptor_id, rule_id), rule in shards.held():
+        by_value[loading.same(rule.get("value", ""))].append(f"{shards.traptor_type}:{traptor_id}:{rule_id}")
+        by_rule_id[rule_id].append(f"{shards.traptor_type}:{traptor_id}")
     yield from (
         f"{', '.join(places)} have the same value {value!r}" for value, places in by_value.items() if places[1:]
     )
@@ -54,5 +57,5 @@ def _doubles(shards: Shards) -> Iterator[str]:
     )
 
 
-def _shown(shards: Shards, rule: Rule) -> str:
-    return f"{shards.traptor_type} rule {rule['rule_id']} {rule.get('value', '')!r}"
+def _shown(traptor_type: str, place: Place, rule: Rule) -> str:
+    return f"{traptor_type} rule {place.rule_id} {rule.get('value', '')!r}"

@@ -13,7 +13,7 @@ from traptor import fleet, loading, settings
 from traptor.console import connection, dry_run_option, json_option, needs_a_person, say_json, say_some
 from traptor.fleet import Changes
 from traptor.keys import TYPES
-from traptor.shards import Change, Shards
+from traptor.shards import Change, Place, Shards
 
 ROWS_PER_UPDATE = 1000
 SIGNS = {"added": "+", "changed": "~", "moved": ">", "removed": "-"}
@@ -132,7 +132,7 @@ def report(loaded: loading.Loaded, changes: Changes, told: list[fleet.Name]) -> 
 
 def as_dicts(changes: Changes, kind: str) -> list[dict[str, Any]]:
     return [
-        {"type": traptor_type, "traptor_id": one.traptor_id, "was_at": one.was_at, **one.rule}
+        {**one.rule, "type": traptor_type, **one.at._asdict(), "was": one.was and one.was._asdict()}
         for traptor_type, some in changes.items()
         for one in some
         if one.kind == kind
@@ -157,7 +157,10 @@ def say_changes(changes: Changes, told: list[fleet.Name], *, dry_run: bool) -> N
 
 
 def shown(traptor_type: str, one: Change) -> str:
-    at = f"{traptor_type}:{one.traptor_id}"
-    moved = f" (was at {traptor_type}:{one.was_at})" if one.was_at is not None else ""
     tag = f" [{one.rule['tag']}]" if one.rule.get("tag") else ""
-    return f"{SIGNS[one.kind]} {at} {one.rule['rule_id']} {one.rule.get('value', '')!r}{tag}{moved}"
+    was = f" (was {_place(traptor_type, one.was)})" if one.was else ""
+    return f"{SIGNS[one.kind]} {_place(traptor_type, one.at)} {one.rule.get('value', '')!r}{tag}{was}"
+
+
+def _place(traptor_type: str, place: Place) -> str:
+    return f"{traptor_type}:{place.traptor_id} {place.rule_id}"

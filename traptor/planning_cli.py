@@ -31,7 +31,9 @@ def plan(source: str | None, source_format: str | None, wanted_type: str | None,
         with connection(wanted) as conn:
             members = fleet.look(conn)
             all_shards = [fleet.shards(conn, name, members) for name in ([wanted_type] if wanted_type else TYPES)]
-        needs = [_need(shards.traptor_type, _all(shards)) for shards in all_shards if shards.by_id]
+        needs = [
+            _need(shards.traptor_type, [rule for _, rule in shards.held()]) for shards in all_shards if shards.by_id
+        ]
         traptors = [line for shards in all_shards for line in _fullness(shards)]
     if as_json:
         say_json({"needed": needs, "traptors": traptors})
@@ -56,10 +58,6 @@ def _need(traptor_type: str, found: Sequence[Rule]) -> dict[str, Any]:
         "limit": LIMITS[traptor_type],
         "traptors": traptors,
     }
-
-
-def _all(shards: Shards) -> list[Rule]:
-    return [rule for shard in shards.by_id.values() for rule in shard.rules.values()]
 
 
 def _fullness(shards: Shards) -> Iterable[dict[str, Any]]:
@@ -90,7 +88,7 @@ def _percents(line: dict[str, Any]) -> tuple[str, int, str]:
     "--return/--stay", "bring_back", default=None, help="Whether moved rules go back later  [REBALANCE_RETURN]"
 )
 @click.option("--watch", "watches", is_flag=True, help="Go on until told to stop; several may watch.")
-@click.option("--metrics-port", type=click.IntRange(0, 65535), help="With --watch: Prometheus metrics on 127.0.0.1.")
+@click.option("--metrics-port", type=click.IntRange(0, 65535), help="With --watch: port of Prometheus metrics.")
 @dry_run_option
 @json_option
 def rebalance_(
@@ -110,8 +108,9 @@ def rebalance_(
     policy = rebalance.Policy(wanted.REBALANCE_AFTER, wanted.REBALANCE_RETURN, dry_run)
     with connection(wanted) as conn:
         if watches:
-            logs.set_up(dataclasses.replace(wanted, LOG_DIR=""))
-            rebalance.watch(conn, wanted.REDIS_PUBSUB_CHANNEL, policy, stop_signal(), _metrics(metrics_port))
+            logs.set_up(dataclasses.replace(wanted, LOG_DIR=logs.NO_FILE, LOG_STDOUT=True))
+            take_up = _metrics(wanted.METRICS_ADDRESS, metrics_port)
+            rebalance.watch(conn, wanted.REDIS_PUBSUB_CHANNEL, policy, stop_signal(), take_up)
             return
         balance = rebalance.rebalance(conn, wanted.REDIS_PUBSUB_CHANNEL, policy)
     _say(balance, as_json=as_json, dry_run=dry_run)
@@ -124,9 +123,10 @@ def _say(balance: rebalance.Balance, *, as_json: bool, dry_run: bool) -> None:
         say_json(
             {
                 "moved": [
-                    {"type": name, "from": move.was_at, "to": move.traptor_id, "rule_id": move.rule["rule_id"]}
+                    {"type": name, "from": move.was.traptor_id, "to": move.at.traptor_id, "rule_id": move.at.rule_id}
                     for name, moves in balance.moves.items()
                     for move in moves
+                    if move.was
                 ],
                 "orphans": balance.orphans,
                 "told": [str(name) for name in balance.told],
@@ -143,18 +143,23 @@ def _say(balance: rebalance.Balance, *, as_json: bool, dry_run: bool) -> None:
             click.echo(f"ORPHANS: {count} {traptor_type} rules; start another Traptor of this type", err=True)
 
 
-def _metrics(port: int | None) -> Callable[[rebalance.Balance], None]:
-    """Serve the watcher's metrics; returns what takes up each look."""
+def _metrics(address: str, port: int | None) -> Callable[[rebalance.Balance], None]:
+    """Serve the watcher's metrics; returns what takes up each look. Raises click.ClickException."""
     if port is None:
         return lambda balance: None
     from prometheus_client import Counter, Gauge, start_http_server
 
     orphans = Gauge("traptor_orphan_rules", "rules that no living Traptor has room for", ["type"])
     moved = Counter("traptor_moved_rules", "rules moved between Traptors", ["type"])
-    start_http_server(port, addr="127.0.0.1")
+    looked_at = Gauge("traptor_rebalance_look_timestamp_seconds", "when the fleet was last looked at, since 1970")
+    try:
+        start_http_server(port, addr=address)
+    except OSError as error:
+        raise click.ClickException(f"no metrics on {address}:{port}: {error}") from None
     logging.getLogger(__name__).info("metrics", extra={"port": port})
 
     def take_up(balance: rebalance.Balance) -> None:
+        looked_at.set_to_current_time()
         for traptor_type in TYPES:
             orphans.labels(traptor_type).set(balance.orphans.get(traptor_type, 0))
             moved.labels(traptor_type).inc(len(balance.moves.get(traptor_type, ())))

@@ -9,14 +9,16 @@ from typing import NamedTuple
 import redis
 
 from traptor import fleet, keys
-from traptor.fleet import Member, Name
+from traptor.fleet import Changes, Member, Name
 from traptor.keys import TYPES
 from traptor.rules import LIMITS
 from traptor.rules_lock import WAIT_SECONDS, Locked, RulesLock
-from traptor.shards import Change, Shards
+from traptor.shards import Change, Place, Shards
 
 WATCH_SECONDS = 2.0
 """Between two looks at the fleet."""
+MANY_SKIPPED = 20
+"""Looks in a row that somebody else's lock has prevented: longer than a lock outlives its holder."""
 SILENT_SECONDS = 86_400
 """For so long it is remembered since when a Traptor is silent."""
 
@@ -34,7 +36,7 @@ class Policy(NamedTuple):
 class Balance(NamedTuple):
     """What a look came to: moves and orphans by type, who was told, and the silent: seconds until their rules move."""
 
-    moves: dict[str, list[Change]]
+    moves: Changes
     orphans: dict[str, int]
     told: list[Name]
     silent: dict[Name, float]
@@ -44,25 +46,28 @@ def rebalance(conn: "redis.Redis", channel: str, policy: Policy, *, wait_seconds
     """Look at the fleet once and move what must move. Raises Locked and redis.RedisError."""
     with RulesLock(conn, wait_seconds) as lock:
         members = fleet.look(conn)
-        silent = _silent(conn, members.values(), policy.after_seconds)
-        balance = Balance({}, {}, [], silent)
+        silent = _silent(conn, members.values(), policy)
+        planned: dict[str, list[Change]] = {}
+        orphans: dict[str, int] = {}
+        new_homes: dict[str, Mapping[Place, Place]] = {}
         for traptor_type in TYPES:
             of_type = [member for member in members.values() if member.name.traptor_type == traptor_type]
             gone = {member.name.traptor_id for member in of_type if silent.get(member.name) == 0}
             homes = fleet.homes_of(conn, traptor_type) if policy.bring_back else {}
             if of_type and not any(member.is_living for member in of_type):
-                balance.orphans[traptor_type] = sum(len(member.rule_ids) for member in of_type)
+                orphans[traptor_type] = sum(len(member.rule_ids) for member in of_type)
             elif gone or homes or _is_overfull(of_type):
                 shards = fleet.shards(conn, traptor_type, members)
-                moves, balance.orphans[traptor_type], kept = _plan(shards, gone, homes)
-                balance.moves[traptor_type] = moves
-                if not policy.dry_run:
-                    new_homes = kept if policy.bring_back and kept != homes else None
-                    balance.told.extend(fleet.apply(conn, lock, channel, traptor_type, moves, homes=new_homes))
-    return balance
+                planned[traptor_type], orphans[traptor_type], kept = _plan(shards, gone, homes)
+                if policy.bring_back and kept != homes:
+                    new_homes[traptor_type] = kept
+        if policy.dry_run:
+            return Balance(planned, orphans, [], silent)
+        moves, told = fleet.apply(conn, lock, channel, planned, homes=new_homes)
+    return Balance(moves, orphans, told, silent)
 
 
-def _silent(conn: "redis.Redis", members: Iterable[Member], after_seconds: float) -> dict[Name, float]:
+def _silent(conn: "redis.Redis", members: Iterable[Member], policy: Policy) -> dict[Name, float]:
     """The silent, those with rules but no sign of life, with the seconds until their rules move.
 
     Since when is kept in Redis, so that any look may go on from any other. While none of its type lives, silence does
@@ -77,10 +82,11 @@ def _silent(conn: "redis.Redis", members: Iterable[Member], after_seconds: float
             if member.rule_ids and not member.is_living and member.name.traptor_type in types_alive:
                 since = member.silent_since or now
                 pipe.set(keys.silent(*member.name), since.isoformat(), ex=SILENT_SECONDS, nx=True)
-                found[member.name] = max(0.0, (since + timedelta(seconds=after_seconds) - now).total_seconds())
+                found[member.name] = max(0.0, (since + timedelta(seconds=policy.after_seconds) - now).total_seconds())
             elif member.silent_since:
                 pipe.delete(keys.silent(*member.name))
-        pipe.execute()
+        if not policy.dry_run:
+            pipe.execute()
     return found
 
 
@@ -91,14 +97,21 @@ def _is_overfull(of_type: Iterable[Member]) -> bool:
     )
 
 
-def _plan(shards: Shards, gone: Collection[int], homes: Mapping[str, int]) -> tuple[list[Change], int, dict[str, int]]:
+def _plan(
+    shards: Shards, gone: Collection[int], homes: Mapping[Place, Place]
+) -> tuple[list[Change], int, dict[Place, Place]]:
     """Moves, how many orphans there are, and the homes to remember. A rule that moved twice keeps its first home."""
     back = shards.bring_home(homes)
     away, orphans = shards.rebalance(gone)
-    left = {move.rule["rule_id"]: move.was_at for move in away if move.was_at in gone and move.was_at is not None}
-    places = {rule_id: traptor_id for traptor_id, shard in shards.by_id.items() for rule_id in shard.rules}
-    kept = {rule_id: home for rule_id, home in {**left, **homes}.items() if places.get(rule_id, home) != home}
-    return back + away, len(orphans), kept
+    moves = back + away
+    kept = dict(homes)
+    for move in moves:
+        assert move.was
+        home = kept.pop(move.was, move.was if move.was.traptor_id in gone else None)
+        if home and home.traptor_id != move.at.traptor_id:
+            kept[move.at] = home
+    held = {place for place, _ in shards.held()}
+    return moves, len(orphans), {at: home for at, home in kept.items() if at in held}
 
 
 def watch(
@@ -110,14 +123,17 @@ def watch(
 ) -> None:
     """Look again and again until told to stop. Several may watch: each look is made by one of them."""
     told: dict[str, int] = {}
+    skipped = 0
     while not stop.is_set():
         try:
             balance = rebalance(conn, channel, policy, wait_seconds=0)
         except Locked as error:
-            log.debug("skipped", extra={"reason": str(error)})
+            skipped += 1
+            log.log(logging.WARNING if skipped == MANY_SKIPPED else logging.DEBUG, "skipped", extra={"reason": str(error)})
         except redis.RedisError as error:
             log.warning("Redis fails: trying again", extra={"error": str(error)})
         else:
+            skipped = 0
             _tell(balance, told)
             told = balance.orphans
             take_up(balance)
@@ -127,7 +143,7 @@ def watch(
 def _tell(balance: Balance, orphans_told: Mapping[str, int]) -> None:
     for traptor_type, moves in balance.moves.items():
         if moves:
-            ways = sorted({f"{change.was_at}>{change.traptor_id}" for change in moves})
+            ways = sorted({f"{change.was[0]}>{change.at.traptor_id}" for change in moves if change.was})
             log.warning("rules moved", extra={"type": traptor_type, "count": len(moves), "ways": " ".join(ways)})
     for traptor_type, count in balance.orphans.items():
         if count != orphans_told.get(traptor_type, 0):

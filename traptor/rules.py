@@ -52,13 +52,16 @@ def read(conn: "redis.Redis", traptor_type: str, traptor_id: int) -> list[dict[s
     return sorted((rule for _, rule in found), key=order)
 
 
-def read_all(conn: "redis.Redis", traptor_type: str) -> dict[int, list[dict[str, str]]]:
-    """All rules of one type, by the id of their Traptor, each list as ``read`` returns it."""
-    found: dict[int, list[dict[str, str]]] = {}
-    for key, rule in _read(conn, keys.rules(traptor_type, "*")):
+def read_all(conn: "redis.Redis", traptor_type: str) -> dict[int, dict[str, dict[str, str]]]:
+    """All rules of one type, by the id of their Traptor and the rule_id in their key, in order of rule_id.
+
+    The rule_id in a hash may be another one: it is what tweets carry.
+    """
+    found: dict[int, dict[str, dict[str, str]]] = {}
+    for key, rule in sorted(_read(conn, keys.rules(traptor_type, "*")), key=lambda read: order(read[1])):
         if parsed := keys.parse(key):
-            found.setdefault(parsed.traptor_id, []).append(rule)
-    return {traptor_id: sorted(found[traptor_id], key=order) for traptor_id in sorted(found)}
+            found.setdefault(parsed.traptor_id, {})[parsed.rest] = rule
+    return dict(sorted(found.items()))
 
 
 def _read(conn: "redis.Redis", pattern: str) -> Iterator[tuple[str, dict[str, str]]]:

@@ -22,6 +22,7 @@ from traptor.inspection import inspect
 from traptor.keys import TYPES
 from traptor.loading_cli import load, read, report, say_changes, write
 from traptor.planning_cli import plan, rebalance_
+from traptor.rules import read_all
 from traptor.shards import Change, Shards
 
 EXAMPLES = """
@@ -112,17 +113,29 @@ def add(
 @rules.command()
 @type_argument
 @click.argument("rule_ids", metavar="RULE_ID...", nargs=-1, required=True)
+@click.option("--id", "traptor_id", type=click.IntRange(0), help="Only from the Traptor with this id.")
 @dry_run_option
 @json_option
-def remove(traptor_type: str, rule_ids: tuple[str, ...], dry_run: bool, as_json: bool) -> None:
-    """Remove rules by rule_id. Exit code 1, and nothing removed, if one of them is not there."""
+def remove(traptor_type: str, rule_ids: tuple[str, ...], traptor_id: int | None, dry_run: bool, as_json: bool) -> None:
+    """Remove rules by rule_id.
+
+    Exit code 1, and nothing removed, if one of them is not there, or is there on several Traptors and no --id says on
+    which.
+    """
     wanted = settings.load()
 
     def plan_removal(shards: Shards) -> list[Change]:
-        changes = shards.remove(rule_ids)
-        if missing := set(rule_ids) - {change.rule["rule_id"] for change in changes}:
-            raise click.ClickException(f"no {traptor_type} rule has the rule_id {', '.join(sorted(missing))}")
-        return changes
+        found = {
+            rule_id: [place for place in shards.places(rule_id) if traptor_id in {None, place.traptor_id}]
+            for rule_id in dict.fromkeys(rule_ids)
+        }
+        if missing := [rule_id for rule_id, places in found.items() if not places]:
+            raise click.ClickException(f"no {traptor_type} rule has the rule_id {', '.join(missing)}")
+        for rule_id, places in found.items():
+            if places[1:]:
+                ids = ", ".join(str(place.traptor_id) for place in places)
+                raise click.ClickException(f"the rule_id {rule_id} is on the Traptors {ids}: say which with --id")
+        return shards.remove(place for [place] in found.values())
 
     with connection(wanted) as conn:
         changes, told = fleet.change(conn, wanted.REDIS_PUBSUB_CHANNEL, [traptor_type], plan_removal, dry_run=dry_run)
@@ -137,10 +150,13 @@ def remove(traptor_type: str, rule_ids: tuple[str, ...], dry_run: bool, as_json:
 @click.option("--format", "as_format", type=click.Choice(["jsonl", "csv"]), default="jsonl", show_default=True)
 def export(wanted_type: str | None, as_format: str) -> None:
     """All rules on standard output, as `rules load --as-is` takes them."""
-    found = [
-        {name: value for name, value in rule.items() if name not in {"traptor_id", "matches"}}
-        for rule in stored(wanted_type)
-    ]
+    with connection(settings.load()) as conn:
+        found = [
+            {**rule, "type": name, "rule_id": rule_id}
+            for name in ([wanted_type] if wanted_type else TYPES)
+            for held in read_all(conn, name).values()
+            for rule_id, rule in held.items()
+        ]
     if as_format == "csv":
         click.echo(_csv(found), nl=False)
         return

@@ -1,31 +1,47 @@
 """Which Traptor has which rule: planned from plain values, within Twitter's limits, with as few moves as possible."""
 
 import heapq
-import math
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from itertools import count
-from typing import NamedTuple
+from itertools import chain, count
+from operator import itemgetter
+from typing import Any, NamedTuple
 
 from traptor import loading
 from traptor.messages import Rule
 from traptor.rules import LIMITS, order, predicates
 
 
+class Place(NamedTuple):
+    """Where a rule stands: the id of its Traptor, and the rule_id that ends its key, whatever its hash may say."""
+
+    traptor_id: int
+    rule_id: str
+
+
 class Change(NamedTuple):
     """What happens to one rule: added, changed, moved or removed.
 
-    ``traptor_id`` is where it is afterwards, or was when removed; ``was_at`` is where it comes from, if elsewhere.
+    ``at`` is where it is afterwards, or was when removed; ``was`` is where it comes from, if elsewhere.
     """
 
     kind: str
-    traptor_id: int
+    at: Place
     rule: Rule
-    was_at: int | None = None
+    was: Place | None = None
+
+
+class Homeless(NamedTuple):
+    """A rule that needs a place: the rule_id it would like, what it matches, and the place it had, if any."""
+
+    rule_id: str
+    rule: Rule
+    matches: float
+    was: Place | None
 
 
 class Shard:
-    """The rules of one Traptor, and what they use of its limit."""
+    """The rules of one Traptor by rule_id, and what they use of its limit."""
 
     def __init__(self, traptor_type: str, traptor_id: int) -> None:
         self.traptor_id = traptor_id
@@ -45,12 +61,12 @@ class Shard:
         return self.used >= LIMITS[self._type]
 
     def takes(self, rule: Rule) -> bool:
-        """Is there room for it, and no other rule of its rule_id?"""
+        """Is there room for it?"""
         new = {asked for asked in _predicates(self._type, rule) if asked not in self._asked}
-        return rule["rule_id"] not in self.rules and self.used + len(new) <= LIMITS[self._type]
+        return self.used + len(new) <= LIMITS[self._type]
 
-    def add(self, rule: Rule, matches: float = 0.0) -> None:
-        self.rules[rule["rule_id"]] = rule
+    def add(self, rule_id: str, rule: Rule, matches: float = 0.0) -> None:
+        self.rules[rule_id] = rule
         self.matches += matches
         self._asked.update(set(_predicates(self._type, rule)))
 
@@ -63,15 +79,15 @@ class Shard:
                 del self._asked[asked]
         return rule
 
-    def excess(self) -> list[Rule]:
+    def excess(self) -> list[str]:
         """The rules that its Traptor leaves out because they are too many: the last ones in order of rule_id."""
         kept = Shard(self._type, self.traptor_id)
         too_many = []
-        for rule in sorted(self.rules.values(), key=order):
+        for rule_id, rule in sorted(self.rules.items(), key=lambda held: order(held[1])):
             if kept.takes(rule):
-                kept.add(rule)
+                kept.add(rule_id, rule)
             else:
-                too_many.append(rule)
+                too_many.append(rule_id)
         return too_many
 
 
@@ -84,106 +100,151 @@ def _predicates(traptor_type: str, rule: Rule) -> list[str]:
 
 
 def is_valid(traptor_type: str, rule: Rule) -> bool:
-    return bool(_predicates(traptor_type, rule))
+    """May one connection ask for it?"""
+    return 0 < len(set(_predicates(traptor_type, rule))) <= LIMITS[traptor_type]
 
 
 class Shards:
-    """All rules of one type. ``living`` are the Traptors that collect; ``matches`` the counts of rules by rule_id.
+    """All rules of one type, by Traptor and rule_id. ``living`` are the Traptors that collect.
 
-    Methods that plan change the shards, so that one plan goes on from the one before.
+    ``matches`` are the counts of rules. Methods that plan change the shards, so that one plan goes on from the one
+    before.
     """
 
     def __init__(
         self,
         traptor_type: str,
-        rules: Mapping[int, Sequence[Rule]],
+        rules: Mapping[int, Mapping[str, Rule]],
         living: Iterable[int] = (),
-        matches: Mapping[str, float] | None = None,
+        matches: Mapping[Place, float] | None = None,
     ) -> None:
         self.traptor_type = traptor_type
         self.living = frozenset(living)
         self.by_id = {traptor_id: Shard(traptor_type, traptor_id) for traptor_id in sorted({*rules, *self.living})}
-        self._matches = matches or {}
         self._first_open = 0
-        total = sum(map(len, rules.values()))
+        held = {Place(traptor_id, rule_id): rule for traptor_id in rules for rule_id, rule in rules[traptor_id].items()}
+        counts = matches or {}
         # A rule without a count, as every new one, is expected to match as often as the average.
-        self._expected = sum(self._matches.values()) / total if total and self._matches else 1.0
-        for traptor_id, its_rules in rules.items():
-            for rule in its_rules:
-                self._add(traptor_id, rule)
+        self._expected = sum(counts.values()) / len(held) if held and counts else 1.0
+        self._matches: dict[Place, float] = {}
+        self._stored = held.keys()
+        for place, rule in held.items():
+            self._add(place, rule, counts.get(place, self._expected))
 
-    def load(self, rules: Iterable[Rule], *, prune: bool = False, spared: Collection[str] = ()) -> list[Change]:
+    def load(
+        self, rules: Sequence[Rule], *, prune: bool = False, spared: Collection[str] = (), keep_fields: bool = False
+    ) -> list[Change]:
         """What makes Redis hold these rules: those it has stay where they are, new ones fill living Traptors evenly.
 
-        A rule without a rule_id takes that of the rule with the same value, or else one made from its value. What no
-        living Traptor has room for fills the others, then new ones. With ``prune`` what is not among them goes, but for
-        the ``spared`` rule_ids.
+        A rule without a rule_id keeps that which it has in Redis, or gets one made from its value. What no living
+        Traptor has room for fills the others, then new ones. With ``prune`` what is not among them goes, but for the
+        ``spared`` rule_ids. With ``keep_fields`` a rule keeps the fields that are not named.
         """
-        known = _Known(self)
-        wanted = [(known.find(rule), rule) for rule in rules]
-        kept = {found for found, _ in wanted if found}
-        pruned = [found for found in known.places() if prune and found not in kept and found[1] not in spared]
-        removed = [Change("removed", *self._remove(*found)) for found in pruned]
+        found = self._find(rules)
+        kept = set(found.values())
+        pruned = [place for place in self._stored if prune and place not in kept and place.rule_id not in spared]
+        removed = [self._removed(place) for place in pruned]
         changed: list[Change] = []
-        homeless: list[tuple[Rule, int | None]] = []
-        for found, rule in wanted:
-            new = {**rule, "rule_id": rule["rule_id"] or (found[1] if found else loading.content_id(rule["value"]))}
-            if not found:
-                homeless.append((new, None))
-            elif self.by_id[found[0]].rules[found[1]] != new:
-                self._remove(*found)
-                if self.by_id[found[0]].takes(new):
-                    self._add(found[0], new)
-                    changed.append(Change("changed", found[0], new))
-                else:
-                    homeless.append((new, found[0]))
-        for (rule, was_at), target in zip(homeless, list(self._place(rule for rule, _ in homeless)), strict=True):
-            at = self._place_beyond(rule) if target is None else target
-            changed.append(Change("added", at, rule) if was_at is None else Change("changed", at, rule, was_at))
+        homeless: list[Homeless] = []
+        for number, rule in enumerate(rules):
+            was = found.get(number)
+            one = self._renewed(was, rule, keep_fields=keep_fields) if was else self._new(rule)
+            if one and was and self.by_id[was.traptor_id].takes(one.rule):
+                at = Place(was.traptor_id, one.rule_id)
+                self._add(at, one.rule, one.matches)
+                changed.append(Change("changed", at, one.rule, None if at == was else was))
+            elif one:
+                homeless.append(one)
+        for one, target in zip(homeless, list(self._place(homeless)), strict=True):
+            at = target or self._place_beyond(one)
+            rule = {**one.rule, "rule_id": one.rule["rule_id"] or at.rule_id}
+            changed.append(Change("changed" if one.was else "added", at, rule, one.was))
         return removed + changed
 
-    def remove(self, rule_ids: Collection[str]) -> list[Change]:
-        """What removes these rules, wherever they are."""
-        found = [(i, rule_id) for i, shard in self.by_id.items() for rule_id in rule_ids if rule_id in shard.rules]
-        return [Change("removed", *self._remove(*each)) for each in found]
+    def _new(self, rule: Rule) -> Homeless:
+        return Homeless(rule["rule_id"] or loading.content_id(rule["value"]), rule, self._expected, None)
 
-    def rebalance(self, gone: Iterable[int] = ()) -> tuple[list[Change], list[Rule]]:
+    def _renewed(self, was: Place, rule: Rule, *, keep_fields: bool) -> Homeless | None:
+        """A rule as it is to be, taken from its place; None, and left there, if nothing changes.
+
+        What its hash calls itself changes with its key alone.
+        """
+        held = self.by_id[was.traptor_id].rules[was.rule_id]
+        rule_id = rule["rule_id"] or was.rule_id
+        named = held.get("rule_id", rule_id) if rule_id == was.rule_id else rule_id
+        new = {**(held if keep_fields else {}), **rule, "rule_id": named}
+        return None if new == held else Homeless(rule_id, new, self._remove(was)[1], was)
+
+    def _find(self, rules: Sequence[Rule]) -> dict[int, Place]:
+        """Where Redis has these rules, by their position; no place is found twice.
+
+        A rule is the one of the same rule_id and value, or else of the same rule_id, or else of the same value.
+        """
+        free = {place: loading.same(rule.get("value", "")) for place, rule in self.held()}
+        wanted = {number: (rule["rule_id"], loading.same(rule["value"])) for number, rule in enumerate(rules)}
+        found: dict[int, Place] = {}
+        for known_by in (itemgetter(0, 1), itemgetter(0), itemgetter(1)):
+            places: dict[Any, list[Place]] = defaultdict(list)
+            for place, value in free.items():
+                places[known_by((place.rule_id, value))].append(place)
+            for number, looked_for in list(wanted.items()):
+                if candidates := places.get(known_by(looked_for)):
+                    found[number] = candidates.pop(0)
+                    del free[found[number]], wanted[number]
+        return found
+
+    def held(self) -> Iterator[tuple[Place, Rule]]:
+        """Every rule, and where it is."""
+        for traptor_id, shard in self.by_id.items():
+            for rule_id, rule in shard.rules.items():
+                yield Place(traptor_id, rule_id), rule
+
+    def remove(self, places: Iterable[Place]) -> list[Change]:
+        """What removes these rules."""
+        return [self._removed(place) for place in places]
+
+    def places(self, rule_id: str) -> list[Place]:
+        """Where a rule_id is; usually one place, but the original's scheme lets each Traptor have its own."""
+        return [Place(traptor_id, rule_id) for traptor_id, shard in self.by_id.items() if rule_id in shard.rules]
+
+    def rebalance(self, gone: Iterable[int] = ()) -> tuple[list[Change], list[Place]]:
         """Moves for the rules of Traptors that are gone, and of those over their limit; every other rule stays.
 
         Hot rules are placed first, each where the matches are fewest. Also returns the orphans: the rules that no
         living Traptor has room for; they stay where they are.
         """
         gone = set(gone)
-        homeless: list[tuple[int, Rule]] = []
-        for traptor_id, shard in self.by_id.items():
-            leaving = list(shard.rules.values()) if traptor_id in gone else shard.excess()
-            homeless += [(traptor_id, rule) for rule in leaving if is_valid(self.traptor_type, rule)]
-        homeless.sort(key=lambda placed: (-self._heat(placed[1]["rule_id"]), order(placed[1])))
-        for traptor_id, rule in homeless:
-            self._remove(traptor_id, rule["rule_id"])
+        leaving = [
+            Place(traptor_id, rule_id)
+            for traptor_id, shard in self.by_id.items()
+            for rule_id in (list(shard.rules) if traptor_id in gone else shard.excess())
+            if is_valid(self.traptor_type, shard.rules[rule_id])
+        ]
+        homeless = [Homeless(place.rule_id, *self._remove(place), place) for place in leaving]
+        homeless.sort(key=lambda one: (-one.matches, order(one.rule)))
         moves: list[Change] = []
-        orphans: list[Rule] = []
-        for (was_at, rule), target in zip(homeless, list(self._place(rule for _, rule in homeless)), strict=True):
-            if target is None:
-                self._add(was_at, rule)
-                orphans.append(rule)
+        orphans: list[Place] = []
+        for one, target in zip(homeless, list(self._place(homeless)), strict=True):
+            assert one.was
+            if target:
+                moves.append(Change("moved", target, one.rule, one.was))
             else:
-                moves.append(Change("moved", target, rule, was_at))
+                self._add(one.was, one.rule, one.matches)
+                orphans.append(one.was)
         return moves, orphans
 
-    def bring_home(self, homes: Mapping[str, int]) -> list[Change]:
-        """Moves that take rules, by rule_id, back to where they came from, if that Traptor lives and has room."""
+    def bring_home(self, homes: Mapping[Place, Place]) -> list[Change]:
+        """Moves that take rules back to where they came from, if that Traptor lives and has room."""
         moves = []
-        for traptor_id, shard in self.by_id.items():
-            for rule_id, rule in list(shard.rules.items()):
-                home = homes.get(rule_id, traptor_id)
-                if home != traptor_id and home in self.living and self.by_id[home].takes(rule):
-                    self._remove(traptor_id, rule_id)
-                    self._add(home, rule)
-                    moves.append(Change("moved", home, rule, traptor_id))
+        for was, home in homes.items():
+            rule = self.by_id[was.traptor_id].rules.get(was.rule_id) if was.traptor_id in self.by_id else None
+            if rule and home.traptor_id in self.living and self.by_id[home.traptor_id].takes(rule):
+                at = self._free_place(home.traptor_id, home.rule_id, rule)
+                self._add(at, *self._remove(was))
+                moves.append(Change("moved", at, rule, was))
         return moves
 
-    def _place(self, rules: Iterable[Rule]) -> Iterator[int | None]:
+    def _place(self, homeless: Iterable[Homeless]) -> Iterator[Place | None]:
         """Where each rule goes: to the living Traptor with the fewest matches, then rules, that takes it."""
         heap = [
             (shard.matches, shard.used, traptor_id)
@@ -191,69 +252,60 @@ class Shards:
             if traptor_id in self.living and not shard.is_full
         ]
         heapq.heapify(heap)
-        for rule in rules:
+        for one in homeless:
             passed_over = []
             target = None
             while heap and target is None:
                 best = heapq.heappop(heap)
-                if self.by_id[best[-1]].takes(rule):
-                    target = best[-1]
+                if self.by_id[best[-1]].takes(one.rule):
+                    target = self._settle(one, best[-1])
                 else:
                     passed_over.append(best)
-            if target is not None:
-                self._add(target, rule)
-                shard = self.by_id[target]
+            if target:
+                shard = self.by_id[target.traptor_id]
                 if not shard.is_full:
-                    heapq.heappush(heap, (shard.matches, shard.used, target))
+                    heapq.heappush(heap, (shard.matches, shard.used, target.traptor_id))
             for entry in passed_over:
                 heapq.heappush(heap, entry)
             yield target
 
-    def _place_beyond(self, rule: Rule) -> int:
+    def _place_beyond(self, one: Homeless) -> Place:
         """Put a rule on the first Traptor that takes it though it does not live, or on a new one."""
         for traptor_id in count(self._first_open):
             shard = self.by_id.setdefault(traptor_id, Shard(self.traptor_type, traptor_id))
             if traptor_id in self.living or shard.is_full:
                 self._first_open += traptor_id == self._first_open
-            elif shard.takes(rule):
+            elif shard.takes(one.rule):
                 break
-        self._add(traptor_id, rule)
-        return traptor_id
+        return self._settle(one, traptor_id)
 
-    def _add(self, traptor_id: int, rule: Rule) -> None:
-        self.by_id[traptor_id].add(rule, self._heat(rule["rule_id"]))
+    def _settle(self, one: Homeless, traptor_id: int) -> Place:
+        place = self._free_place(traptor_id, one.rule_id, one.rule)
+        self._add(place, one.rule, one.matches)
+        return place
 
-    def _remove(self, traptor_id: int, rule_id: str) -> tuple[int, Rule]:
-        return traptor_id, self.by_id[traptor_id].remove(rule_id, self._heat(rule_id))
+    def _free_place(self, traptor_id: int, rule_id: str, rule: Rule) -> Place:
+        """With this rule_id, or one made from the rule's value where another rule has or had it."""
+        made = loading.content_id(rule.get("value", ""))
+        places = (Place(traptor_id, one) for one in chain([rule_id, made], (f"{made}-{n}" for n in count(2))))
+        return next(place for place in places if place not in self._stored and place not in self._matches)
 
-    def _heat(self, rule_id: str) -> float:
-        return self._matches.get(rule_id, self._expected)
+    def _add(self, place: Place, rule: Rule, matches: float) -> None:
+        self._matches[place] = matches
+        self.by_id[place.traptor_id].add(place.rule_id, rule, matches)
 
+    def _remove(self, place: Place) -> tuple[Rule, float]:
+        matches = self._matches.pop(place)
+        return self.by_id[place.traptor_id].remove(place.rule_id, matches), matches
 
-class _Known:
-    """The rules that Redis has, found by value or by rule_id; a place is a Traptor's id and a rule_id."""
-
-    def __init__(self, shards: Shards) -> None:
-        self._by_value: dict[str, tuple[int, str]] = {}
-        self._by_rule_id: dict[str, tuple[int, str]] = {}
-        for traptor_id, shard in shards.by_id.items():
-            for rule_id, rule in shard.rules.items():
-                self._by_value.setdefault(loading.same(rule.get("value", "")), (traptor_id, rule_id))
-                self._by_rule_id.setdefault(rule_id, (traptor_id, rule_id))
-        self._places = [(i, r) for i, shard in shards.by_id.items() for r in shard.rules]
-
-    def find(self, rule: Rule) -> tuple[int, str] | None:
-        """Where Redis has this rule: the one of its rule_id if that is given, else the one of its value."""
-        found = self._by_value.get(loading.same(rule["value"]))
-        if found and rule["rule_id"] in {"", found[1]}:
-            return found
-        return self._by_rule_id.get(rule["rule_id"] or loading.content_id(rule["value"]))
-
-    def places(self) -> list[tuple[int, str]]:
-        return self._places
+    def _removed(self, place: Place) -> Change:
+        rule, _ = self._remove(place)
+        return Change("removed", place, rule)
 
 
 def needed(traptor_type: str, rules: Iterable[Rule]) -> tuple[int, int]:
-    """How many predicates these rules ask for, shared ones once, and how many Traptors that takes at least."""
-    asked = {one for rule in rules for one in _predicates(traptor_type, rule)}
-    return len(asked), math.ceil(len(asked) / LIMITS[traptor_type])
+    """How many predicates these rules ask for, shared ones once, and how many Traptors loading them fills."""
+    valid = [rule for rule in rules if is_valid(traptor_type, rule)]
+    shards = Shards(traptor_type, {})
+    shards.load(valid)
+    return len({one for rule in valid for one in _predicates(traptor_type, rule)}), len(shards.by_id)

@@ -55,7 +55,7 @@ def rebalancing(redis_server: RedisServer, *options: str) -> Iterator["subproces
 
 
 def held(conn: redis.Redis) -> dict[int, set[str]]:
-    return {i: {rule["value"] for rule in some} for i, some in rules.read_all(conn, "track").items()}
+    return {i: {rule["value"] for rule in some.values()} for i, some in rules.read_all(conn, "track").items()}
 
 
 def asked(twitter: Simulator) -> dict[str, set[str]]:

@@ -169,13 +169,27 @@ def test_without_redis_there_is_one_line(traptor: Traptor) -> None:
 
 @pytest.mark.parametrize("as_format", ["jsonl", "csv"])
 def test_what_is_exported_loads_back(traptor: Traptor, redis_db: redis.Redis, tmp_path: Path, as_format: str) -> None:
-    hold(redis_db, "track:0", CAT, DOG)
+    hold(redis_db, "track:0", CAT, {**DOG, "traptor_id": "9", "matches": "many"})
+    redis_db.hset("traptor-track:0:7", mapping={"rule_id": "abc", "value": "storm"})
     hold(redis_db, "locations:3", {"rule_id": "x", "value": "1,2,3,4", "tag": 'a "b", c'})
     exported = traptor("rules", "export", "--format", as_format).stdout
     lines = list(csv.DictReader(io.StringIO(exported))) if as_format == "csv" else exported.splitlines()
-    assert len(lines) == 3
+    assert len(lines) == 4
     (tmp_path / f"rules.{as_format}").write_text(exported)
     assert traptor("rules", "load", f"rules.{as_format}", "--as-is", "--prune").stdout == "nothing to change\n"
+
+
+def test_a_rule_is_removed_by_its_key_and_from_the_traptor_that_is_named(
+    traptor: Traptor, redis_db: redis.Redis
+) -> None:
+    hold(redis_db, "track:0", CAT)
+    hold(redis_db, "track:1", {**DOG, "rule_id": "1"})
+    redis_db.hset("traptor-track:1:7", mapping={"rule_id": "abc", "value": "storm"})
+    ambiguous = traptor("rules", "remove", "track", "7", "1")
+    assert (ambiguous.returncode, redis_db.dbsize()) == (1, 3)
+    assert "the rule_id 1 is on the Traptors 0, 1: say which with --id" in ambiguous.stderr
+    assert traptor("rules", "remove", "track", "7", "1", "--id", 1).returncode == 0
+    assert list(redis_db.scan_iter()) == ["traptor-track:0:1"]
 
 
 CHECKS: list[tuple[str, dict[str, list[dict[str, str]]], list[str], str, int]] = [
