@@ -10,11 +10,12 @@ import pytest
 import requests
 from birdy.twitter import TwitterApiError, TwitterAuthError, TwitterClientError, TwitterRateLimitError
 
+from traptor import messages
 from traptor.simulator import CREDENTIAL, Simulator
 from traptor.simulator.feed import Synthetic
 from traptor.simulator.predicates import Predicates
 from traptor.simulator.snowflakes import Snowflakes
-from traptor.simulator.v2 import bearer_token
+from traptor.simulator.v2 import bearer_token, parse
 from traptor.stream import StreamEnded
 from traptor.v2.client import FilteredStream, RulesCapExceeded, Translated, V2Client, keep, translated
 
@@ -406,6 +407,40 @@ def test_rules_are_answered_as_documented(twitter: Simulator) -> None:
     assert answer(twitter, "GET")["data"] == added["data"]
     deleted = answer(twitter, "POST", delete={"ids": [added["data"][0]["id"], "1"]})
     assert deleted["meta"]["summary"] == {"deleted": 1, "not_deleted": 1}
+
+
+def tweet(text: str = "", link: str = "", **fields: Any) -> dict[str, Any]:
+    urls = [{"expanded_url": f"https://{link}", "indices": [0, 0]}] if link else []
+    return {"id_str": "1", "text": text, "entities": {"urls": urls}, **fields}
+
+
+def at(longitude: float, latitude: float) -> dict[str, Any]:
+    return tweet(coordinates={"type": "Point", "coordinates": [longitude, latitude]})
+
+
+@pytest.mark.parametrize(
+    "value, fitting, not_fitting",
+    [
+        ("storm", tweet("a storm"), tweet("calm")),
+        ('"node.js"', tweet("we use node.js here"), tweet("node and js")),
+        ('url:"node.js"', tweet("see", "node.js"), tweet("we use node.js here")),
+        ('("a.b" OR url:"a.b") storm', tweet("storm", "a.b"), tweet("calm", "a.b")),
+        ('("a.b" OR url:"a.b") storm', tweet("a.b storm"), tweet("storm", "c.d")),
+        ("point_radius:[2.5 48.5 1mi]", at(2.5, 48.51), at(2.5, 48.52)),
+        ("point_radius:[2.5 48.5 1mi]", at(2.52, 48.5), at(2.523, 48.5)),
+        ("bounding_box:[2.5 48.5 2.6 48.6]", at(2.6, 48.5), at(2.61, 48.5)),
+    ],
+)
+def test_what_a_value_means(value: str, fitting: dict[str, Any], not_fitting: dict[str, Any]) -> None:
+    [clause] = parse(value)
+    assert clause.holds(messages.view(fitting))
+    assert not clause.holds(messages.view(not_fitting))
+
+
+@pytest.mark.parametrize("value", ["", '"', 'a "b', "(a", ") b", "-a", "a -b", "from:1 to:2"])
+def test_what_is_no_value(value: str) -> None:
+    with pytest.raises(ValueError, match=r"no viable|stands alone"):
+        list(parse(value))
 
 
 def test_pushed_tweets_have_the_rules_that_they_fit() -> None:

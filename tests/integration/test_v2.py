@@ -93,6 +93,26 @@ def test_a_change_of_rules_brings_the_tweets_of_the_new_ones(collect: Collect, r
         daemon.stop()
 
 
+@pytest.mark.parametrize(
+    "traptor_type, value, predicates",
+    [
+        ("track", "node.js,U.S,3.5 stars", Predicates(track=("node.js", "U.S", "3.5 stars"))),
+        ("locations", "2.5,48.5,2.5,48.5", Predicates(locations=("2.5,48.5,2.5,48.5",))),
+    ],
+)
+def test_what_v2_has_other_words_for_is_found(
+    collect: Collect, redis_db: redis.Redis, traptor_type: str, value: str, predicates: Predicates
+) -> None:
+    """What looks like a link, in texts and in links; and what is at a point, but not in a place around it."""
+    rules.write(redis_db, traptor_type, 0, [{"rule_id": "1", "value": value}])
+    tweets = [message.body for message in islice(Synthetic(3, Snowflakes()).messages(predicates), 200)]
+    wanted = [id_str for id_str, tweet in by_id(tweets).items() if traptor_type == "track" or tweet["coordinates"]]
+    with Simulator(tweets=tweets, rate=0) as twitter, collect(twitter, "2", "--type", traptor_type) as daemon:
+        daemon.messages(len(wanted))
+        daemon.stop()
+    assert list(by_id(daemon.stdout.lines)) == wanted
+
+
 def test_what_still_comes_for_an_old_value_is_not_taken_for_the_new_one(
     collect: Collect, redis_db: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:

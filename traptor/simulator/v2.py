@@ -3,6 +3,7 @@
 import base64
 import itertools
 import json
+import math
 import re
 import threading
 import time
@@ -32,6 +33,7 @@ MOST_MISSES = 200
 MOST_BACKFILL_MINUTES = 5
 MOST_RECENT = 5000
 BACKFILL_OVERLAP_SECONDS = 5.0
+MILES_PER_DEGREE = 69.1
 PROBLEMS = "https://api.twitter.com/2/problems/"
 
 Json = dict[str, Any]
@@ -111,7 +113,7 @@ class RuleBook:
         return Predicates(
             track=tuple(clause.value for clause in clauses if clause.kind == "track"),
             follow=tuple(dict.fromkeys(clause.value for clause in clauses if clause.kind in _USERS)),
-            locations=tuple(clause.value for clause in clauses if clause.kind == "bounding_box"),
+            locations=tuple(_box(clause) for clause in clauses if clause.kind in ("bounding_box", "point_radius")),
         )
 
     def matching(self, tweet: Tweet) -> list[HeldRule]:
@@ -174,22 +176,28 @@ def rules_cap_exceeded() -> Refusal:
 # What a rule's value means
 
 
-class Clause:
+Holds = Callable[[Tweet], bool]
+
+
+class Clause(NamedTuple):
     """One alternative of a rule. ``kind`` is an operator, or track for words; ``value`` as v1.1 has it."""
 
-    def __init__(self, kind: str, value: str) -> None:
-        self.kind = kind
-        self.value = value
-        self.holds: Callable[[Tweet], bool] = _HOLDS[kind](value)
+    kind: str
+    value: str
+    holds: Holds
+
+
+QUOTED = r'"(?:\\.|[^"\\])*"'
+TOKEN = re.compile(rf'\((?:{QUOTED}|[^()"])*\)|(?:\w+:)?{QUOTED}|\w+:\[[^\]]*\]|[^\s"]+|"')
 
 
 def parse(value: str) -> Iterator[Clause]:
     """The alternatives of a rule: words, quoted ones, tags, from:, to:, retweets_of:, url:, boxes and circles.
 
-    Parentheses and negation are not understood. Raises ValueError.
+    Parentheses hold alternatives of one word; negation is not understood. Raises ValueError.
     """
-    tokens = re.findall(r'(?:\w+:)?"(?:\\.|[^"\\])*"|\w+:\[[^\]]*\]|[^\s"]+|"', value)
-    if not tokens or '"' in tokens or any(token[0] in "()-" for token in tokens):
+    tokens = TOKEN.findall(value)
+    if not tokens or '"' in tokens or any(re.match(r"\)|-|\((?!.*\)$)", token) for token in tokens):
         raise ValueError(f"no viable alternative at input {value[:40]!r}")
     for is_or, some in itertools.groupby(tokens, lambda token: token == "OR"):
         if not is_or:
@@ -198,63 +206,85 @@ def parse(value: str) -> Iterator[Clause]:
 
 def _clause(tokens: list[str]) -> Clause:
     operator, _, argument = tokens[0].partition(":")
-    if operator not in _HOLDS or operator == "url" or not argument:
-        return Clause("track", " ".join(_word(token) for token in tokens))
+    if operator not in _HOLDS or not argument:
+        terms = [_term(token) for token in tokens]
+        return Clause(
+            "track", " ".join(value for value, _ in terms), lambda tweet: all(holds(tweet) for _, holds in terms)
+        )
     if len(tokens) > 1:
         raise ValueError(f"{operator}: stands alone in what this simulator understands")
-    if operator in _USERS:
-        return Clause(operator, argument)
-    numbers = argument.strip("[]").split()
+    if operator not in _USERS:
+        argument = ",".join(argument.strip("[]").split())
     if operator == "bounding_box":
-        box = parse_box(",".join(numbers))
+        box = parse_box(argument)
         if max(box.north - box.south, (box.east - box.west) / 2) > 0.37:
             raise ValueError("The sides of a bounding_box must be less than 25 miles")
-    return Clause(operator, ",".join(numbers))
+    return Clause(operator, argument, _HOLDS[operator](argument))
 
 
-def _word(token: str) -> str:
+def _term(token: str) -> tuple[str, Holds]:
+    """A word as v1.1 has it, and whether it is there: url: looks in links only, others look everywhere, as v1.1 did."""
+    if token.startswith("("):
+        alternatives = list(parse(token[1:-1]))
+        return alternatives[0].value, lambda tweet: any(one.holds(tweet) for one in alternatives)
     quoted = re.fullmatch(r'(?:url:)?"(.*)"', token)
-    return re.sub(r"\\(.)", r"\1", quoted[1]) if quoted else token
+    word = re.sub(r"\\(.)", r"\1", quoted[1]) if quoted else token
+    matcher = compile_rules("track", [{"value": word.replace(",", " ")}])
+    if not token.startswith("url:"):
+        return word, lambda tweet: bool(matcher.match(tweet))
+    return word, lambda tweet: any(
+        field.rpartition(".")[2] in ("urls", "media") for match in matcher.match(tweet) for field in match.fields
+    )
 
 
-def _words(phrase: str) -> Callable[[Tweet], bool]:
-    matcher = compile_rules("track", [{"value": phrase.replace(",", " ")}])
-    return lambda tweet: bool(matcher.match(tweet))
+def _box(clause: Clause) -> str:
+    """A box, or the point at the centre of a circle."""
+    west, south, *_ = clause.value.split(",")
+    return clause.value if clause.kind == "bounding_box" else ",".join((west, south, west, south))
 
 
-def _author(user_id: str) -> Callable[[Tweet], bool]:
+def _author(user_id: str) -> Holds:
     return lambda tweet: bool(tweet.user and tweet.user.id_str == user_id)
 
 
-def _retweeted_author(user_id: str) -> Callable[[Tweet], bool]:
+def _retweeted_author(user_id: str) -> Holds:
     is_author = _author(user_id)
     return lambda tweet: bool(tweet.retweeted_status and is_author(tweet.retweeted_status))
 
 
-def _replied_to(user_id: str) -> Callable[[Tweet], bool]:
+def _replied_to(user_id: str) -> Holds:
     return lambda tweet: tweet.in_reply_to_user_id_str == user_id
 
 
-def _inside(numbers: str) -> Callable[[Tweet], bool]:
+def _inside(numbers: str) -> Holds:
     """The point, or all of the place, is inside: v1.1 took any overlap."""
     west, south, east, north = map(float, numbers.split(","))
+    return _located(lambda longitude, latitude: west <= longitude <= east and south <= latitude <= north)
 
+
+def _near(circle: str) -> Holds:
+    """The point, or all of the place, is within so many miles."""
+    west, south, radius = map(float, circle.removesuffix("mi").split(","))
+    narrowing = math.cos(math.radians(south))
+
+    def is_near(longitude: float, latitude: float) -> bool:
+        return math.hypot((longitude - west) * narrowing, latitude - south) * MILES_PER_DEGREE <= radius
+
+    return _located(is_near)
+
+
+def _located(is_within: Callable[[float, float], bool]) -> Holds:
     def holds(tweet: Tweet) -> bool:
         point = tweet.coordinates.coordinates if tweet.coordinates else None
         box = tweet.place.bounding_box if tweet.place else None
         corners = [point] if point else [corner for ring in (box.coordinates if box else None) or [] for corner in ring]
-        inside = [west <= longitude <= east and south <= latitude <= north for longitude, latitude in corners]
-        return bool(inside) and all(inside) and tweet.retweeted_status is None
+        return bool(corners) and all(is_within(*corner) for corner in corners) and tweet.retweeted_status is None
 
     return holds
 
 
-def _never(_: str) -> Callable[[Tweet], bool]:
-    return lambda tweet: False
-
-
 _USERS = {"from": _author, "retweets_of": _retweeted_author, "to": _replied_to}
-_HOLDS = {**_USERS, "track": _words, "url": _words, "bounding_box": _inside, "point_radius": _never}
+_HOLDS = {**_USERS, "bounding_box": _inside, "point_radius": _near}
 
 
 # The stream

@@ -75,11 +75,14 @@ def _track(value: str) -> list[str]:
 
 
 def _term(term: str) -> str:
-    """A word stays as it is; what v2 could take for an operator or would cut is quoted; links have their operator."""
+    """A word stays as it is; what v2 could take for an operator or would cut is quoted.
+
+    What could be a link is looked for in texts and in links: v1.1 took it from both, as ``node.js`` and ``U.S`` show.
+    """
     if re.fullmatch(r"[#@$]?\w+", term) and term.lower() not in ("or", "and"):
         return term
     if re.fullmatch(r"[\w-]+(\.[\w-]+)+(/\S*)?", term):
-        return f'url:"{_escaped(term)}"'
+        return f'("{_escaped(term)}" OR url:"{_escaped(term)}")'
     return f'"{_escaped(term)}"'
 
 
