@@ -4,7 +4,7 @@ import multiprocessing
 import os
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from kafka.errors import KafkaTimeoutError, MessageSizeTooLargeError
 from traptor import replay, topic
 from traptor.archives import Part
 from traptor.bookmarks import DONE, Bookmarks
+from traptor.delivery import CAUTIOUS
 from traptor.outlets import Folder, NotWritten, Unfinished, take_back
 from traptor.replay import Pace, factor, moment
 from traptor.topic import Topic
@@ -298,50 +299,114 @@ def test_a_replay_without_a_match_leaves_no_file(tmp_path: Path) -> None:
 
 
 class Future:
+    """None for an error is an acknowledgement; NEVER, there is no answer."""
+
     def __init__(self, error: Exception | None) -> None:
-        self._error = error
-        self.is_done = True
+        self.exception = error
+        self.is_done = error is not NEVER
 
     def get(self, timeout: float) -> None:
-        if self._error:
-            raise self._error
+        if not self.is_done:
+            raise KafkaTimeoutError("not yet")
+
+
+NEVER = TimeoutError()
+AWAY, LARGE = KafkaTimeoutError("away"), MessageSizeTooLargeError("large")
 
 
 class Producer:
-    """Answers with the errors given, then with acknowledgements."""
+    """Answers with the errors given, and on with the last one: kafka-python's fails on once it has failed."""
 
-    def __init__(self, *errors: Exception | None) -> None:
-        self._errors: Iterator[Exception | None] = iter(errors)
-        self.sent: list[bytes] = []
+    def __init__(self, errors: Sequence[Exception | None]) -> None:
+        self._errors = list(errors)
+        self.acknowledged: list[bytes] = []
 
     def send(self, topic: str, *, key: bytes, value: bytes) -> Future:
-        error = next(self._errors, None)
+        error = self._errors.pop(0) if len(self._errors) > 1 else self._errors[0]
+        if value == b"too large for the client":
+            raise LARGE
         if error is None:
-            self.sent.append(key)
+            self.acknowledged.append(key)
         return Future(error)
 
     def close(self, timeout: float) -> None:
         pass
 
 
+class Kafka:
+    """Makes producers that answer with the errors given, one list after the other. Notes which are cautious."""
+
+    def __init__(self, *errors: Sequence[Exception | None]) -> None:
+        self._errors = list(errors)
+        self.producers: list[Producer] = []
+        self.is_cautious: list[bool] = []
+
+    def connect(self, options: dict[str, Any]) -> Producer:
+        self.producers.append(Producer(self._errors.pop(0) if self._errors else [None]))
+        self.is_cautious.append(options == CAUTIOUS)
+        return self.producers[-1]
+
+    @property
+    def acknowledged(self) -> list[bytes]:
+        return [key for producer in self.producers for key in producer.acknowledged]
+
+
 @pytest.mark.parametrize(
-    "errors, sent, counts",
+    "errors, acknowledged, counts, is_cautious",
     [
-        ([], [b"1", b"2"], {"written": 2}),
-        ([KafkaTimeoutError("away")], [b"1", b"2"], {"written": 2}),
-        ([None, KafkaTimeoutError("away"), KafkaTimeoutError("away")], [b"1", b"2"], {"written": 2}),
-        ([MessageSizeTooLargeError("large")], [b"2"], {"written": 1, "refused": 1}),
+        ([], [b"1", b"2", b"3"], {"written": 3}, [False]),
+        ([[AWAY]], [b"1", b"2", b"3"], {"written": 3}, [False, False]),
+        ([[None, AWAY], [AWAY]], [b"1", b"2", b"3"], {"written": 3}, [False] * 3),
+        ([[None, LARGE], [LARGE, None]], [b"1", b"3"], {"written": 2, "refused": 1}, [False, True, False]),
+        ([[LARGE], [None]], [b"1", b"2", b"3"], {"written": 3}, [False, True, False]),
+        ([[LARGE], [AWAY], [None]], [b"1", b"2", b"3"], {"written": 3}, [False, True, False]),
     ],
+    ids=["taken", "away", "away twice", "one is refused", "refused with others", "away while they are tried"],
 )
 def test_what_kafka_does_not_take_is_sent_again(
-    errors: list[Exception | None], sent: list[bytes], counts: dict[str, int]
+    monkeypatch: pytest.MonkeyPatch,
+    errors: list[list[Exception | None]],
+    acknowledged: list[bytes],
+    counts: dict[str, int],
+    is_cautious: list[bool],
 ) -> None:
-    producer = Producer(*errors)
-    outlet = Topic(lambda: producer, "tweets", threading.Event())
-    outlet.write(b"1", b"{}")
+    monkeypatch.setattr(topic, "RETRY_SECONDS", 0)
+    kafka = Kafka(*errors)
+    outlet = Topic(kafka.connect, "tweets", threading.Event())
+    for key in (b"1", b"2", b"3"):
+        outlet.write(key, b"{}")
+    outlet.flush()
+    assert (kafka.acknowledged, outlet.counts, kafka.is_cautious) == (acknowledged, counts, is_cautious)
+
+
+def test_what_the_client_refuses_disturbs_nothing_else() -> None:
+    kafka = Kafka()
+    outlet = Topic(kafka.connect, "tweets", threading.Event())
+    outlet.write(b"1", b"too large for the client")
     outlet.write(b"2", b"{}")
     outlet.flush()
-    assert (producer.sent, outlet.counts) == (sent, counts)
+    assert (kafka.acknowledged, outlet.counts) == ([b"2"], {"written": 1, "refused": 1})
+
+
+def test_what_is_never_answered_is_sent_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(topic, "RETRY_SECONDS", 0)
+    monkeypatch.setattr(topic, "ANSWER_SECONDS", 0)
+    kafka = Kafka([NEVER])
+    outlet = Topic(kafka.connect, "tweets", threading.Event())
+    outlet.write(b"1", b"{}")
+    outlet.flush()
+    assert outlet.counts == {"written": 1}
+
+
+def test_it_stops_while_nothing_is_answered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(topic, "LAST_SECONDS", 0)
+    stopping = threading.Event()
+    outlet = Topic(Kafka([NEVER]).connect, "tweets", stopping)
+    outlet.write(b"1", b"{}")
+    stopping.set()
+    with pytest.raises(NotWritten):
+        outlet.flush()
+    outlet.close()
 
 
 def test_a_broker_that_is_away_is_looked_for_until_told_to_stop(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -349,11 +414,11 @@ def test_a_broker_that_is_away_is_looked_for_until_told_to_stop(monkeypatch: pyt
     stopping = threading.Event()
     tries = []
 
-    def connect() -> Any:
+    def connect(options: dict[str, Any]) -> Any:
         tries.append(1)
         if len(tries) == 3:
             stopping.set()
-        raise KafkaTimeoutError("away")
+        raise AWAY
 
     with pytest.raises(NotWritten):
         Topic(connect, "tweets", stopping)

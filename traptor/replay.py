@@ -10,9 +10,8 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from datetime import UTC
-from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 import redis
@@ -31,6 +30,8 @@ from traptor.workers import Batch, Crew, Task, WorkerDied
 
 CHECKPOINT_SECONDS = 5.0
 LONG_WAIT_SECONDS = 1.0
+LAST_SECONDS = 5
+"""How long a reader of standard output may hold us up once we are told to stop."""
 PROBLEMS_TOLD = 20
 """Of one file, on standard error; all are counted."""
 ROWS = 30
@@ -130,9 +131,7 @@ def replay(  # noqa: PLR0917 - click passes by name
     if not found and not every_tweet:
         raise click.UsageError("there are no rules, so nothing would match; --all passes every tweet")
     task = Task(wanted.TRAPTOR_TYPE, wanted.TRAPTOR_ID, found, every_tweet, since, until, sample, describe=bool(report))
-    stopping = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stopping.set())
+    stopping = _told_to_stop(is_for_a_reader=not (out or kafka))
     bookmarks = _bookmarks(state, task)
     if bookmarks.changed:
         changed = ", ".join(bookmarks.changed)
@@ -144,20 +143,44 @@ def replay(  # noqa: PLR0917 - click passes by name
         outlet = _outlet(out, kafka, wanted, stopping)
         run = Replay(paths, task, outlet=outlet, bookmarks=bookmarks, pace=pace, console=console, workers=workers)
         run.run(stopping)
-    except outlets.NotWritten as error:
-        click.echo(f"replay: {error}", err=True)
-        sys.exit(Exit.ENDED)
+        signal.alarm(0)
     except WorkerDied as error:
         raise click.ClickException(str(error)) from None
+    except outlets.NotWritten as error:
+        click.echo(f"replay: {error}", err=True)
+        _end_without_output()
     except BrokenPipeError:
-        # The reader has gone, which click takes for a failure; what Python still holds for it must not raise at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(Exit.ENDED)
+        # The reader has gone, which click takes for a failure.
+        _end_without_output()
     run.tell()
     if report:
         from traptor.report import page
 
         report.write_text(page(run.tally, task.rules, paths), encoding="utf-8")
+
+
+def _told_to_stop(*, is_for_a_reader: bool) -> threading.Event:
+    """Set by SIGTERM and Ctrl-C. A write that a reader holds up then ends with NotWritten after a few seconds."""
+    stopping = threading.Event()
+
+    def stop(*_: object) -> None:
+        stopping.set()
+        if is_for_a_reader:
+            signal.alarm(LAST_SECONDS)
+
+    def give_up(*_: object) -> None:
+        raise outlets.NotWritten("stopped while nobody read standard output")
+
+    signal.signal(signal.SIGALRM, give_up)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, stop)
+    return stopping
+
+
+def _end_without_output() -> NoReturn:
+    """What Python still holds for standard output must neither raise nor wait at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(Exit.ENDED)
 
 
 def _rules(file: Path | None, wanted: settings.Settings, console: Console) -> list[Rule]:
@@ -223,7 +246,10 @@ def _outlet(out: Path | None, kafka: bool, wanted: settings.Settings, stopping: 
     from traptor import delivery  # Kafka's client takes its time to import
     from traptor.topic import Topic
 
-    connect = partial(delivery.connect, wanted.KAFKA_HOSTS, wanted.KAFKA_TOPIC, wanted.KAFKA_OPTIONS or {})
+    def connect(more_options: dict[str, Any]) -> Any:
+        options = {**(wanted.KAFKA_OPTIONS or {}), **more_options}
+        return delivery.connect(wanted.KAFKA_HOSTS, wanted.KAFKA_TOPIC, options)
+
     return Topic(connect, wanted.KAFKA_TOPIC, stopping)
 
 
@@ -363,7 +389,8 @@ class Replay:
         self._console.print(self._by_rule(), self._by_file())
         names = ("lines", "tweets", "matched", "notices", "damaged")
         summary = ", ".join(f"{name} {self.tally.counts[name]}" for name in names)
-        click.echo(f"replay: {summary}, written {self._outlet.counts['written']}", err=True)
+        written, refused = self._outlet.counts["written"], self._outlet.counts["refused"]
+        click.echo(f"replay: {summary}, written {written}{f', refused by Kafka {refused}' * bool(refused)}", err=True)
 
     def _by_rule(self) -> Table:
         table = Table("rule", "tag", "value", "matches", title="by rule", title_justify="left")

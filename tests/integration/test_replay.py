@@ -1,6 +1,7 @@
 """Archives through the real command: the same as live, whole after a kill, and into every outlet."""
 
 import bz2
+import contextlib
 import gzip
 import io
 import json
@@ -8,6 +9,7 @@ import signal
 import subprocess
 import sys
 import tarfile
+import time
 from collections import Counter
 from collections.abc import Sequence
 from itertools import islice
@@ -15,6 +17,7 @@ from pathlib import Path
 
 import pytest
 import redis
+from kafka.admin import ConfigResource, ConfigResourceType, KafkaAdminClient
 
 from tests.integration.daemon import Output, environment, to_stdout
 from tests.servers import KafkaBroker, RedisServer, wait_until
@@ -154,6 +157,19 @@ def test_a_reader_that_goes_ends_it_quietly(tmp_path: Path) -> None:
         assert process.wait(30) == 0
 
 
+def test_it_can_be_stopped_while_its_reader_does_not_read(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_bytes(b"\n".join(sample("track", 1000)))
+    arguments = command("--rules", rules_file(tmp_path), "a.jsonl")
+    pipe = subprocess.PIPE
+    with subprocess.Popen(arguments, cwd=tmp_path, env=environment(tmp_path, {}), stdout=pipe, stderr=pipe) as process:
+        assert process.stdout
+        assert process.stderr
+        assert process.stdout.read(1)
+        process.terminate()
+        assert process.wait(15) == 0
+        assert process.stderr.read() == b"replay: stopped while nobody read standard output\n"
+
+
 def written(folder: Path) -> Counter[str]:
     lines = [line for path in sorted(folder.iterdir()) for line in gzip.decompress(path.read_bytes()).splitlines()]
     return Counter(ids(lines))
@@ -218,6 +234,45 @@ def test_a_broker_that_does_not_answer_is_waited_for(tmp_path: Path, kafka_broke
     said.join()
     assert said.lines[-1].endswith(b"written 100\n")
     assert {key.decode() for key, _ in kafka_broker.consume(topic, 100) if key} == set(ids(tweets))
+
+
+def test_what_the_broker_refuses_is_counted_and_alone(tmp_path: Path, kafka_broker: KafkaBroker, topic: str) -> None:
+    if kafka_broker.kind == "tansu":
+        pytest.skip("tansu refuses no message for its size; `make kafka` brings Apache Kafka")
+    large = json.dumps({"id_str": "7", "text": "coffee", "filler": "x" * 100_000}).encode()
+    tweets = [*sample("track", 100), large, *sample("track", 100)]
+    (tmp_path / "a.jsonl").write_bytes(b"\n".join(tweets))
+    with contextlib.closing(KafkaAdminClient(bootstrap_servers=kafka_broker.hosts)) as admin:
+        limit = ConfigResource(ConfigResourceType.TOPIC, topic, configs={"max.message.bytes": "50000"})
+        admin.alter_configs([limit])
+    addresses = {"KAFKA_HOSTS": kafka_broker.hosts, "KAFKA_TOPIC": topic}
+    done = run(tmp_path, "--rules", rules_file(tmp_path), "--kafka", "a.jsonl", **addresses)
+    assert b"Kafka will never take tweet 7: MessageSizeTooLargeError" in done.stderr
+    assert done.stderr.endswith(b"written 200, refused by Kafka 1\n")
+    written = {key.decode() for key, _ in kafka_broker.consume(topic, 200) if key}
+    assert written == set(ids(tweets)) - {"7"}
+
+
+def test_it_can_be_stopped_while_kafka_does_not_answer(tmp_path: Path, kafka_broker: KafkaBroker, topic: str) -> None:
+    lines = b"".join(tweet + b"\n" for tweet in sample("track", 3000))
+    wanted = environment(tmp_path, {"KAFKA_HOSTS": kafka_broker.hosts, "KAFKA_TOPIC": topic})
+    arguments = command("--rules", rules_file(tmp_path), "--kafka", "-")
+    pipe = subprocess.PIPE
+    with subprocess.Popen(arguments, cwd=tmp_path, env=wanted, stdin=pipe, stderr=pipe) as process:
+        assert process.stdin
+        assert process.stderr
+        process.stdin.write(lines)
+        assert kafka_broker.consume(topic, 1)
+        kafka_broker.freeze()
+        try:
+            process.stdin.write(lines)
+            process.terminate()
+            told = time.monotonic()
+            assert process.wait(60) == 0
+            assert time.monotonic() - told < 10
+        finally:
+            kafka_broker.thaw()
+        assert process.stderr.read().startswith(b"replay: stopped while Kafka did not answer")
 
 
 def test_it_can_be_stopped_while_kafka_is_away(tmp_path: Path) -> None:
