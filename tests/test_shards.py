@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from traptor import loading
 from traptor.messages import Rule
-from traptor.rules import LIMITS
+from traptor.rules import LIMITS, predicates
 from traptor.shards import Change, Place, Shards, needed
 
 
@@ -244,6 +244,10 @@ def of_row(row: tuple[int | None, list[int]]) -> Rule:
     return rule("" if number is None else str(number), ",".join(f"{w},1,{w + 1},2" for w in west))
 
 
+def boxes(held: Rule) -> int:
+    return len(predicates("locations", held))
+
+
 def values(shards: Shards) -> Counter[str]:
     return Counter(held["value"] for _, held in shards.held())
 
@@ -272,9 +276,10 @@ def test_every_rule_is_on_one_traptor_while_capacity_lasts(steps: list[tuple[str
         else:
             gone = held.keys() - living
             moves, orphans = shards.rebalance(gone)
-            # No more moves than needed, and no orphan while there is room.
+            # No more moves than needed, and no orphan while there is room for all that it asks.
             assert all(move.was and move.was.traptor_id in gone for move in moves)
-            assert all(not shards.by_id[one].takes(before[place]) for place in orphans for one in living)
+            least_used = min((shards.by_id[one].used for one in living), default=LIMITS["locations"])
+            assert all(least_used + boxes(before[place]) > LIMITS["locations"] for place in orphans)
             assert {place for place in before if place.traptor_id in gone} == {move.was for move in moves} | {*orphans}
             assert values(shards) == before_values
             homes |= {move.at: move.was for move in moves if move.was}
