@@ -110,4 +110,15 @@ def test_the_code_of_a_disconnect_message_tells_the_kind(code: int, expected: Ki
     ],
 )
 def test_what_headers_ask_for(headers: dict[str, str], expected: float | None) -> None:
-    assert backoff.asked_wait_seconds(headers, NOW) == expected
+    assert backoff.asked_wait_seconds(429, headers, NOW) == expected
+
+
+@pytest.mark.parametrize(
+    "status,remaining,expected",
+    [(429, "", 90.0), (420, "", 90.0), (429, "0", 90.0), (429, "48", None), (503, "", None), (503, "0", None)],
+)
+def test_a_reset_is_meant_where_the_limit_is_reached(status: int, remaining: str, expected: float | None) -> None:
+    counted = {"x-rate-limit-remaining": remaining} if remaining else {}
+    headers = {"x-rate-limit-reset": str(int(NOW) + 90), **counted}
+    assert backoff.asked_wait_seconds(status, headers, NOW) == expected
+    assert backoff.asked_wait_seconds(status, {**headers, "Retry-After": "7"}, NOW) == 7

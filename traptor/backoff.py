@@ -3,6 +3,7 @@
 Source of the waits and of the list of codes: Twitter's "Connecting to a streaming endpoint".
 """
 
+import math
 import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -50,8 +51,8 @@ JITTER = 0.1
 UNAUTHORIZED = 401
 REFUSALS = {
     401: "the credentials or the clock of this machine are wrong",
-    403: "this account may not use the stream (v1.1 was closed in March 2023)",
-    404: "there is no such stream at this address: check TWITTER_STREAM_URL",
+    403: "this account may not use the stream: check its access level for v2 (v1.1 was closed in March 2023)",
+    404: "there is no such stream at this address: check TWITTER_STREAM_URL, or TWITTER_API_URL for v2",
     406: "a rule is not acceptable: check the rules",
     410: "this stream has been retired",
     413: "there are more rules than one connection may have",
@@ -139,12 +140,14 @@ def kind_of(status: int | None) -> Kind:
     return Kind.RATE_LIMITED if status in {420, 429} else Kind.HTTP
 
 
-def asked_wait_seconds(headers: Mapping[str, str], now: float) -> float | None:
+def asked_wait_seconds(status: int | None, headers: Mapping[str, str], now: float) -> float | None:
     """What Retry-After (seconds) or x-rate-limit-reset (seconds since 1970) ask for; None where they do not.
 
-    Less than a second asks for nothing: to come back at once is never meant.
+    Less than a second asks for nothing: to come back at once is never meant. v2 sends the reset with every answer; it
+    is meant where the limit is what we ran into.
     """
-    for name, since in (("Retry-After", 0.0), ("x-rate-limit-reset", now)):
+    is_limit_reached = kind_of(status) is Kind.RATE_LIMITED and headers.get("x-rate-limit-remaining", "0") == "0"
+    for name, since in (("Retry-After", 0.0), ("x-rate-limit-reset", now if is_limit_reached else math.inf)):
         try:
             seconds = float(headers.get(name, "")) - since
         except ValueError:

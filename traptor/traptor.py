@@ -666,7 +666,7 @@ class Traptor:
         if status is None or backoff.is_refusal(status, self._unauthorized or 1):
             self._reporter.report(error)
             self._refuse(f"{status} {error}: {backoff.advice(status, headers, time.time())}")
-        asked_seconds = backoff.asked_wait_seconds(headers, time.time())
+        asked_seconds = backoff.asked_wait_seconds(status, headers, time.time())
         self._back_off(backoff.kind_of(status), f"http-{status}", {"answer": str(error)}, asked_seconds)
 
     # Collecting
