@@ -3,6 +3,7 @@
 import json
 import os
 import subprocess
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -49,6 +50,29 @@ def test_what_is_handed_over_is_free_at_once(conn: Any) -> None:
     second.release()
     assert second.take() is not None
     first.release()
+    assert second.take() is None
+
+
+def test_what_redis_has_lost_is_its_holders_until_its_time_is_up(conn: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A Redis that comes back empty: whoever waits looks more often than the holder renews."""
+    first, second = Lease(conn, KEY, "track", 0), Lease(conn, KEY, "track", 1)
+    first.take()
+    assert second.take() is not None
+    conn.flushall()
+    assert (second.take() or {})["id"] == 0
+    assert first.take() is None
+    conn.flushall()
+    later = time.monotonic() + TTL_SECONDS + 1
+    monkeypatch.setattr(time, "monotonic", lambda: later)
+    assert second.take() is None
+
+
+def test_what_a_dead_process_held_and_redis_lost_is_free(conn: Any) -> None:
+    first, second = Lease(conn, KEY, "track", 0), Lease(conn, KEY, "track", 1)
+    first.take()
+    second.take()
+    second._other["pid"] = ended_process()
+    conn.flushall()
     assert second.take() is None
 
 

@@ -178,7 +178,7 @@ def _as_traptor(conn: Any, channel: str, traptor_type: str, traptor_id: str) -> 
         ("EXPIRE", posts, 5),
         ("DEL", beat, *texts, gaps, posts),
     )
-    yield f"WATCH and MULTI {lease}", partial(_held_once, Lease(conn, lease, traptor_type, 0))
+    yield f"WATCH and MULTI {lease}", partial(_held_once, conn, lease)
     yield f"SUBSCRIBE {channel}", partial(_subscribe, conn, channel)
 
 
@@ -197,7 +197,7 @@ def _as_rules(conn: Any, channel: str, traptor_type: str, traptor_id: str) -> It
         ("PUBLISH", channel, "doctor"),
     )
     # In place of the lock on rules, which is not ours to take.
-    yield "WATCH and MULTI traptor:lock:*", partial(_held_once, Lease(conn, f"traptor:lock:{traptor_id}", "", 0))
+    yield "WATCH and MULTI traptor:lock:*", partial(_held_once, conn, f"traptor:lock:{traptor_id}")
 
 
 def _commands(conn: Any, *commands: tuple[Any, ...]) -> Iterator[_Attempt]:
@@ -218,9 +218,11 @@ def _refused(attempts: Iterable[_Attempt]) -> list[str]:
     return [f"{', '.join(names)} ({reason})" for reason, names in refused.items()]
 
 
-def _held_once(lease: Lease) -> None:
+def _held_once(conn: Any, key: str) -> None:
+    lease = Lease(conn, key, "", 0)
     lease.take()
     lease.release()
+    conn.delete(key)
 
 
 def _subscribe(conn: Any, channel: str) -> None:

@@ -4,12 +4,15 @@ import hashlib
 import json
 import os
 import socket
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 TTL_SECONDS = 15
 RENEW_SECONDS = 3.0
+FREE = ""
+"""What stands there once it was released. A key that is gone before its time has only been lost."""
 
 
 def credential_hash(apikeys: Mapping[str, str]) -> str:
@@ -26,6 +29,9 @@ class Lease:
         self._key = key
         process = {"host": socket.gethostname(), "pid": os.getpid(), "place": _place()}
         self._own = json.dumps({**process, "type": traptor_type, "id": traptor_id, "nonce": os.urandom(4).hex()})
+        self._other: dict[str, Any] = {}
+        self._others_until = 0.0
+        """Who else had it by our last look, and how long it lasts if it is not renewed."""
 
     def take(self) -> dict[str, Any] | None:
         """Take or renew the lease, at once from a process that is seen to be dead.
@@ -37,24 +43,29 @@ class Lease:
         return holder
 
     def _renew(self, pipe: Any) -> dict[str, Any] | None:
-        held = _text(pipe.get(self._key))
+        value, left_ms = pipe.get(self._key), pipe.pttl(self._key)
         pipe.multi()
+        if value is None and time.monotonic() < self._others_until and not _is_dead(self._other):
+            # Redis has lost it: who holds it is to have the time to write it again.
+            return self._other
+        held = _text(value)
         holder = _holder(held)
-        if held in {self._own, ""} or _is_dead(holder):
+        if held in {self._own, FREE} or _is_dead(holder):
             pipe.set(self._key, self._own, ex=TTL_SECONDS)
             return None
+        self._other, self._others_until = holder, time.monotonic() + left_ms / 1000
         return holder
 
     def release(self) -> None:
         """Hand the lease over, if it is ours."""
 
-        def delete(pipe: Any) -> None:
+        def free(pipe: Any) -> None:
             held = _text(pipe.get(self._key))
             pipe.multi()
             if held == self._own:
-                pipe.delete(self._key)
+                pipe.set(self._key, FREE, ex=TTL_SECONDS)
 
-        self._conn.transaction(delete, self._key)
+        self._conn.transaction(free, self._key)
 
 
 def _text(value: str | bytes | None) -> str:
