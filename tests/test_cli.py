@@ -22,6 +22,7 @@ COMMANDS = [(), *[(name,) for name in cli.command.commands]]
 def _alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for one in settings.known():
         monkeypatch.delenv(one.name, raising=False)
+    monkeypatch.setenv("no_proxy", "")
     monkeypatch.chdir(tmp_path)
 
 
@@ -70,6 +71,19 @@ def test_the_help_has_every_flag_examples_and_exit_codes() -> None:
         "--info", "--debug", "traptor --demo --test", "traptor --test | jq .", "0 ended as asked", "3 Twitter refused",
     ):  # fmt: skip
         assert word in shown
+
+
+@pytest.mark.parametrize(
+    "known,expected",
+    [("", "127.0.0.1,localhost,::1"), ("intranet", "intranet,127.0.0.1,localhost,::1"), ("*", "*")],
+)
+def test_this_machine_is_reached_without_a_proxy(
+    known: str, expected: str, monkeypatch: pytest.MonkeyPatch, call: Callable[..., object]
+) -> None:
+    monkeypatch.setenv("NO_PROXY", known)
+    monkeypatch.setenv("no_proxy", known)
+    call("--version")
+    assert os.environ["no_proxy"] == expected
 
 
 def test_the_version() -> None:

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -41,7 +42,15 @@ def test_its_rules_are_in_redis_and_its_tweets_satisfy_them(
     assert len(tweets) == 5
     assert {tweet["traptor"]["rule_tag"] for tweet in tweets} <= {rule["tag"] for rule in demo.RULES[traptor_type]}
     assert made.TWITTER_STREAM_URL in shown.err
-    assert f"publish traptor-notify {traptor_type}:0" in shown.err
+    assert f"REDIS_URL={made.REDIS_URL} {sys.executable} -m traptor rules add {traptor_type} " in shown.err
+
+
+def test_it_has_nothing_to_do_with_the_real_thing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "localsettings.py").write_text("KAFKA_HOSTS = 'kafka.example.com:9092'\nUSE_SENTRY = True\n")
+    monkeypatch.setenv("USE_SENTRY", "true")
+    with demo.running({}) as made:
+        assert not demo.has_kafka(made)
+        assert made.USE_SENTRY is False
 
 
 @pytest.mark.parametrize("environ,expected", [({}, False), ({"KAFKA_HOSTS": "localhost:9092"}, True)])

@@ -39,7 +39,9 @@ Exit codes: 0 ended as asked; 1 a look at rules or fleet found work for a person
 
 @click.group(invoke_without_command=True, epilog=EXAMPLES, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--test", "--stdout", is_flag=True, help="No Kafka: one enriched message per line on standard output.")
-@click.option("--demo", is_flag=True, help="No accounts, no servers: run against a simulated Twitter and Redis.")
+@click.option("--demo", is_flag=True,
+              help="No accounts, no servers: run against a simulated Twitter and Redis, without localsettings.py;"
+              " into Kafka only where the environment has KAFKA_HOSTS.")  # fmt: skip
 @click.option("--type", "traptor_type", type=click.Choice(["track", "follow", "locations"]), help="Type of the rules.")
 @click.option("--id", "traptor_id", type=click.IntRange(0), help="Which Traptor of its type this is.")
 @click.option("--limit", type=click.IntRange(1), metavar="N", help="Stop after N tweets.")
@@ -121,8 +123,16 @@ def _traptor_class(wanted: settings.Settings) -> "type[Traptor]":
     return Traptor
 
 
+def _reach_this_machine_directly() -> None:
+    """What listens on this machine, as the demo's Twitter does, is asked for without the environment's proxy."""
+    direct = os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or ""
+    if direct != "*":
+        os.environ["no_proxy"] = ",".join(filter(None, [direct, "127.0.0.1,localhost,::1"]))
+
+
 def main() -> Any:
     """Run the command; every way out has its exit code."""
+    _reach_this_machine_directly()
     try:
         return command(prog_name="traptor")
     except settings.SettingError as error:

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import sys
 import threading
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -10,7 +11,7 @@ import click
 import redis
 from fakeredis import TcpFakeServer
 
-from traptor import keys, rules, settings
+from traptor import rules, settings
 from traptor.logs import NO_FILE
 from traptor.simulator import CREDENTIAL, Simulator
 
@@ -34,8 +35,11 @@ RULES = {
 
 @contextlib.contextmanager
 def running(command_line: Mapping[str, Any]) -> Iterator[settings.Settings]:
-    """Start both servers; yields settings that point at them. Everything else is as the user has set it."""
-    wanted = settings.load({**command_line, **dict(zip(settings.APIKEY_NAMES, CREDENTIAL, strict=True))})
+    """Start both servers; yields settings that point at them.
+
+    What else the environment sets holds, a Kafka too; localsettings.py is for the real thing.
+    """
+    wanted = settings.load({**command_line, **dict(zip(settings.APIKEY_NAMES, CREDENTIAL, strict=True))}, local={})
     with _redis() as url, Simulator(rate=TWEETS_PER_SECOND) as twitter:
         made = dataclasses.replace(
             wanted,
@@ -44,6 +48,7 @@ def running(command_line: Mapping[str, Any]) -> Iterator[settings.Settings]:
             BEARER_TOKEN="",
             REDIS_URL=url,
             LOG_DIR=NO_FILE,
+            USE_SENTRY=False,
         )
         with contextlib.closing(redis.Redis.from_url(url, protocol=2)) as conn:
             rules.write(conn, made.TRAPTOR_TYPE, made.TRAPTOR_ID, RULES[made.TRAPTOR_TYPE])
@@ -66,21 +71,17 @@ def _redis() -> Iterator[str]:
 
 
 def _tell(made: settings.Settings) -> None:
-    port = made.REDIS_URL.rsplit(":", 1)[1].split("/")[0]
     rule = {"track": "chocolate", "follow": "1003", "locations": "2.2,48.8,2.5,48.95"}[made.TRAPTOR_TYPE]
-    key = keys.rule(made.TRAPTOR_TYPE, made.TRAPTOR_ID, 9)
-    notice = f"publish {made.REDIS_PUBSUB_CHANNEL} {keys.notice(made.TRAPTOR_TYPE, made.TRAPTOR_ID)}"
     values = "; ".join(rule["value"] for rule in RULES[made.TRAPTOR_TYPE])
     click.echo(
-        f"demo: simulated Twitter on {made.TWITTER_STREAM_URL}, Redis on 127.0.0.1:{port}, rules: {values}\n"
+        f"demo: simulated Twitter on {made.TWITTER_STREAM_URL}, Redis on {made.REDIS_URL}, rules: {values}\n"
         f"demo: next, in another terminal, add a rule and see its tweets come:\n"
-        f"  redis-cli -p {port} hset {key} value '{rule}' tag mine\n"
-        f"  redis-cli -p {port} {notice}\n"
+        f"  REDIS_URL={made.REDIS_URL} {sys.executable} -m traptor rules add {made.TRAPTOR_TYPE} {rule} --tag mine\n"
         "demo: end it with Ctrl-C",
         err=True,
     )
 
 
 def has_kafka(made: settings.Settings) -> bool:
-    """Has the user named a Kafka? The demo itself has none."""
+    """Does the environment name a Kafka? The demo itself has none."""
     return made.sources.get("KAFKA_HOSTS", "default") != "default"

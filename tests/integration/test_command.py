@@ -36,7 +36,8 @@ def collect(tmp_path: Path, redis_server: RedisServer, redis_db: redis.Redis) ->
 @pytest.mark.parametrize("traptor_type", ["track", "follow", "locations"])
 def test_the_demo_needs_nothing_and_ends_by_ctrl_c(tmp_path: Path, traptor_type: str) -> None:
     started_at = time.monotonic()
-    with Daemon(tmp_path, "--demo", "--test", "--type", traptor_type) as demo:
+    proxy = {"HTTP_PROXY": "http://127.0.0.1:1", "http_proxy": "http://127.0.0.1:1"}
+    with Daemon(tmp_path, "--demo", "--test", "--type", traptor_type, **proxy) as demo:
         demo.messages(3)
         assert time.monotonic() - started_at < 10
         demo.signal(signal.SIGINT)
