@@ -15,10 +15,12 @@ ALERTS = (ROOT / "monitoring" / "traptor-alerts.yml").read_text(encoding="utf-8"
 DASHBOARD: dict[str, Any] = json.loads((ROOT / "monitoring" / "traptor-dashboard.json").read_text(encoding="utf-8"))
 RUNBOOK = (ROOT / "docs" / "reliability.md").read_text(encoding="utf-8")
 
+REBALANCE = {"traptor_orphan_rules", "traptor_moved_rules_total", "traptor_rebalance_look_timestamp_seconds"}
 NAMES = {
     *(f"traptor_{name}_total" for name in COUNTERS),
     *(f"traptor_{name}" for name in GAUGES),
     "traptor_state",
+    *REBALANCE,
     *(f"traptor_latency_seconds_{part}" for part in ("bucket", "sum", "count")),
 }
 LABELS = {"type", "id", "le", "state", "job", "instance"} | {label for label, _ in COUNTERS.values() if label}

@@ -33,9 +33,20 @@ def test_named_files_exist(path: str) -> None:
     assert (ROOT / path).exists()
 
 
-@pytest.mark.parametrize("build", [keys.status, keys.gaps, keys.life, keys.limit])
-def test_redis_keys_are_documented(build: "object") -> None:
-    assert f"`{build('<type>', '<id>')}`" in README  # type: ignore[operator]
+@pytest.mark.parametrize(
+    "key",
+    [
+        keys.rule("<type>", "<id>", "<rule_id>"),
+        keys.stats("<type>", "<id>", "<rule_id>"),
+        *(build("<type>", "<id>") for build in (keys.status, keys.gaps, keys.life, keys.limit, keys.silent)),
+        *(build("<credential>") for build in (keys.lease, keys.backoff)),
+        keys.posts("<app>", "<month>"),
+        keys.homes("<type>"),
+        keys.RULES_LOCK,
+    ],
+)
+def test_redis_keys_are_documented(key: str) -> None:
+    assert f"`{key}`" in README
 
 
 def test_sample_of_local_settings_is_readable() -> None:

@@ -205,10 +205,11 @@ def test_watching_goes_on_after_errors(
     assert [record.getMessage() for record in caplog.records] == [*["Redis fails: trying again"] * 2, "rules moved"]
 
 
-def test_a_look_is_skipped_while_somebody_else_changes_rules(
-    conn: fakeredis.FakeRedis, monkeypatch: pytest.MonkeyPatch
+def test_a_look_is_skipped_while_somebody_else_changes_rules_and_told_once_if_that_lasts(
+    conn: fakeredis.FakeRedis, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(rebalance, "WATCH_SECONDS", 0.01)
+    monkeypatch.setattr(rebalance, "MANY_SKIPPED", 3)
     watch = Watch(looks=1)
     with RulesLock(conn):
         thread = threading.Thread(target=rebalance.watch, args=(conn, CHANNEL, AT_ONCE, watch.stop, watch.take_up))
@@ -217,6 +218,8 @@ def test_a_look_is_skipped_while_somebody_else_changes_rules(
         assert watch.balances == []
     thread.join(10)
     assert len(watch.balances) == 1
+    [told] = [record for record in caplog.records if record.levelname == "WARNING"]
+    assert "rules are being changed by" in vars(told)["reason"]
 
 
 # Any sequence of loads, deaths, returns and looks, in Redis

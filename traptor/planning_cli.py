@@ -147,13 +147,16 @@ def _metrics(address: str, port: int | None) -> Callable[[rebalance.Balance], No
     """Serve the watcher's metrics; returns what takes up each look. Raises click.ClickException."""
     if port is None:
         return lambda balance: None
-    from prometheus_client import Counter, Gauge, start_http_server
+    from prometheus_client import CollectorRegistry, Counter, Gauge, start_http_server
 
-    orphans = Gauge("traptor_orphan_rules", "rules that no living Traptor has room for", ["type"])
-    moved = Counter("traptor_moved_rules", "rules moved between Traptors", ["type"])
-    looked_at = Gauge("traptor_rebalance_look_timestamp_seconds", "when the fleet was last looked at, since 1970")
+    served = CollectorRegistry()
+    orphans = Gauge("traptor_orphan_rules", "rules that no living Traptor has room for", ["type"], registry=served)
+    moved = Counter("traptor_moved_rules", "rules moved between Traptors", ["type"], registry=served)
+    looked_at = Gauge(
+        "traptor_rebalance_look_timestamp_seconds", "when the fleet was last looked at, since 1970", registry=served
+    )
     try:
-        start_http_server(port, addr=address)
+        start_http_server(port, addr=address, registry=served)
     except OSError as error:
         raise click.ClickException(f"no metrics on {address}:{port}: {error}") from None
     logging.getLogger(__name__).info("metrics", extra={"port": port})

@@ -129,7 +129,8 @@ def watch(
             balance = rebalance(conn, channel, policy, wait_seconds=0)
         except Locked as error:
             skipped += 1
-            log.log(logging.WARNING if skipped == MANY_SKIPPED else logging.DEBUG, "skipped", extra={"reason": str(error)})
+            level = logging.WARNING if skipped == MANY_SKIPPED else logging.DEBUG
+            log.log(level, "skipped", extra={"reason": str(error)})
         except redis.RedisError as error:
             log.warning("Redis fails: trying again", extra={"error": str(error)})
         else:

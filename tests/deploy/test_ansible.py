@@ -37,6 +37,13 @@ ONE_NODE_LEFT = {"follow": ["node-a"], "track": ["node-a"], "retired": ["node-b"
 OF_THE_HOST = {"numprocs": "", "numprocs_start": ""}
 PATIENCE_SECONDS = 60.0
 
+COLLECTED_BEFORE = """
+apt-get install --quiet=2 --yes --no-install-recommends redis-server
+service redis-server start
+until redis-cli hset traptor-track:0:1 rule_id 1 tag weather value storm; do sleep 0.1; done
+"""
+"""Debian's Redis with a rule, as it stood before Ansible came."""
+
 Machines = dict[str, Host]
 
 
@@ -79,7 +86,7 @@ def running(machines: Machines) -> set[str]:
         name.removeprefix("traptor:").replace("-", ":")
         for each in found
         for name, (state, _) in each
-        if state == "RUNNING"
+        if state == "RUNNING" and name.startswith("traptor:")
     }
 
 
@@ -124,13 +131,15 @@ def test_too_few_keys_is_an_error_before_anything_changes(fleet: Fleet, machines
     assert "traptor" not in machines["node-a"].run("cat", "/etc/passwd")
 
 
-def test_a_fleet_comes_up(fleet: Fleet, machines: Machines, twitter: Simulator) -> None:
+def test_a_fleet_comes_up(fleet: Fleet, machines: Machines, twitter: Simulator, redis_db: redis.Redis) -> None:
+    machines["store"].run("sh", "-ec", COLLECTED_BEFORE)
     started = time.monotonic()
     fleet.write_inventory(TWO_NODES, KEYS[:4])
     built = fleet.play("site.yml")
     assert built.code == 0, built.output
     print(f"\na fleet of four on three hosts after {time.monotonic() - started:.0f} s, changes: {built.changed}")
     wait_for(machines, FOUR)
+    assert redis_db.hgetall("traptor-track:0:1") == RULES["track"][0]
 
 
 def test_each_collects_with_a_key_of_its_own(fleet: Fleet, twitter: Simulator, redis_db: redis.Redis) -> None:
@@ -178,7 +187,7 @@ def test_the_programs_are_those_that_are_shipped(machines: Machines) -> None:
     written, shipped = ConfigParser(interpolation=None), ConfigParser(interpolation=None)
     written.read_string(machines["node-b"].run("cat", "/etc/supervisor/conf.d/traptor.conf"))
     shipped.read(hosts.ROOT / "supervisor/traptor.conf")
-    assert written.sections() == ["group:traptor", "program:follow", "program:locations"]
+    assert written.sections() == ["group:traptor", "program:follow", "program:locations", "program:traptor-rebalance"]
     for section in written.sections()[1:]:
         assert {**written[section], **OF_THE_HOST} == {**shipped[section], **OF_THE_HOST}
     assert written["program:follow"]["numprocs_start"] == "1"

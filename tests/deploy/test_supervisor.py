@@ -65,7 +65,14 @@ def supervisor(
 def test_a_process_runs_for_each_key(supervisor: Supervisord) -> None:
     for process in ("track-0", "track-1"):
         supervisor.wait_for_state(process, "RUNNING")
-    assert supervisor.ctl("status").count("\n") == 2
+    assert supervisor.ctl("status").count("\n") == 3
+
+
+def test_the_rules_of_the_dead_are_looked_after(supervisor: Supervisord) -> None:
+    wait_until(lambda: " RUNNING " in supervisor.ctl("status", "traptor-rebalance"), "traptor-rebalance RUNNING")
+    first = supervisor.ctl("pid", "traptor-rebalance")
+    os.kill(int(first), signal.SIGKILL)
+    wait_until(lambda: supervisor.ctl("pid", "traptor-rebalance") not in {first, "0\n"}, "another process")
 
 
 def test_no_part_of_a_key_is_on_a_command_line(supervisor: Supervisord) -> None:

@@ -49,7 +49,7 @@ def provision(host: Host) -> str:
 
 def test_everything_is_running(machine: Host) -> None:
     wait_until(lambda: {state for state, _ in machine.processes().values()} == {"RUNNING"}, "all processes")
-    assert set(machine.processes()) == {"redis", "kafka", "simulator", "traptor:track-0"}
+    assert set(machine.processes()) == {"redis", "kafka", "simulator", "traptor:track-0", "traptor-rebalance"}
 
 
 def test_kcat_shows_tweets(machine: Host) -> None:
@@ -70,8 +70,9 @@ def test_keys_are_for_the_service_alone(machine: Host) -> None:
     assert "simulator-secret" not in machine.run("ps", "-A", "-o", "args")
 
 
-def test_the_systemd_unit_is_valid(machine: Host) -> None:
-    assert machine.run("systemd-analyze", "verify", "/vagrant/systemd/traptor@.service") == ""
+@pytest.mark.parametrize("unit", ["traptor@", "traptor-rebalance"])
+def test_a_systemd_unit_is_valid(machine: Host, unit: str) -> None:
+    assert machine.run("systemd-analyze", "verify", f"/vagrant/systemd/{unit}.service") == ""
 
 
 def test_a_second_run_changes_nothing(machine: Host) -> None:
