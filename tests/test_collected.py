@@ -1,10 +1,14 @@
 import json
-from typing import Any
+from dataclasses import replace
+from typing import Any, ClassVar
 
+import fakeredis
 import pytest
+from kafka.errors import KafkaError
 
-from traptor import collected
-from traptor.tally import top
+from traptor import collected, gaps, keys
+from traptor.gaps import Gap
+from traptor.tally import Stretch, posted_at, top
 
 
 def tweet(*rule_ids: str, **fields: Any) -> bytes:
@@ -43,3 +47,37 @@ def test_what_is_no_enriched_tweet(value: bytes, counted: str) -> None:
 def test_a_tweet_without_a_time_is_counted_but_not_placed() -> None:
     tally, _ = collected.counted([tweet("1", created_at="soon")])
     assert (tally.counts["matched"], tally.read.counts) == (1, {})
+
+
+NOON = "2021-01-26T12:00:00.000+00:00"
+RECORD = Gap("track", 3, NOON, "2021-01-26T12:10:00.500+00:00", "cut", None)
+NOON_SECONDS = int(posted_at(NOON) or 0)
+
+
+def test_recorded_gaps_of_all_traptors_are_found() -> None:
+    conn = fakeredis.FakeRedis(decode_responses=True)
+    gaps.store(conn, keys.gaps("track", 3), RECORD)
+    gaps.store(conn, keys.gaps("follow", 0), replace(RECORD, type="follow", id=0, to="2021-01-26T12:01:00.000+00:00"))
+    conn.rpush(keys.gaps("track", 4), "garbage", "{}", "[]")
+    found = Stretch(NOON_SECONDS, NOON_SECONDS + 600, "track:3 had no stream (cut)")
+    assert collected.gaps(conn, NOON_SECONDS + 61.0) == [found]
+    assert len(collected.gaps(conn, NOON_SECONDS)) == 2
+
+
+class NoSuchTopic:
+    DEFAULT_CONFIG: ClassVar[dict[str, Any]] = {}
+
+    def __init__(self, **options: Any) -> None:
+        pass
+
+    def partitions_for_topic(self, topic: str) -> set[int]:
+        return set()
+
+    def close(self) -> None:
+        pass
+
+
+def test_a_topic_that_is_not_there_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(collected, "KafkaConsumer", NoSuchTopic)
+    with pytest.raises(KafkaError, match="there is no topic tweets"):
+        list(collected.window("kafka:9092", "tweets", {}, 0))

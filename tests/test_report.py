@@ -71,6 +71,16 @@ def test_the_page_tells_what_was_seen() -> None:
     assert texts.index("<script>alert(1)</script>") < texts.index("weather")  # the rule with more tweets comes first
 
 
+def test_recorded_gaps_come_before_silence() -> None:
+    outside = Stretch(START - 86_400, START - 80_000, "track:0 had no stream (cut)")
+    across = Stretch(START - 600, START + 60, "<track:1> had no stream (cut)")
+    page = report.page(tally(), RULES, ["a topic"], [outside, across])
+    assert "no tweet from" not in page
+    assert [page.count("track:0 had no stream"), page.count("&lt;track:1&gt; had no stream")] == [1, 2]
+    assert f'<rect class="gap" x="{report.LEFT}.0"' in page
+    assert "None: none is recorded." in report.page(tally(), RULES, ["a topic"], [])
+
+
 def test_a_replay_without_tweets_has_a_page_too() -> None:
     assert "no tweets" in report.page(Tally(), [], ["a"])
 

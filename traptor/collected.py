@@ -2,13 +2,18 @@
 
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from datetime import datetime
 from typing import Any
 
+import redis
 from kafka import KafkaConsumer, TopicPartition
+from kafka.errors import UnknownTopicOrPartitionError
 from msgspec import DecodeError, Struct, json
 
+from traptor import keys
 from traptor.messages import Rule
-from traptor.tally import Tally, posted_at
+from traptor.tally import Stretch, Tally, posted_at
 
 BOOTSTRAP_MS = 10_000
 POLL_MS = 1000
@@ -38,6 +43,19 @@ class _Enriched(Struct, gc=False):
 _enriched = json.Decoder(_Enriched).decode
 
 
+class _Gap(Struct, rename={"since": "from"}, gc=False):
+    """A time without a stream, as a Traptor keeps it in Redis."""
+
+    type: str
+    id: int
+    since: datetime
+    to: datetime
+    cause: str
+
+
+_gap = json.Decoder(_Gap).decode
+
+
 def window(hosts: str, topic: str, options: dict[str, Any], since: float) -> Iterator[bytes]:
     """The messages that came to a topic from ``since`` (seconds since 1970) until now. Raises KafkaError.
 
@@ -53,7 +71,9 @@ def window(hosts: str, topic: str, options: dict[str, Any], since: float) -> Ite
 
 
 def _from_to(consumer: Any, topic: str, since: float) -> Iterator[bytes]:
-    partitions = [TopicPartition(topic, number) for number in consumer.partitions_for_topic(topic) or ()]
+    partitions = [TopicPartition(topic, number) for number in consumer.partitions_for_topic(topic)]
+    if not partitions:
+        raise UnknownTopicOrPartitionError(f"there is no topic {topic}")
     ends = consumer.end_offsets(partitions)
     starts = consumer.offsets_for_times(dict.fromkeys(partitions, int(since * 1000)))
     begun = {partition: starts[partition].offset for partition in partitions if starts.get(partition)}
@@ -108,3 +128,22 @@ def _count(tally: Tally, rules: dict[str, Rule], block: _Block, time_seconds: fl
         tally.read.note(time_seconds)
         if block.rules:
             tally.written.note(time_seconds)
+
+
+def gaps(conn: "redis.Redis", since: float) -> list[Stretch]:
+    """The times without a stream that ended after ``since`` (seconds since 1970), of all Traptors, in order.
+
+    Raises redis.RedisError.
+    """
+    return sorted(
+        Stretch(int(gap.since.timestamp()), int(gap.to.timestamp()), f"{gap.type}:{gap.id} had no stream ({gap.cause})")
+        for key in conn.scan_iter(match=keys.gaps("*", "*"))
+        for gap in _recorded(conn.lrange(key, 0, -1))
+        if gap.to.timestamp() > since
+    )
+
+
+def _recorded(records: Any) -> Iterator[_Gap]:
+    for record in records:
+        with suppress(DecodeError):
+            yield _gap(record)

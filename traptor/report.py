@@ -16,10 +16,10 @@ WIDTH, HEIGHT, LEFT, TOP, BOTTOM = 960, 260, 64, 12, 28
 """Of the chart and its margins, in units of its own."""
 
 
-def page(tally: Tally, rules: Sequence[Rule], sources: Iterable[str]) -> str:
-    """The whole page, as text."""
+def page(tally: Tally, rules: Sequence[Rule], sources: Iterable[str], recorded: Sequence[Stretch] | None = None) -> str:
+    """The whole page, as text. Where no gaps are recorded, they are told by silence."""
     counts = tally.counts
-    gaps = tally.read.gaps()
+    gaps = tally.read.gaps() if recorded is None else recorded
     return Template(files("traptor").joinpath("report.html").read_text(encoding="utf-8")).substitute(
         sources=escape(", ".join(sources)),
         period=_period(tally.read),
@@ -34,7 +34,7 @@ def page(tally: Tally, rules: Sequence[Rule], sources: Iterable[str]) -> str:
         languages=_counted("language", tally.languages),
         hashtags=_counted("hashtag", tally.hashtags, "#"),
         accounts=_counted("account", tally.accounts, "@"),
-        gaps=_gaps(gaps),
+        gaps=_gaps(gaps, "no five stretches in a row without a tweet" if recorded is None else "none is recorded"),
     )
 
 
@@ -61,7 +61,8 @@ def chart(read: Timeline, written: Timeline, gaps: Sequence[Stretch]) -> str:
     most = max(bars.counts.values())
 
     def x(time_seconds: float) -> float:
-        return round(LEFT + (WIDTH - LEFT) * (time_seconds - start) / (end - start), 1)
+        within = min(max(time_seconds, start), end)
+        return round(LEFT + (WIDTH - LEFT) * (within - start) / (end - start), 1)
 
     def bar(time_seconds: int, count: int, name: str) -> str:
         height = round((HEIGHT - TOP - BOTTOM) * count / most, 1)
@@ -75,6 +76,7 @@ def chart(read: Timeline, written: Timeline, gaps: Sequence[Stretch]) -> str:
             f'<rect class="gap" x="{x(gap.start)}" y="{TOP}" width="{round(max(x(gap.end) - x(gap.start), 1), 1)}"'
             f' height="{HEIGHT - TOP - BOTTOM}"><title>{_gap_title(gap)}</title></rect>'
             for gap in gaps
+            if start < gap.end and gap.start < end
         ),
         *(bar(time_seconds, count, "read") for time_seconds, count in sorted(bars.counts.items())),
         *(bar(time_seconds, count, "written") for time_seconds, count in sorted(inner.counts.items())),
@@ -131,9 +133,9 @@ def _count_cell(count: int, most: int) -> str:
     return f'<td class="count"><span style="width:{round(100 * count / most, 1)}%"></span>{count:,}</td>'
 
 
-def _gaps(gaps: Sequence[Stretch]) -> str:
+def _gaps(gaps: Sequence[Stretch], none: str) -> str:
     if not gaps:
-        return "<p>None: no five stretches in a row without a tweet.</p>"
+        return f"<p>None: {none}.</p>"
     longest = sorted(gaps, key=lambda gap: gap.start - gap.end)[:MOST_GAPS]
     items = "".join(f"<li>{_gap_title(gap)}</li>" for gap in sorted(longest))
     more = f"<p>The longest {MOST_GAPS} of {len(gaps):,}.</p>" if len(gaps) > MOST_GAPS else ""
@@ -141,7 +143,7 @@ def _gaps(gaps: Sequence[Stretch]) -> str:
 
 
 def _gap_title(gap: Stretch) -> str:
-    return f"no tweet from {utc(gap.start)} to {utc(gap.end)} ({_duration(gap.end - gap.start)})"
+    return escape(f"{gap.what} from {utc(gap.start)} to {utc(gap.end)} ({_duration(gap.end - gap.start)})")
 
 
 def _duration(seconds: int) -> str:

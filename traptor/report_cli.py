@@ -4,8 +4,10 @@ import time
 from pathlib import Path
 
 import click
+import redis
 
 from traptor import settings
+from traptor.connections import connect_to_redis
 from traptor.replay import writable
 
 EXAMPLES = """
@@ -23,7 +25,8 @@ Examples:
 def report(file: Path, hours: float) -> None:
     """Write an HTML page about the tweets in the Kafka topic: over time, by rule, by language, and gaps.
 
-    KAFKA_HOSTS, KAFKA_TOPIC and KAFKA_OPTIONS say where. Nothing is committed: the topic stays as it is.
+    KAFKA_HOSTS, KAFKA_TOPIC and KAFKA_OPTIONS say where; the gaps are those that Traptors have recorded in Redis.
+    Nothing is committed or written there.
     """
     from kafka.errors import KafkaError  # its client takes time to import
 
@@ -31,12 +34,16 @@ def report(file: Path, hours: float) -> None:
     from traptor.report import page
 
     wanted = settings.load()
-    values = collected.window(
-        wanted.KAFKA_HOSTS, wanted.KAFKA_TOPIC, wanted.KAFKA_OPTIONS or {}, time.time() - hours * 3600
-    )
+    since = time.time() - hours * 3600
+    values = collected.window(wanted.KAFKA_HOSTS, wanted.KAFKA_TOPIC, wanted.KAFKA_OPTIONS or {}, since)
     try:
         tally, rules = collected.counted(values)
     except (KafkaError, OSError) as error:
         raise click.ClickException(f"Kafka cannot be read: {type(error).__name__}: {error}") from None
-    file.write_text(page(tally, rules, [f"Kafka topic {wanted.KAFKA_TOPIC}"]), encoding="utf-8")
+    try:
+        gaps = collected.gaps(connect_to_redis(wanted), since)
+    except redis.RedisError as error:
+        click.echo(f"report: Redis cannot be read, so the gaps are told by silence: {error}", err=True)
+        gaps = None
+    file.write_text(page(tally, rules, [f"Kafka topic {wanted.KAFKA_TOPIC}"], gaps), encoding="utf-8")
     click.echo(f"report: {tally.counts['tweets']} tweets, matched {tally.counts['matched']}, in {file}", err=True)

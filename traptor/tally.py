@@ -86,10 +86,11 @@ def _without_rarest(names: Counter[str]) -> Counter[str]:
 
 
 class Stretch(NamedTuple):
-    """From ``start`` up to ``end``, in seconds since 1970."""
+    """From ``start`` up to ``end``, in seconds since 1970, there was ``what``."""
 
     start: int
     end: int
+    what: str = "no tweet"
 
 
 class Timeline:

@@ -4,13 +4,16 @@ import json
 import subprocess
 import sys
 import time
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+import redis
 from kafka import KafkaProducer
 
 from tests.integration.daemon import environment
-from tests.servers import KafkaBroker
+from tests.servers import KafkaBroker, RedisServer
+from traptor import gaps, keys
 
 
 def run(folder: Path, *arguments: str, **wanted: object) -> "subprocess.CompletedProcess[bytes]":
@@ -20,7 +23,7 @@ def run(folder: Path, *arguments: str, **wanted: object) -> "subprocess.Complete
 
 
 def test_the_page_tells_of_the_window_and_nothing_before_it(
-    tmp_path: Path, kafka_broker: KafkaBroker, topic: str
+    tmp_path: Path, kafka_broker: KafkaBroker, topic: str, redis_server: RedisServer, redis_db: redis.Redis
 ) -> None:
     if kafka_broker.kind == "tansu":
         pytest.skip("tansu does not find offsets by time; `make kafka` brings Apache Kafka")
@@ -39,13 +42,23 @@ def test_the_page_tells_of_the_window_and_nothing_before_it(
         if number in (39, 99):
             producer.flush()
     producer.close()
-    addresses = {"KAFKA_HOSTS": kafka_broker.hosts, "KAFKA_TOPIC": topic}
+    ago = [gaps.iso(datetime.now(UTC) - timedelta(minutes=minutes)) for minutes in (20, 10)]
+    gaps.store(redis_db, keys.gaps("track", 0), gaps.Gap("track", 0, *ago, "cut", None))
+    addresses = {"KAFKA_HOSTS": kafka_broker.hosts, "KAFKA_TOPIC": topic, "REDIS_URL": redis_server.url}
     done = run(tmp_path, "--last", "1", "page.html", **addresses)
     assert done.returncode == 0, done.stderr.decode()
     assert done.stderr.startswith(b"report: 60 tweets, matched 60, in page.html"), done.stderr.decode()
     page = (tmp_path / "page.html").read_text()
+    assert "track:0 had no stream (cut)" in page
     assert '<dd id="matched">60</dd>' in page
     assert "track:0:1" in page
+
+
+def test_a_topic_that_is_not_there_is_named(tmp_path: Path, kafka_broker: KafkaBroker) -> None:
+    (tmp_path / "page.html").write_text("of yesterday")
+    done = run(tmp_path, "page.html", KAFKA_HOSTS=kafka_broker.hosts, KAFKA_TOPIC="nowhere")
+    assert (done.returncode, b"there is no topic nowhere" in done.stderr) == (1, True), done.stderr.decode()
+    assert (tmp_path / "page.html").read_text() == "of yesterday"
 
 
 def test_a_broker_that_is_away_is_named(tmp_path: Path) -> None:
