@@ -46,6 +46,7 @@ REFUSED = {
     "(cat": "( without its )",
     "cat)": ") without its (",
     'cat "dog': "cannot be read from '\"dog' on",
+    'cat "storm bay"~5': "wants the words of 'storm bay' near each other",
     "point_radius:[1 2]": "longitude, latitude and a radius",
     "point_radius:[1 2 3]": "longitude, latitude and a radius",
     "point_radius:[1..2 2 3mi]": "longitude, latitude and a radius",
@@ -81,7 +82,7 @@ def test_every_rule_of_a_set_comes_with_its_number_and_tag() -> None:
     ruleset = [
         {"value": "from:1 OR cat", "tag": "a", "id": 7},
         {"value": "dog", "id_str": "8"},
-        {"value": "-dog"},
+        {"value": "-dog", "id": 9},
         {"tag": "no value"},
         "dog",
         {"value": 5},
@@ -92,11 +93,12 @@ def test_every_rule_of_a_set_comes_with_its_number_and_tag() -> None:
         (1, {"type": "follow", "value": "1", "tag": "a"}),
         (2, {"type": "track", "value": "dog", "tag": None, "rule_id": "8"}),
     ]
-    assert [(number, given) for number, given, fields in found if isinstance(fields, gnip.Untranslatable)] == [
-        (3, "-dog"),
-        (4, '{"tag": "no value"}'),
-        (5, '"dog"'),
-        (6, '{"value": 5}'),
+    refused = [(number, given, why.rule_id) for number, given, why in found if isinstance(why, gnip.Untranslatable)]
+    assert refused == [
+        (3, "-dog", 9),
+        (4, '{"tag": "no value"}', None),
+        (5, '"dog"', None),
+        (6, '{"value": 5}', None),
     ]
 
 

@@ -72,6 +72,10 @@ def test_standard_input_is_a_source(monkeypatch: pytest.MonkeyPatch) -> None:
         ("rules.json", "{", "gnip", "is not JSON"),
         ("rules.json", '{"rules": 5}', "gnip", "no GNIP ruleset"),
         ("rules.json", "[]", "gnip", "no GNIP ruleset"),
+        ("rules.json", '{"rules": [\n{"value": "cat"}\n{"value": "dog"}\n]}', None, "is not JSON"),
+        ("rules.json", '\n[{"value": "cat"},\n{"value": "dog"}\n]', None, "is a JSON array"),
+        ("rules.csv", '"value"x,tag\ncat,t\n', None, "line 1: ',' expected"),
+        ("rules.csv", "x" * 140_000 + ",value\n", None, "field larger than field limit"),
         ("rules.jsonl", b"\xff", None, "cannot be read"),
     ],
 )
@@ -93,7 +97,7 @@ def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     "content,place,said",
     [
         ('{"value": "cat"}\n{"value": \n', "rules.jsonl, line 2", "is not JSON"),
-        ('[]\n{"value": "cat"}', "rules.jsonl, line 1", "is not a JSON object"),
+        ('5\n{"value": "cat"}', "rules.jsonl, line 1", "is not a JSON object"),
         ('"rules"\n{"value": "cat"}', "rules.jsonl, line 1", "is not a JSON object"),
         ('{"value": ""}\n{"value": "cat"}', "rules.jsonl, line 1", "has no value"),
         ('{"tag": "t"}\n{"value": "cat"}', "rules.jsonl, line 1", "has no value"),
@@ -117,6 +121,12 @@ def test_a_bad_row_is_a_problem_with_its_place_and_the_others_are_loaded(
         ("follow", "jack", "is not a user id"),
         ("follow", "12a", "is not a user id"),
         ("follow", "١٢", "is not a user id"),
+        ("follow", "1.7919972E+07", "is not a user id"),
+        ("follow", "user12345678", "is not a user id"),
+        ("follow", "https://twitter.com/jack/status/701580163612110848", "is not a user id"),
+        ("follow", "from:12 OR from:13", "is not a user id"),
+        ("follow", "https://twitter.com/jack?user_id=12a", "is not a user id"),
+        ("track", b"caf\xe9", "is not UTF-8"),
         ("locations", "1,2,3", "has 3 numbers"),
         ("locations", "3,2,1,1", "south above its north"),
         ("locations", "1,2,300,4", "longitude"),
@@ -140,6 +150,8 @@ CLEANED = [
     ("follow", "12", "12"),
     ("follow", "from:12", "12"),
     ("follow", "https://twitter.com/intent/user?user_id=17919972", "17919972"),
+    ("follow", "https://twitter.com/intent/user?user_id=12&lang=en", "12"),
+    ("follow", "https://twitter.com/i/user/17919972", "17919972"),
     ("locations", "1,2,3,4", "1,2,3,4"),
     ("locations", "[-122.75 36.8 -121.75 37.8]", "-122.75,36.8,-121.75,37.8"),
     ("locations", "[1, 2,  3 4]", "1,2,3,4"),
@@ -208,6 +220,52 @@ def test_the_same_value_is_loaded_once_with_all_its_tags() -> None:
     ]
 
 
+def test_what_a_merged_rule_loses_is_told() -> None:
+    given = [
+        Row("line 1", {"value": "cat", "rule_id": "1", "note": "same"}),
+        Row("line 2", {"value": "cat", "rule_id": "2", "note": "same", "team": "b"}),
+    ]
+    [note] = loading.load(given, "track").notes
+    assert note.text == "is the same as line 1; left out: rule_id '2', team 'b'"
+
+
+def test_bytes_of_a_database_are_text() -> None:
+    given = [Row("row 1", {"value": "été".encode(), "tag": b"a"}), Row("row 2", {"value": "cat", "tag": b"\xff"})]
+    loaded = loading.load(given, "track")
+    assert loaded.rules["track"] == [{"rule_id": "", "value": "été", "tag": "a"}]
+    assert loaded.problems[0].text == "has a tag that is not UTF-8"
+
+
+def test_empty_rows_of_a_spreadsheet_are_no_rules(tmp_path: Path) -> None:
+    found = list(loading.rows(source(tmp_path, "rules.csv", "value,tag\n,\ncat,t\n,\n,t\n")))
+    assert [row.place for row in found] == ["rules.csv, line 3", "rules.csv, line 5"]
+
+
+def test_a_rule_that_became_untranslatable_is_known_by_its_id(tmp_path: Path) -> None:
+    ruleset = '{"rules": [{"value": "cat lang:en", "id": 5}]}'
+    [problem] = loading.load(loading.rows(source(tmp_path, "rules.json", ruleset))).problems
+    assert problem.rule_id == "5"
+
+
+@pytest.mark.parametrize(
+    "url,error",
+    [
+        ("mysql://[bad", None),
+        ("mysql://u@h:x/db", None),
+        ("mysql://u@h/db", RuntimeError("'cryptography' is required")),
+    ],
+)
+def test_a_database_that_cannot_be_asked_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, url: str, error: Exception | None
+) -> None:
+    def connect(**_: Any) -> None:
+        raise error or AssertionError("the address should have been refused")
+
+    monkeypatch.setattr("pymysql.connect", connect)
+    with pytest.raises(SourceError, match="cannot be read"):
+        list(loading.rows(url))
+
+
 def test_two_values_cannot_have_one_rule_id() -> None:
     given = [
         Row("line 1", {"value": "cat", "rule_id": "1"}),
@@ -248,7 +306,7 @@ def test_every_row_becomes_a_rule_a_note_or_a_problem(given_rows: list[dict[str,
 
 
 @pytest.mark.parametrize(
-    "line", ['{"value": "\\ud800"}', "[" * 100_000, '{"value": "cat", "tag": "\\udfff"}', "\x00", "NaN", "1" * 5000]
+    "line", ['{"value": "\\ud800"}', "{" * 100_000, '{"value": "cat", "tag": "\\udfff"}', "\x00", "NaN", "1" * 5000]
 )
 def test_odd_lines_do_no_harm(tmp_path: Path, line: str) -> None:
     loaded = loading.load(loading.rows(source(tmp_path, "rules.jsonl", line)), "track")

@@ -13,7 +13,7 @@ _KM_PER_DEGREE = 111.32
 _KM_PER_MILE = 1.609344
 _TOKEN = re.compile(
     r"""\s*(?:(?P<sign>-?\(|\))
-          |(?P<minus>-?)(?:(?P<name>[a-z_]+):\s*)?(?:"(?P<quoted>[^"]*)"|\[(?P<bracket>[^\]]*)\]|(?P<bare>[^\s()"]+))
+          |(?P<minus>-?)(?:(?P<name>[a-z_]+):\s*)?(?:"(?P<quoted>[^"]*)"(?P<near>~\d+)?|\[(?P<bracket>[^\]]*)\]|(?P<bare>[^\s()"]+))
           |(?P<odd>\S))""",
     re.VERBOSE,
 )
@@ -28,7 +28,9 @@ class Term(NamedTuple):
 
 
 class Untranslatable(ValueError):
-    """Says what in a rule statuses/filter has no words for."""
+    """Says what in a rule statuses/filter has no words for; ``rule_id`` is its own, if it has one."""
+
+    rule_id: Any = None
 
 
 def rules(ruleset: Iterable[Any]) -> Iterator[tuple[int, str, dict[str, Any] | Untranslatable]]:
@@ -37,17 +39,20 @@ def rules(ruleset: Iterable[Any]) -> Iterator[tuple[int, str, dict[str, Any] | U
     A rule that speaks of several types, users or regions comes once for each, always with its tag.
     """
     for number, rule in enumerate(ruleset, start=1):
-        if not isinstance(rule, dict) or not isinstance(rule.get("value"), str):
-            yield number, json.dumps(rule)[:100], Untranslatable("is no object with a value")
-            continue
+        fields = rule if isinstance(rule, dict) else {}
+        rule_id = fields.get("id_str") or fields.get("id")
+        given = fields.get("value")
         try:
-            found = translate(rule["value"])
+            if not isinstance(given, str):
+                raise Untranslatable("is no object with a value")
+            found = translate(given)
         except Untranslatable as error:
-            yield number, rule["value"], error
+            error.rule_id = rule_id
+            yield number, given if isinstance(given, str) else json.dumps(rule)[:100], error
             continue
-        given = {"rule_id": rule.get("id_str") or rule.get("id")} if len(found) == 1 else {}
+        named = {"rule_id": rule_id} if len(found) == 1 else {}
         for traptor_type, value in found:
-            yield number, rule["value"], {"type": traptor_type, "value": value, "tag": rule.get("tag"), **given}
+            yield number, given, {"type": traptor_type, "value": value, "tag": fields.get("tag"), **named}
 
 
 def translate(value: str) -> list[tuple[str, str]]:
@@ -177,6 +182,8 @@ def _tokens(text: str) -> Iterator[Term | str]:
     for found in _TOKEN.finditer(text.strip()):
         if found["odd"]:
             raise Untranslatable(f"cannot be read from {text.strip()[found.start() :].strip()[:20]!r} on")
+        if found["near"]:
+            raise Untranslatable(f"wants the words of {found['quoted']!r} near each other, and track knows no distance")
         if found["sign"] or found[0].strip() == "OR":
             yield found[0].strip()
         else:

@@ -85,6 +85,9 @@ def _name(source: str) -> str:
 def _format(source: str, text: str) -> str:
     if source.lower().endswith(".csv"):
         return "csv"
+    # Told by how it begins, so that a damaged one is not taken for lines.
+    if re.match(r'\s*\{\s*"rules"\s*:\s*\[', text):
+        return "gnip"
     with contextlib.suppress(ValueError, RecursionError):
         if '"rules"' in text and "rules" in json.loads(text):
             return "gnip"
@@ -100,10 +103,15 @@ def _gnip_rows(name: str, text: str) -> Iterator[Row]:
         raise SourceError(f'{name} is no GNIP ruleset; allowed is {{"rules": [{{"value": …, "tag": …}}]}}')
     for number, given, found in gnip.rules(ruleset["rules"]):
         place = f"{name}, rule {number}"
-        yield Row(place, found, given=given) if isinstance(found, dict) else Row(place, {"value": given}, str(found))
+        if isinstance(found, gnip.Untranslatable):
+            yield Row(place, {"value": given, "rule_id": found.rule_id}, str(found))
+        else:
+            yield Row(place, found, given=given)
 
 
 def _json_lines(name: str, text: str) -> Iterator[Row]:
+    if text.lstrip().startswith("["):
+        raise SourceError(f'{name} is a JSON array; allowed is one object per line, or {{"rules": [{{"value": …}}]}}')
     for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip():
             continue
@@ -123,24 +131,27 @@ def _csv_rows(name: str, text: str) -> Iterator[Row]:
     # Spreadsheets write semicolons or tabs where the comma is the decimal point.
     delimiter = max(",;\t", key=text.partition("\n")[0].count)
     table = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
-    header = [column.strip().lower() for column in table.fieldnames or ()]
-    if "value" not in header:
-        raise SourceError(f"{name} has no column `value`; its first line has to name it, such as value,tag,type")
-    table.fieldnames = header
     try:
+        header = [column.strip().lower() for column in table.fieldnames or ()]
+        if "value" not in header:
+            raise SourceError(f"{name} has no column `value`; its first line has to name it, such as value,tag,type")
+        table.fieldnames = header
         for fields in table:
             place = f"{name}, line {table.line_num}"
-            problem = "has more fields than the header has columns" if None in fields else ""
-            yield Row(place, fields, problem)
+            if None in fields:
+                yield Row(place, fields, "has more fields than the header has columns")
+            elif any(fields.values()):
+                yield Row(place, fields)
     except csv.Error as error:
-        raise SourceError(f"{name}, line {table.line_num}: {error}") from None
+        raise SourceError(f"{name}, line {table.reader.line_num}: {error}") from None
 
 
 def _mysql_rows(url: str, query: str, password: str) -> Iterator[Row]:
     """The query's columns are the fields; a socket may be named: ``mysql://user@localhost/db?unix_socket=/path``."""
-    parts = urlsplit(url)
-    place = f"mysql://{parts.hostname or 'localhost'}{parts.path}"
+    place = "mysql:"
     try:
+        parts = urlsplit(url)
+        place = f"mysql://{parts.hostname or 'localhost'}{parts.path}"
         conn = pymysql.connect(
             host=parts.hostname or "localhost",
             port=parts.port or 3306,
@@ -154,9 +165,12 @@ def _mysql_rows(url: str, query: str, password: str) -> Iterator[Row]:
         )
         with contextlib.closing(conn), conn.cursor() as cursor:
             cursor.execute(query)
+            if "value" not in {column[0].lower() for column in cursor.description or ()}:
+                raise SourceError(f"{place} gives no column `value`; RULES_QUERY has to name it")
             for number, fields in enumerate(cursor, start=1):
                 yield Row(f"{place}, row {number}", {name.lower(): value for name, value in fields.items()})
-    except (pymysql.MySQLError, ValueError) as error:
+    # pymysql raises RuntimeError where a kind of login needs a package that is not installed.
+    except (pymysql.MySQLError, ValueError, RuntimeError) as error:
         raise SourceError(f"{place} cannot be read: {error}") from None
 
 
@@ -197,6 +211,9 @@ def _rule(row: Row, wanted_type: str | None) -> tuple[str, dict[str, str]]:
     if row.problem:
         raise ValueError(row.problem)
     fields = {name: _as_text(value) for name, value in row.fields.items()}
+    for name, value in row.fields.items():
+        if isinstance(value, bytes) and "\ufffd" in fields[name]:
+            raise ValueError(f"has a {name} that is not UTF-8")
     rule = {"rule_id": "", "value": "", **{name: text for name, text in fields.items() if text}}
     named = rule.pop("type", "").lower() or wanted_type
     if not named:
@@ -209,6 +226,8 @@ def _rule(row: Row, wanted_type: str | None) -> tuple[str, dict[str, str]]:
 def _as_text(value: Any) -> str:
     if value is None:
         return ""
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace").strip()
     text = json.dumps(value) if isinstance(value, dict | list | bool) else str(value).strip()
     # Half a surrogate pair may stand in JSON, but neither in Redis nor on a terminal.
     return text.encode("utf-8", "replace").decode()
@@ -230,7 +249,7 @@ class _Seen:
         self._places: dict[tuple[str, str], str] = {}
 
     def take(self, place: str, traptor_type: str, rule: dict[str, str]) -> bool:
-        """Is it a new one? Otherwise its tag is merged. Raises ValueError for a rule_id that another value has."""
+        """Is it a new one? Otherwise only its tag is kept. Raises ValueError for a rule_id that another value has."""
         first_place, first = self._by_value.setdefault((traptor_type, same(rule["value"])), (place, rule))
         if first is not rule:
             self._merge(place, rule, first_place, first)
@@ -248,6 +267,9 @@ class _Seen:
         if (tag := rule.get("tag")) and tag not in tags:
             first["tag"] = ",".join([*tags, tag])
             text += f", whose tag is now {first['tag']!r}"
+        kept = {"value", "tag", *(name for name in rule if rule[name] in {"", first.get(name)})}
+        if dropped := [f"{name} {rule[name]!r}" for name in rule if name not in kept]:
+            text += f"; left out: {', '.join(dropped)}"
         self._notes.append(Remark(place, rule["value"], text))
 
 
@@ -270,10 +292,8 @@ def _clean_track(value: str) -> str:
 
 
 def _clean_follow(value: str) -> str:
-    """The numeric id, also out of ``from:17919972`` or a link."""
-    if value.isdigit():
-        return value
-    found = re.search(r"from:([0-9]+)|([0-9]{7,})", value)
+    """The numeric id, also out of ``from:17919972`` or a link to a user; other digits may be anything."""
+    found = re.fullmatch(r"from:\s*([0-9]+)|\S+(?:[?&]user_id=|/i/user/)([0-9]+)(?:[?&#/]\S*)?", value)
     return (found[1] or found[2]) if found else value
 
 
