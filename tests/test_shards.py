@@ -209,7 +209,7 @@ def test_phrases_that_rules_share_count_once() -> None:
     ],
 )
 def test_how_many_traptors_rules_need(traptor_type: str, count: int, traptors: int) -> None:
-    value = {"follow": "{}", "track": "word{}", "locations": "{0},1,150,3"}[traptor_type]
+    value = {"follow": "1{}", "track": "word{}", "locations": "{0},1,150,3"}[traptor_type]
     rules = [rule(str(n), value.format(n)) for n in range(count)]
     assert needed(traptor_type, rules) == (count, traptors)
 

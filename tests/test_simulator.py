@@ -154,6 +154,8 @@ NO_PREDICATES = "No filter parameters found. Expect at least one parameter: foll
         ({"track": ",".join(map(str, range(400)))}, 200, ""),
         ({"track": ",".join(map(str, range(401)))}, 413, "Parameter track has 401 items, more than 400"),
         ({"follow": "12,alice"}, 406, "Parameter follow item index 1 is not a user id: alice"),
+        ({"follow": "0017919972"}, 406, "Parameter follow item index 0 is not a user id: 0017919972"),
+        ({"follow": "12,9223372036854775808"}, 406, "Parameter follow item index 1 is not a user id: 922337203"),
         ({"follow": ",".join(map(str, range(5001)))}, 413, "Parameter follow has 5001 items, more than 5000"),
         ({"locations": "-74,40,-73"}, 406, "has 3 numbers"),
         ({"locations": "-73,41,-74,40"}, 406, "south-west corner comes first"),

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from typing import Any, NamedTuple
@@ -14,6 +15,7 @@ from traptor.messages import Rule
 
 LIMITS = {"follow": 5000, "track": 400, "locations": 25}
 """What one connection may ask for: user ids, phrases, boxes."""
+LARGEST_USER_ID = 2**63 - 1
 PHRASE_BYTES = 60
 """The longest phrase, in bytes of UTF-8."""
 _KEYS_PER_ROUND_TRIP = 1000
@@ -153,8 +155,8 @@ def _phrases(value: str) -> list[str]:
 
 def _user_id(value: str) -> list[str]:
     user_id = value.strip()
-    if not (user_id.isascii() and user_id.isdigit()):
-        raise ValueError("is not a user id; allowed are digits, not a screen name")
+    if not re.fullmatch("[1-9][0-9]{0,18}", user_id) or int(user_id) > LARGEST_USER_ID:
+        raise ValueError(f"is not a user id; allowed are 1 to {LARGEST_USER_ID}, no zeros before it, no screen name")
     return [user_id]
 
 

@@ -1,5 +1,6 @@
 """What a stream request asks for, checked as Twitter checks it."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +12,7 @@ from traptor.simulator.refusals import Refusal
 
 MOST_PHRASES, MOST_USER_IDS, MOST_BOXES = 400, 5000, 25
 LONGEST_PHRASE_BYTES = 60
+LARGEST_USER_ID = 2**63 - 1
 LONGEST_NAMED_CHARACTERS = 30
 
 
@@ -91,7 +93,7 @@ def _check_track(phrases: tuple[str, ...]) -> None:
 def _check_follow(user_ids: tuple[str, ...]) -> None:
     _check_count("follow", user_ids, MOST_USER_IDS)
     for index, user_id in enumerate(user_ids):
-        if not (user_id.isascii() and user_id.isdecimal()):
+        if not re.fullmatch("[1-9][0-9]{0,18}", user_id) or int(user_id) > LARGEST_USER_ID:
             start = user_id[:LONGEST_NAMED_CHARACTERS]
             raise Refusal(406, f"Parameter follow item index {index} is not a user id: {start}")
 
