@@ -1,5 +1,6 @@
 """Rules of silent Traptors move to living ones, and nothing else does."""
 
+import json
 import threading
 from collections import Counter
 from collections.abc import Iterator
@@ -131,6 +132,48 @@ def test_a_rule_that_moved_twice_goes_to_its_first_home(conn: fakeredis.FakeRedi
         live(conn, *living)
         look(conn, policy)
     assert where(conn) == {0: ["1"]}
+
+
+@pytest.mark.parametrize(
+    "state,busy,at",
+    [
+        ("backing-off", 0, 2),
+        ("stalled", 0, 2),
+        ("spool-full", 0, 2),
+        ("kafka-down", 0, 1),
+        ("connecting", 0, 1),
+        ("backing-off", 400, 1),
+    ],
+)
+def test_rules_go_to_traptors_that_collect(conn: fakeredis.FakeRedis, state: str, busy: int, at: int) -> None:
+    """track:1 has fewer rules, and is in this state; track:2 has one rule, or is full."""
+    hold(conn, 0, 1)
+    hold(conn, 2, *range(100, 101 + max(0, busy - 1)))
+    live(conn, 1, 2)
+    conn.set(keys.status("track", 1), json.dumps({"state": state}))
+    [move] = look(conn).moves["track"]
+    assert move.at.traptor_id == at
+
+
+def test_rules_do_not_go_home_to_one_that_backs_off(conn: fakeredis.FakeRedis) -> None:
+    policy = Policy(0, bring_back=True)
+    hold(conn, 0, 1)
+    live(conn, 1)
+    look(conn, policy)
+    live(conn, 0, 1)
+    for state, home in (("backing-off", {1: ["1"]}), ("streaming", {0: ["1"]})):
+        conn.set(keys.status("track", 0), json.dumps({"state": state}))
+        look(conn, policy)
+        assert where(conn) == home
+
+
+@pytest.mark.parametrize("limit,orphans", [(None, 200), (1000, 0)])
+def test_a_traptor_says_how_much_it_takes(conn: fakeredis.FakeRedis, limit: int | None, orphans: int) -> None:
+    hold(conn, 0, *range(300))
+    hold(conn, 1, *range(300, 600))
+    live(conn, 1)
+    conn.set(keys.status("track", 1), json.dumps({"state": "streaming", "predicate_limit": limit}))
+    assert look(conn).orphans["track"] == orphans
 
 
 def test_a_dry_run_moves_nothing(conn: fakeredis.FakeRedis) -> None:

@@ -16,6 +16,7 @@ from traptor.status import State
 
 _KEYS_PER_ROUND_TRIP = 1000
 ENDED = {State.REFUSED, State.STOPPING}
+HAMPERED = {State.BACKING_OFF, State.STALLED, State.SPOOL_FULL}
 HOMES_SECONDS = 7 * 86_400
 """For so long it is remembered where moved rules came from."""
 
@@ -49,6 +50,16 @@ class Member:
     def is_living(self) -> bool:
         """Does it collect, or try to? A heartbeat is only written while the main loop makes progress."""
         return self.beats and self.status.get("state") not in ENDED
+
+    @property
+    def is_hampered(self) -> bool:
+        """Is it without a stream, or without room for what that brings?"""
+        return self.status.get("state") in HAMPERED
+
+    @property
+    def limit(self) -> int:
+        """How much it can ask for: what it says, since v2's limit is the account's, or what v1.1 takes."""
+        return int(self.status.get("predicate_limit") or rules.LIMITS[self.name.traptor_type])
 
 
 def look(conn: "redis.Redis") -> dict[Name, Member]:
@@ -112,7 +123,14 @@ def shards(
         for rule_id, rule in its_rules.items()
         if (traptor_id, rule["rule_id"]) in counts
     }
-    return Shards(traptor_type, held, living=living, matches=matches)
+    return Shards(
+        traptor_type,
+        held,
+        living=living,
+        matches=matches,
+        hampered=[member.name.traptor_id for member in of_type if member.is_hampered],
+        limits={member.name.traptor_id: member.limit for member in of_type},
+    )
 
 
 def stored(conn: "redis.Redis", members: Mapping[Name, Member], types: Iterable[str]) -> list[dict[str, Any]]:

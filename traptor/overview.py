@@ -10,7 +10,6 @@ from rich.text import Text
 from traptor import fleet
 from traptor.fleet import Member, Name
 from traptor.keys import TYPES
-from traptor.rules import LIMITS
 from traptor.status import HEALTHY, State
 
 LONG_WAIT_SECONDS = 240
@@ -85,11 +84,7 @@ def orphans(conn: "redis.Redis", members: Mapping[Name, Member]) -> dict[str, in
 
 
 def _fits(member: Member) -> bool:
-    return not member.status.get("left_out") and len(member.rule_ids) <= _limit(member)
-
-
-def _limit(member: Member) -> int:
-    return int(member.status.get("predicate_limit") or LIMITS[member.name.traptor_type])
+    return not member.status.get("left_out") and len(member.rule_ids) <= member.limit
 
 
 def _used(member: Member) -> int:
@@ -110,7 +105,7 @@ def line(member: Member) -> list[Text]:
         Text(state(member), _style(member)),
         Text(_span(said.get("since") or member.life.get("at"))),
         Text(f"{said['host']}/{said['pid']}" if said.get("host") else "-"),
-        Text(f"{_used(member)}/{_limit(member)}"),
+        Text(f"{_used(member)}/{member.limit}"),
         Text(_number(said.get("tweets_per_second"))),
         Text(sparkline(said.get("rates") or [])),
         Text(_number(said.get("withheld"))),

@@ -69,8 +69,8 @@ def _fullness(shards: Shards) -> Iterable[dict[str, Any]]:
             "lives": "yes" if traptor_id in shards.living else "no",
             "rules": len(shard.rules),
             "used": shard.used,
-            "limit": LIMITS[shards.traptor_type],
-            "full": round(shard.used / LIMITS[shards.traptor_type], 4),
+            "limit": shard.limit,
+            "full": round(shard.used / shard.limit, 4),
             "matches": round(shard.matches),
             "busy": round(shard.matches / total, 4),
         }

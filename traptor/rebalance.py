@@ -11,7 +11,6 @@ import redis
 from traptor import fleet, keys
 from traptor.fleet import Changes, Member, Name
 from traptor.keys import TYPES
-from traptor.rules import LIMITS
 from traptor.rules_lock import WAIT_SECONDS, Locked, RulesLock
 from traptor.shards import Change, Place, Shards
 
@@ -92,9 +91,7 @@ def _silent(conn: "redis.Redis", members: Iterable[Member], policy: Policy) -> d
 
 def _is_overfull(of_type: Iterable[Member]) -> bool:
     """May one of these have more rules than it can ask for?"""
-    return any(
-        len(member.rule_ids) > LIMITS[member.name.traptor_type] or member.status.get("left_out") for member in of_type
-    )
+    return any(len(member.rule_ids) > member.limit or member.status.get("left_out") for member in of_type)
 
 
 def _plan(

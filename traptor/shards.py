@@ -43,8 +43,9 @@ class Homeless(NamedTuple):
 class Shard:
     """The rules of one Traptor by rule_id, and what they use of its limit."""
 
-    def __init__(self, traptor_type: str, traptor_id: int) -> None:
+    def __init__(self, traptor_type: str, traptor_id: int, limit: int | None = None) -> None:
         self.traptor_id = traptor_id
+        self.limit = limit or LIMITS[traptor_type]
         self.rules: dict[str, Rule] = {}
         self.matches = 0.0
         """Matches of its rules within the window."""
@@ -58,12 +59,12 @@ class Shard:
 
     @property
     def is_full(self) -> bool:
-        return self.used >= LIMITS[self._type]
+        return self.used >= self.limit
 
     def takes(self, rule: Rule) -> bool:
         """Is there room for it?"""
         new = {asked for asked in _predicates(self._type, rule) if asked not in self._asked}
-        return self.used + len(new) <= LIMITS[self._type]
+        return self.used + len(new) <= self.limit
 
     def add(self, rule_id: str, rule: Rule, matches: float = 0.0) -> None:
         self.rules[rule_id] = rule
@@ -81,7 +82,7 @@ class Shard:
 
     def excess(self) -> list[str]:
         """The rules that its Traptor leaves out because they are too many: the last ones in order of rule_id."""
-        kept = Shard(self._type, self.traptor_id)
+        kept = Shard(self._type, self.traptor_id, self.limit)
         too_many = []
         for rule_id, rule in sorted(self.rules.items(), key=lambda held: order(held[1])):
             if kept.takes(rule):
@@ -105,10 +106,11 @@ def is_valid(traptor_type: str, rule: Rule) -> bool:
 
 
 class Shards:
-    """All rules of one type, by Traptor and rule_id. ``living`` are the Traptors that collect.
+    """All rules of one type, by Traptor and rule_id. ``living`` are the Traptors that collect, or try to.
 
-    ``matches`` are the counts of rules. Methods that plan change the shards, so that one plan goes on from the one
-    before.
+    The ``hampered`` among them do not collect now, and get new rules last. ``limits`` are those of Traptors that have
+    another than their type. ``matches`` are the counts of rules. Methods that plan change the shards, so that one plan
+    goes on from the one before.
     """
 
     def __init__(
@@ -117,10 +119,17 @@ class Shards:
         rules: Mapping[int, Mapping[str, Rule]],
         living: Iterable[int] = (),
         matches: Mapping[Place, float] | None = None,
+        *,
+        hampered: Iterable[int] = (),
+        limits: Mapping[int, int] | None = None,
     ) -> None:
         self.traptor_type = traptor_type
         self.living = frozenset(living)
-        self.by_id = {traptor_id: Shard(traptor_type, traptor_id) for traptor_id in sorted({*rules, *self.living})}
+        self._hampered = frozenset(hampered)
+        self.by_id = {
+            traptor_id: Shard(traptor_type, traptor_id, (limits or {}).get(traptor_id))
+            for traptor_id in sorted({*rules, *self.living})
+        }
         self._first_open = 0
         held = {Place(traptor_id, rule_id): rule for traptor_id in rules for rule_id, rule in rules[traptor_id].items()}
         counts = matches or {}
@@ -234,20 +243,23 @@ class Shards:
         return moves, orphans
 
     def bring_home(self, homes: Mapping[Place, Place]) -> list[Change]:
-        """Moves that take rules back to where they came from, if that Traptor lives and has room."""
+        """Moves that take rules back to where they came from, if that Traptor collects and has room."""
         moves = []
         for was, home in homes.items():
             rule = self.by_id[was.traptor_id].rules.get(was.rule_id) if was.traptor_id in self.by_id else None
-            if rule and home.traptor_id in self.living and self.by_id[home.traptor_id].takes(rule):
+            if rule and home.traptor_id in self.living - self._hampered and self.by_id[home.traptor_id].takes(rule):
                 at = self._free_place(home.traptor_id, home.rule_id, rule)
                 self._add(at, *self._remove(was))
                 moves.append(Change("moved", at, rule, was))
         return moves
 
     def _place(self, homeless: Iterable[Homeless]) -> Iterator[Place | None]:
-        """Where each rule goes: to the living Traptor with the fewest matches, then rules, that takes it."""
+        """Where each rule goes: to the living Traptor with the fewest matches, then rules, that takes it.
+
+        The hampered get only what the others do not take.
+        """
         heap = [
-            (shard.matches, shard.used, traptor_id)
+            (traptor_id in self._hampered, shard.matches, shard.used, traptor_id)
             for traptor_id, shard in self.by_id.items()
             if traptor_id in self.living and not shard.is_full
         ]
@@ -264,7 +276,8 @@ class Shards:
             if target:
                 shard = self.by_id[target.traptor_id]
                 if not shard.is_full:
-                    heapq.heappush(heap, (shard.matches, shard.used, target.traptor_id))
+                    is_hampered = target.traptor_id in self._hampered
+                    heapq.heappush(heap, (is_hampered, shard.matches, shard.used, target.traptor_id))
             for entry in passed_over:
                 heapq.heappush(heap, entry)
             yield target
