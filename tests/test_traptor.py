@@ -8,6 +8,7 @@ import re
 import signal
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -706,6 +707,25 @@ def test_a_notice_sets_the_restart_flag(data: object) -> None:
     one._check_redis_pubsub_for_restart()
     assert one.restart_flag is True
     one.pubsub_conn.pubsub.return_value.subscribe.assert_called_once_with("traptor-notify")
+
+
+@pytest.mark.parametrize("since_seconds,expected", [(10.0, 0.0), (2.0, 3.0)])
+def test_a_notice_says_for_how_long_it_is_put_off(since_seconds: float, expected: float) -> None:
+    one = made(conn=MagicMock())
+    one.logger = MagicMock()
+    one._restart_not_before = time.monotonic() - since_seconds + one.settings.RESTART_MIN_INTERVAL
+    one.pubsub_conn.pubsub.return_value.get_message.return_value = {"type": "message", "data": "track:0"}
+    one._check_redis_pubsub_for_restart()
+    assert one.logger.info.call_args.kwargs["extra"]["put_off_s"] == pytest.approx(expected, abs=0.5)
+
+
+@pytest.mark.parametrize("noticed,expected", [(True, ["rules unchanged"]), (False, [])])
+def test_a_notice_without_a_change_is_answered(noticed: bool, expected: list[str]) -> None:
+    one = with_rules()
+    one.logger = MagicMock()
+    one.redis_conn.hset("traptor-track:0:0", mapping={"value": "happy", "tag": "test"})
+    assert one._read_rules(noticed=noticed) == one.redis_rules
+    assert [call.args[0] for call in one.logger.info.call_args_list] == expected
 
 
 def test_a_notice_that_is_always_there_is_taken_each_time() -> None:

@@ -530,6 +530,8 @@ class Traptor:
             self.logger.error("no rules in Redis, and no notice came: the last rules stay")
             self._plan_next_look(self.rule_check_interval)
             return self.redis_rules
+        if noticed and found == self.redis_rules:
+            self.logger.info("rules unchanged")
         return found
 
     def _get_redis_rules(self) -> Iterator[dict[str, str]]:
@@ -993,7 +995,8 @@ class Traptor:
                     self._may_have_missed_notices = True
                     self._wake_up()
                 elif keys.is_notice_for(payload, self.traptor_type, self.traptor_id):
-                    self.logger.info("restart notice")
+                    put_off_seconds = max(0.0, self._restart_not_before - time.monotonic())
+                    self.logger.info("restart notice", extra={"put_off_s": round(put_off_seconds, 2)})
                     self.restart_flag = True
                     self._wake_up()
                     return
