@@ -4,6 +4,7 @@ import json
 import re
 import time
 from collections.abc import Callable, Iterator
+from io import BytesIO
 from typing import Any
 
 import pytest
@@ -245,6 +246,40 @@ def test_a_second_connection_is_refused(twitter: Simulator) -> None:
 
 def test_secrets_do_not_show(twitter: Simulator) -> None:
     assert repr(client(twitter)) == f"V2Client({twitter.url!r})"
+
+
+@pytest.mark.parametrize(
+    "path, status, body",
+    [
+        ("search/stream", 301, b""),
+        ("search/stream", 204, b""),
+        ("search/stream/rules", 301, b'{"meta":{}}'),
+        ("search/stream/rules", 200, b"<html>Welcome to our network</html>"),
+        ("search/stream/rules", 200, b"{}"),
+    ],
+)
+def test_an_answer_of_somebody_else_is_an_error(path: str, status: int, body: bytes) -> None:
+    """Of a portal, a proxy, or a server that has moved."""
+    answer = requests.Response()
+    answer.status_code, answer.raw, answer.url = status, BytesIO(body), f"https://api.example/2/tweets/{path}?a=b"
+    with pytest.raises(TwitterApiError) as caught:
+        V2Client("key", "secret", "bearer", "https://api.example").handle_response("GET", answer)
+    assert caught.value.status_code == status
+
+
+def test_keys_do_not_follow_a_redirect(monkeypatch: pytest.MonkeyPatch) -> None:
+    def moved(session: requests.Session, request: requests.PreparedRequest, **_: Any) -> requests.Response:
+        answer = requests.Response()
+        answer.status_code, answer.request, answer.raw = 307, request, BytesIO()
+        answer.headers["Location"] = "http://elsewhere.example"
+        asked.append(str(request.url))
+        return answer
+
+    asked: list[str] = []
+    monkeypatch.setattr(requests.adapters.HTTPAdapter, "send", moved)
+    with pytest.raises(TwitterApiError) as caught:
+        V2Client("key", "secret", "", "https://api.example").held_rules()
+    assert (caught.value.status_code, asked) == (307, ["https://api.example/oauth2/token"])
 
 
 # The stream

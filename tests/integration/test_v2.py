@@ -3,6 +3,7 @@
 import json
 import re
 import signal
+import subprocess
 import time
 from collections.abc import Callable
 from itertools import islice
@@ -227,6 +228,48 @@ def test_the_server_is_left_with_our_rules_and_those_of_others(collect: Collect,
             daemon.stop()
         assert held_rules(twitter) == ["espresso", "storm OR flood warning"]
     assert tags == {"weather"}
+
+
+def test_rules_of_a_retired_traptor_are_told_and_can_be_removed(collect: Collect, redis_db: redis.Redis) -> None:
+    rules.write(redis_db, "track", 0, [STORM])
+    with Simulator(rate=50) as twitter:
+        client = V2Client(CREDENTIAL.consumer_key, "", bearer_token(CREDENTIAL), twitter.url)
+        client.request("POST", "tweets/search/stream/rules", add=[{"value": "espresso", "tag": "of somebody else"}])
+        client.synchronise("follow", 0, FOLLOW, length=1024, limit=1000)
+        with collect(twitter, "2") as daemon:
+            [warning] = daemon.wait_for_log("rules of others on the server: their posts are paid for, and dropped")
+            assert (warning["count"], warning["of"]) == (3, ["follow:0", "others"])
+            command = [*daemon.command[:3], "rules", "server", "--json"]
+            for arguments, left in (
+                ([], {"others": 1, "follow:0": 2, "track:0": 1}),
+                (["--remove", "follow:0"], {"others": 1, "track:0": 1}),
+            ):
+                told = subprocess.run([*command, *arguments], env=daemon.environment, capture_output=True, check=True)
+                assert json.loads(told.stdout) == left
+            daemon.stop()
+
+
+def test_without_a_rule_on_the_server_there_is_no_stream(
+    collect: Collect, redis_db: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At the start, where others have taken all room; and when none of the changed rules is accepted."""
+    rules.write(redis_db, "track", 0, [STORM])
+    with Simulator(rate=50) as twitter:
+        client = V2Client(CREDENTIAL.consumer_key, "", bearer_token(CREDENTIAL), twitter.url)
+        client.synchronise("follow", 0, FOLLOW[:1], length=1024, limit=1000)
+        with collect(twitter, "2", V2_RULE_LIMIT=1, RULE_CHECK_INTERVAL=1) as daemon:
+            daemon.wait_for_log("none of the rules can be on the server: no stream")
+            state = keys.status("track", 0)
+            wait_until(lambda: "waiting-for-rules" in str(redis_db.get(state)), "the state")
+            assert twitter.connections == []
+            client.synchronise("follow", 0, [], length=1024, limit=1000)
+            daemon.messages(5)
+            monkeypatch.setattr("traptor.simulator.v2.LONGEST_RULE_CHARACTERS", 6)
+            rules.write(redis_db, "track", 0, [{"rule_id": "1", "value": "thunder"}])
+            publish(redis_db, "track:0")
+            twitter.wait_for_close(1)
+            daemon.stop()
+        assert len(twitter.connections) == 1
 
 
 def test_the_payload_is_kept_and_posts_are_counted(collect: Collect, redis_db: redis.Redis) -> None:

@@ -239,7 +239,7 @@ def _json(response: requests.Response) -> dict[str, Any]:
 
 
 def _error(response: requests.Response, answer: dict[str, Any], method: str) -> TwitterApiError:
-    problem = _problem(answer) or response.reason
+    problem = _problem(answer) or response.reason or "no reason given"
     kind = {401: TwitterAuthError, 429: TwitterRateLimitError}.get(response.status_code, TwitterApiError)
     kind = RulesCapExceeded if "RulesCapExceeded" in problem else kind
     return kind(problem, response=response, request_method=method)

@@ -1,6 +1,7 @@
 """The Traptor on X API v2: the same life, but rules are on the server and change there, on the open stream."""
 
 import contextlib
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
@@ -8,17 +9,20 @@ from typing import Any
 import redis
 from birdy.twitter import TwitterApiError, TwitterClientError
 
-from traptor import messages, rules, settings
+from traptor import backoff, messages, rules, settings
 from traptor.credential import Credential
+from traptor.duplicates import RecentIds
 from traptor.messages import Match
 from traptor.status import State
 from traptor.traptor import BEAT_SECONDS, Traptor
 from traptor.v2.budget import Budget
-from traptor.v2.client import Translated, V2Client, keep
-from traptor.v2.rules import attribute, clauses, label, labels, tag_prefix
+from traptor.v2.client import Synchronised, Translated, V2Client, keep
+from traptor.v2.rules import attribute, clauses, label, labels, owner, tag_prefix
 
 RETRY_SECONDS = 15.0
-"""Between tries to bring changed rules to the server."""
+"""Between tries to bring changed rules to the server, where Twitter asks for nothing else."""
+POSTS_PER_SECOND = 250
+"""At most so many come; a backfill brings as many once more."""
 
 
 class V2Traptor(Traptor):
@@ -27,7 +31,11 @@ class V2Traptor(Traptor):
     def _adopt(self, wanted: settings.Settings) -> None:
         super()._adopt(wanted)
         self._prefix = tag_prefix(self.traptor_type, self.traptor_id)
-        self._budget = self._own_budget()
+        # Made once: what it has not written yet must outlive a change of secrets.
+        self._budget = Budget(self._credential.name, wanted.V2_MONTHLY_POST_LIMIT)
+        if wanted.DEDUPE_WINDOW:
+            backfilled = POSTS_PER_SECOND * 60 * wanted.V2_BACKFILL_MINUTES
+            self._recent = RecentIds(max(wanted.DEDUPE_WINDOW, backfilled))
 
     # Setting up
 
@@ -37,13 +45,9 @@ class V2Traptor(Traptor):
         self.birdy_conn = V2Client(
             wanted.CONSUMER_KEY, wanted.CONSUMER_SECRET, wanted.BEARER_TOKEN, wanted.TWITTER_API_URL
         )
-        self._budget = self._own_budget()
 
     def _own_credential(self) -> Credential:
         return Credential(self.redis_conn, self.settings.credential, self.traptor_type, self.traptor_id)
-
-    def _own_budget(self) -> Budget:
-        return Budget(self._credential.name, self.settings.V2_MONTHLY_POST_LIMIT)
 
     # Rules
 
@@ -73,26 +77,29 @@ class V2Traptor(Traptor):
     def _change_rules(self, found: list[dict[str, str]], before: list[dict[str, str]]) -> bool:
         """Bring them to the server; the stream stays.
 
-        The matcher knows the new rules before the server does, so that none of their tweets is without one.
+        The matcher knows the new rules before the server does, so that none of their tweets is without one. False
+        where the server can have none of them.
         """
         self.twitter_rules = self._make_twitter_rules(found)
         self._make_rule_counters()
         try:
-            self._interruptibly(self._synchronise)
+            done = self._interruptibly(self._synchronise)
         except (TwitterApiError, TwitterClientError) as error:
             self.logger.warning("rules not changed on the server: trying again", extra={"error": str(error)})
             self.redis_rules = before
-            self._plan_next_look(RETRY_SECONDS)
-        else:
-            self.logger.info("rules changed on the server", extra={"rule_set": self.rule_set})
-        return True
+            asked_seconds = backoff.asked_wait_seconds(error.status_code, error.headers or {}, time.time())
+            self._plan_next_look(asked_seconds or RETRY_SECONDS)
+            return True
+        self.logger.info("rules changed on the server", extra={"rule_set": self.rule_set})
+        return done is None or done.placed > 0
 
-    def _synchronise(self) -> None:
+    def _synchronise(self) -> Synchronised:
         limits = {"length": self.settings.V2_RULE_LENGTH, "limit": self.settings.V2_RULE_LIMIT}
-        done = self.birdy_conn.synchronise(self.traptor_type, self.traptor_id, self.redis_rules, **limits)
+        done: Synchronised = self.birdy_conn.synchronise(self.traptor_type, self.traptor_id, self.redis_rules, **limits)
         self._tell_problems(done.problems)
         if done.limit < self.settings.V2_RULE_LIMIT:
             self.logger.warning("the account allows fewer rules: lower V2_RULE_LIMIT", extra={"limit": done.limit})
+        return done
 
     # Connecting
 
@@ -109,9 +116,29 @@ class V2Traptor(Traptor):
             self._vitals.enter(State.BACKING_OFF, "monthly post limit reached")
             self._wait(BEAT_SECONDS)
 
+    def _create_birdy_stream(self) -> None:
+        """As ever; without a rule on the server there is no stream, for the posts of others would be paid for."""
+        self._is_placed = True
+        super()._create_birdy_stream()
+        if not self._is_placed:
+            self.logger.error("none of the rules can be on the server: no stream")
+            self._vitals.enter(State.WAITING_FOR_RULES, "none of the rules can be on the server")
+            self._pause(self.rule_check_interval)
+
     def _filter(self, **predicates: str | None) -> Any:
-        """Bring the rules to the server and open the stream. Raises TwitterApiError and TwitterClientError."""
-        self._synchronise()
+        """Bring the rules to the server and open the stream, if there are any.
+
+        Raises TwitterApiError and TwitterClientError.
+        """
+        done = self._synchronise()
+        self._is_placed = done.placed > 0
+        if not self._is_placed:
+            return None
+        if done.others:
+            self.logger.warning(
+                "rules of others on the server: their posts are paid for, and dropped",
+                extra={"count": len(done.others), "of": sorted({owner(rule.tag) for rule in done.others})},
+            )
         return self.birdy_conn.open(self.settings.V2_BACKFILL_MINUTES if self._gaps.open else 0)
 
     # Collecting
@@ -123,8 +150,8 @@ class V2Traptor(Traptor):
             super()._handle_bytes(raw)
             return
         self._note_message()
-        self._budget.note()
         if self._is_new_tweet(id_str := message.id_str or ""):
+            self._budget.note()
             self._deliver_by_rules(id_str, message, raw)
         if self._budget.is_spent():
             self._gaps.begin(datetime.now(UTC), "budget")

@@ -46,6 +46,12 @@ def tag_prefix(traptor_type: str, traptor_id: int) -> str:
     return f"traptor:{traptor_type}:{traptor_id}:"
 
 
+def owner(tag: str) -> str:
+    """The ``type:id`` of the Traptor whose server rule has this tag, or ``others``."""
+    found = re.match(r"traptor:(\w+:\d+):", tag)
+    return found[1] if found else "others"
+
+
 def label(rule: Rule) -> str:
     """What stands for a rule in a tag: its id, and which value of it.
 
