@@ -267,6 +267,7 @@ def test_what_cannot_be_opened_is_a_problem(tmp_path: Path) -> None:
     path = tmp_path / "gone.json"
     path.symlink_to(tmp_path / "nowhere")
     assert [type(step) for step in read(path)] == [Problem]
+    assert archives.size_bytes([str(tmp_path)]) == 0
 
 
 def test_standard_input_is_read_from_a_descriptor() -> None:

@@ -12,6 +12,8 @@ import tarfile
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from itertools import chain
 from typing import IO, Any, NamedTuple
 
 import zstandard
@@ -72,9 +74,14 @@ class Problem(NamedTuple):
 
 
 def size_bytes(paths: Iterable[str]) -> int | None:
-    """What there is to read in all; None with standard input among it."""
-    sizes = [os.stat(file).st_size if file != STANDARD_INPUT else None for path in paths for file in _files(path)]
-    return None if None in sizes else sum(size for size in sizes if size)
+    """What there is to read in all; None with standard input among it. What cannot be opened is a problem later."""
+    total_bytes = 0
+    for file in chain.from_iterable(map(_files, paths)):
+        if file == STANDARD_INPUT:
+            return None
+        with suppress(OSError):
+            total_bytes += os.stat(file).st_size
+    return total_bytes
 
 
 def parts(paths: Iterable[str]) -> Iterator[Part | Problem]:

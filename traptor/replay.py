@@ -152,6 +152,9 @@ def replay(  # noqa: PLR0917 - click passes by name
     except BrokenPipeError:
         # The reader has gone, which click takes for a failure.
         _end_without_output()
+    except OSError as error:
+        click.echo(f"replay: cannot write: {error}", err=True)
+        _end_without_output(1)
     run.tell()
     if report:
         from traptor.report import page
@@ -177,10 +180,10 @@ def _told_to_stop(*, is_for_a_reader: bool) -> threading.Event:
     return stopping
 
 
-def _end_without_output() -> NoReturn:
+def _end_without_output(code: int = Exit.ENDED) -> NoReturn:
     """What Python still holds for standard output must neither raise nor wait at exit."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    sys.exit(Exit.ENDED)
+    sys.exit(code)
 
 
 def _rules(file: Path | None, wanted: settings.Settings, console: Console) -> list[Rule]:

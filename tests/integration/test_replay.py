@@ -157,6 +157,16 @@ def test_a_reader_that_goes_ends_it_quietly(tmp_path: Path) -> None:
         assert process.wait(30) == 0
 
 
+def test_a_full_disk_is_told(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_bytes(b"\n".join(sample("track", 10)))
+    arguments = command("--rules", rules_file(tmp_path), "a.jsonl")
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(
+            arguments, cwd=tmp_path, env=environment(tmp_path, {}), stdout=full, stderr=subprocess.PIPE, check=False
+        )
+    assert (done.returncode, done.stderr) == (1, b"replay: cannot write: [Errno 28] No space left on device\n")
+
+
 def test_it_can_be_stopped_while_its_reader_does_not_read(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_bytes(b"\n".join(sample("track", 1000)))
     arguments = command("--rules", rules_file(tmp_path), "a.jsonl")
