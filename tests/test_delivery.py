@@ -30,6 +30,7 @@ from tests.servers import wait_until
 from traptor import backlog, delivery
 from traptor.broker import Broker
 from traptor.delivery import Kafka, StandardOutput
+from traptor.settings import SettingError
 from traptor.spool import Message, Spool, SpoolError
 
 SLOW, GIVE_UP, GATHER = delivery.SLOW_SECONDS, delivery.GIVE_UP_SECONDS, backlog.GATHER_SECONDS
@@ -249,6 +250,28 @@ def test_before_there_is_a_broker_messages_wait_on_disk_in_order(tmp_path: Path)
     assert not rig.path.exists()
     rig.assert_balanced()
     rig.close()
+
+
+def test_options_that_make_no_producer_are_a_refusal(monkeypatch: Any) -> None:
+    """But not once there has been a producer with them: then it is not their fault."""
+    monkeypatch.setattr("traptor.broker.RECONNECT_SECONDS", 0.01)
+    answers: list[Any] = [SettingError("lz9"), Producer([]), SettingError("lz9"), Producer([])]
+
+    def connect() -> Any:
+        answer = answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    refused = Broker(connect, connect)
+    refused.look()
+    wait_until(lambda: refused.refusal is not None, "a refusal")
+    other = Broker(connect, connect)
+    other.look()
+    wait_until(lambda: other.producer is not None, "a producer")
+    other.give_up(cautiously=False)
+    wait_until(lambda: other.producer is not None, "another producer")
+    assert (other.refusal, answers) == (None, [])
 
 
 def test_a_second_outage_is_as_good_as_the_first(rig: Rig) -> None:

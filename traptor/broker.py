@@ -8,6 +8,8 @@ from typing import Any
 
 from kafka.errors import KafkaError
 
+from traptor.settings import SettingError
+
 RECONNECT_SECONDS = 2.0
 """Between tries to reach a broker that is away."""
 
@@ -16,6 +18,7 @@ log = logging.getLogger(__name__)
 
 class Broker:
     """``connect`` makes a producer or raises KafkaError; a thread calls it until it succeeds, so that nobody waits.
+    When the first one cannot be made for a SettingError, that is the ``refusal``, and there is no second try.
 
     ``connect_cautiously`` makes one that answers for each message by itself.
     """
@@ -24,6 +27,8 @@ class Broker:
         self.producer: Any = None
         """None while there is none."""
         self.is_cautious = False
+        self.refusal: SettingError | None = None
+        self._was_there = False
         self._connect = connect
         self._connect_cautiously = connect_cautiously
         self._closing = threading.Event()
@@ -55,9 +60,13 @@ class Broker:
         while not self._closing.is_set():
             try:
                 self.producer = self._connect_cautiously() if self.is_cautious else self._connect()
+                self._was_there = True
                 log.info("Kafka connected")
                 return
             except Exception as error:
+                if isinstance(error, SettingError) and not self._was_there:
+                    self.refusal = error
+                    return
                 reason = f"{type(error).__name__}: {error}"
                 if reason != told:
                     self._tell(error, reason)

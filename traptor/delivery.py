@@ -18,6 +18,7 @@ from kafka import KafkaProducer
 from kafka.errors import (
     InvalidRecordError,
     InvalidTimestampError,
+    KafkaConfigurationError,
     KafkaError,
     MessageSizeTooLargeError,
     RecordListTooLargeError,
@@ -27,6 +28,7 @@ from kafka.net.compat import KafkaNetClient
 from traptor import broker
 from traptor.backlog import Backlog
 from traptor.broker import Broker
+from traptor.settings import SettingError
 from traptor.spool import Message, Spool
 from traptor.window import Sent, Window
 
@@ -219,7 +221,12 @@ class Kafka:
         self._backlog.scrub(user_id, up_to_id)
 
     def tick(self) -> None:
-        """Settle what Kafka has answered, and move what waits. Called several times a second."""
+        """Settle what Kafka has answered, and move what waits. Called several times a second.
+
+        Raises SettingError where there will never be a producer.
+        """
+        if self._broker.refusal:
+            raise self._broker.refusal
         self._settle()
         self._keep_slow()
         self._backlog.take_up()
@@ -343,7 +350,8 @@ class Kafka:
 def connect(hosts: str, topic: str, options: dict[str, Any], *more_topics: str) -> KafkaProducer:
     """A producer that knows the topics, with Traptor's waits and batches and the user's options on top.
 
-    Raises KafkaError where the broker does not answer or does not have a topic.
+    Raises KafkaError where the broker does not answer or does not have a topic; SettingError where kafka-python
+    makes no producer with such options, which it finds out when a broker has answered.
     """
     if find_spec("crc32c") is None:
         log.warning(
@@ -359,10 +367,12 @@ def connect(hosts: str, topic: str, options: dict[str, Any], *more_topics: str) 
         producer = KafkaProducer(
             bootstrap_servers=hosts.split(","), kafka_client=make_client, **{**PRODUCER, **options}
         )
-    except BaseException:
+    except BaseException as error:
         # kafka-python does not close its own where no broker answers.
         for client in clients:
             client.close()
+        if isinstance(error, KafkaConfigurationError | ValueError | TypeError | RuntimeError):
+            raise SettingError(f"KAFKA_OPTIONS: kafka-python makes no producer with them: {error}") from error
         raise
     try:
         for name in (topic, *more_topics):

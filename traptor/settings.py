@@ -8,6 +8,7 @@ import contextlib
 import dataclasses
 import json
 import os
+import re
 import runpy
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -42,6 +43,13 @@ def _boolean(value: Any) -> bool:
 
 def _unquoted(value: Any) -> str:
     return str(value).strip().strip("'\"").strip()
+
+
+def _topic(value: Any) -> str:
+    name = str(value).strip()
+    if not re.fullmatch(r"[A-Za-z0-9._-]{1,249}", name) or name in {".", ".."}:
+        raise ValueError(value)
+    return name
 
 
 def _json_object(value: Any) -> dict[str, Any]:
@@ -140,6 +148,7 @@ TEXT = Kind(str, "text")
 BOOLEAN = Kind(_boolean, "true/false, yes/no, on/off or 1/0")
 JSON_OBJECT = Kind(_json_object, 'a JSON object, such as {"security_protocol": "SSL"}')
 HOSTS = Kind(_hosts, "host:port, several separated by commas")
+TOPIC = Kind(_topic, "up to 249 letters, digits, dots, underscores and hyphens")
 SERVER_URL = Kind(_server_url, "https://host:port or http://host:port, without a path")
 SECRET = Kind(_secret, "a text that is not blank")
 
@@ -213,9 +222,9 @@ class Settings:
     LIMIT_COUNT_COLLECTION_WINDOW: int = _setting(900, _whole(1), "rolling window of withheld tweets", unit="s")
     KAFKA_ENABLED: bool = _setting(True, BOOLEAN, "send to Kafka; otherwise write to standard output")
     KAFKA_HOSTS: str = _setting("localhost:9092", HOSTS, "Kafka's bootstrap servers")
-    KAFKA_TOPIC: str = _setting("traptor", TEXT, "topic of the enriched tweets")
+    KAFKA_TOPIC: str = _setting("traptor", TOPIC, "topic of the enriched tweets")
     KAFKA_NOTICES_TOPIC: str = _setting(
-        "", TEXT, "topic of delete, limit and other notices and of gap records; unset: notices go with the tweets"
+        "", TOPIC, "topic of delete, limit and other notices and of gap records; unset: notices go with the tweets"
     )
     KAFKA_OPTIONS: dict[str, Any] | None = _setting(  # noqa: RUF009 - it makes a field
         None, JSON_OBJECT, "more arguments of kafka-python's producer: TLS, SASL, compression", secret=True

@@ -119,6 +119,7 @@ WRONG_SETTINGS = [
     ("STATS_COLLECTION_WINDOW", "0", "whole number from 1"),
     ("KAFKA_ENABLED", "perhaps", "true/false"),
     ("KAFKA_HOSTS", "one:9092,,two:9092", "host:port"),
+    ("KAFKA_TOPIC", "bad topic!", "letters, digits"),
     ("LOG_LEVEL", "loud", "DEBUG"),
     ("LOG_MAX_BYTES", "10MB", "whole number"),
 ]

@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 import pytest
 import redis
 
-from tests.integration.daemon import BOTH_APIS, Daemon, addresses, to_stdout
+from tests.integration.daemon import BOTH_APIS, PATIENCE_SECONDS, Daemon, addresses, to_stdout
 from tests.servers import KafkaBroker, RedisServer
 from traptor import rules
 from traptor.simulator import Simulator
@@ -62,6 +62,14 @@ def sample(traptor_type: str, count: int) -> list[bytes]:
     values = ",".join(rule["value"] for rule in RULES[traptor_type])
     messages = Synthetic(traptor_type, Snowflakes()).messages(parse(urlencode({traptor_type: values})))
     return [message.body for message in islice(messages, count)]
+
+
+@pytest.mark.parametrize("options", [{"compression_type": "lz9"}, {"delivery_timeout_ms": 100}, {"linger_ms": "5"}])
+def test_options_that_no_producer_can_have_end_it(collect: Collect, options: dict[str, Any]) -> None:
+    with collect("http://127.0.0.1:1", KAFKA_OPTIONS=json.dumps(options)) as daemon:
+        assert daemon.process.wait(PATIENCE_SECONDS) == 2
+        daemon.stderr.join()
+        assert daemon.stderr.lines[-1].decode().startswith("traptor: KAFKA_OPTIONS: "), daemon.said()
 
 
 @pytest.mark.parametrize(
