@@ -1,7 +1,7 @@
 """``rules load``, the same for the command and for scripts/rule_extract.py."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import Any
 
 import click
@@ -32,7 +32,7 @@ SIGNS = {"added": "+", "changed": "~", "moved": ">", "removed": "-"}
     "--traptors", type=click.IntRange(1), metavar="N", help="Spread over ids 0 to N-1, whether they live or not."
 )
 @dry_run_option
-@click.option("--prune", is_flag=True, help="Remove the rules of these types that SOURCE no longer has.")
+@click.option("--prune", is_flag=True, help="Remove rules that SOURCE no longer has, of its types or of --type.")
 @click.option("--strict", is_flag=True, help="Load nothing if any rule cannot be.")
 @click.option(
     "--as-is", is_flag=True, help="Leave values as they are; otherwise they are cleaned up, as docs/rules.md says."
@@ -56,12 +56,26 @@ def load_source(
     *,
     as_is: bool = False,
     as_json: bool = False,
+    prune: bool = False,
+    strict: bool = False,
     **options: Any,
 ) -> None:
     """The same as a function; ``options`` are those of ``write``."""
     loaded = read(wanted, source, source_format, wanted_type, as_is=as_is)
+    if strict and loaded.problems:
+        if as_json:
+            say_json(report(loaded, {}, []))
+        else:
+            say_remarks(loaded)
+        raise click.ClickException(f"{len(loaded.problems)} rules cannot be loaded: nothing was changed")
+    if prune and wanted_type:
+        loaded.rules.setdefault(wanted_type, [])
     with connection(wanted) as conn:
-        changes, told = write(conn, wanted.REDIS_PUBSUB_CHANNEL, loaded, **options)
+        changes, told = write(conn, wanted.REDIS_PUBSUB_CHANNEL, loaded, prune=prune, **options)
+        spared = _spared(conn, loaded.rules) if prune and not wanted_type else {}
+    for traptor_type, count in spared.items():
+        text = f"{source} has no {traptor_type} rules: the {count} in Redis stay, but for --type {traptor_type} --prune"
+        click.echo(text, err=True)
     if as_json:
         say_json(report(loaded, changes, told))
     else:
@@ -69,6 +83,15 @@ def load_source(
         say_changes(changes, told, dry_run=bool(options.get("dry_run")))
     if loaded.problems:
         needs_a_person()
+
+
+def _spared(conn: "redis.Redis", pruned: Collection[str]) -> Counter[str]:
+    """How many rules Redis has of each type that was not pruned."""
+    counts: Counter[str] = Counter()
+    for name, member in fleet.look(conn).items():
+        if member.rule_ids and name.traptor_type not in pruned:
+            counts[name.traptor_type] += len(member.rule_ids)
+    return counts
 
 
 def read(
@@ -103,17 +126,14 @@ def write(
     traptors: int | None = None,
     dry_run: bool = False,
     prune: bool = False,
-    strict: bool = False,
+    keep_fields: bool = False,
 ) -> tuple[Changes, list[fleet.Name]]:
     """Bring Redis to these rules. Returns the changes by type and the Traptors that were told."""
-    if strict and loaded.problems:
-        say_remarks(loaded)
-        raise click.ClickException(f"{len(loaded.problems)} rules cannot be loaded: nothing was changed")
     # A rule that the source has, but not as it should be, is not one that the source no longer has.
     spared = {problem.rule_id for problem in loaded.problems}
 
     def plan(shards: Shards) -> list[Change]:
-        return shards.load(loaded.rules[shards.traptor_type], prune=prune, spared=spared)
+        return shards.load(loaded.rules[shards.traptor_type], prune=prune, spared=spared, keep_fields=keep_fields)
 
     living = range(traptors) if traptors else None
     return fleet.change(conn, channel, sorted(loaded.rules), plan, dry_run=dry_run, living=living)

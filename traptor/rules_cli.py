@@ -24,7 +24,6 @@ from traptor.loading_cli import load, read, report, say_changes, write
 from traptor.planning_cli import plan, rebalance_
 from traptor.rules import read_all
 from traptor.shards import Change, Shards
-from traptor.v2.server_cli import server
 
 EXAMPLES = """
 \b
@@ -40,6 +39,9 @@ Exit codes: 0 done, or all well; 1 a person is needed; 2 wrong usage or settings
 """
 
 
+RULE_FIELDS = ("type", "rule_id", "value", "tag")
+
+
 @click.group(epilog=EXAMPLES)
 def rules() -> None:
     """Rules in Redis: load, look at, plan and move them."""
@@ -48,7 +50,6 @@ def rules() -> None:
 rules.add_command(load)
 rules.add_command(plan)
 rules.add_command(rebalance_)
-rules.add_command(server)
 
 
 def stored(wanted_type: str | None) -> list[dict[str, Any]]:
@@ -79,12 +80,27 @@ def list_(wanted_type: str | None, traptor_id: int | None, as_json: bool) -> Non
     say_table(("Traptor", "rule_id", "value", "tag", ">matches"), rows)
 
 
+def own_fields(_context: click.Context, _option: click.Parameter, given: tuple[str, ...]) -> dict[str, str]:
+    """NAME=VALUE as a dict. Raises click.BadParameter."""
+    fields = dict(field.partition("=")[::2] for field in given)
+    if wrong := [name for name, value in fields.items() if not (name and value) or name in RULE_FIELDS]:
+        raise click.BadParameter(f"{wrong[0]!r}; allowed is NAME=VALUE, and no name of {', '.join(RULE_FIELDS)}")
+    return fields
+
+
 @rules.command()
 @type_argument
 @click.argument("value")
 @click.option("--tag", help="Its tag.")
 @click.option("--rule-id", help="Its rule_id; otherwise one made from the value.")
-@click.option("--field", "fields", multiple=True, metavar="NAME=VALUE", help="A field of your own; may be repeated.")
+@click.option(
+    "--field",
+    "fields",
+    multiple=True,
+    callback=own_fields,
+    metavar="NAME=VALUE",
+    help="A field of your own; may be repeated.",
+)
 @dry_run_option
 @json_option
 def add(
@@ -93,19 +109,21 @@ def add(
     value: str,
     tag: str | None,
     rule_id: str | None,
-    fields: tuple[str, ...],
+    fields: dict[str, str],
     dry_run: bool,
     as_json: bool,
 ) -> None:
-    """Add one rule, or change the one that has its rule_id or value. VALUE is taken as it is."""
-    own = dict(field.partition("=")[::2] for field in fields)
-    row = loading.Row("rule", {**own, "value": value, "tag": tag, "rule_id": rule_id})
+    """Add one rule, or change the one that has its rule_id or value: fields that are not named stay.
+
+    VALUE is taken as it is.
+    """
+    row = loading.Row("rule", {**fields, "value": value, "tag": tag, "rule_id": rule_id})
     loaded = loading.load([row], traptor_type, as_is=True)
     if loaded.problems:
         raise click.ClickException(f"{value!r} {loaded.problems[0].text}")
     wanted = settings.load()
     with connection(wanted) as conn:
-        changes, told = write(conn, wanted.REDIS_PUBSUB_CHANNEL, loaded, dry_run=dry_run)
+        changes, told = write(conn, wanted.REDIS_PUBSUB_CHANNEL, loaded, dry_run=dry_run, keep_fields=True)
     if as_json:
         say_json(report(loaded, changes, told))
     else:

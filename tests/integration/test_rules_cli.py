@@ -110,6 +110,24 @@ def test_a_strict_load_writes_nothing_and_says_where(traptor: Traptor, redis_db:
     assert "standard input, line 2: '' has no value" in done.stderr
     assert redis_db.dbsize() == 0
 
+    asked_for_json = traptor(
+        "rules", "load", "-", "--type", "track", "--strict", "--json", stdin='{"value": "cat"}\n{"value": ""}\n'
+    )
+    assert (asked_for_json.returncode, redis_db.dbsize()) == (1, 0)
+    found = json.loads(asked_for_json.stdout)
+    assert [problem["place"] for problem in found["problems"]] == ["standard input, line 2"]
+
+
+def test_pruning_a_type_that_the_source_has_lost_is_asked_for_by_name(traptor: Traptor, redis_db: redis.Redis) -> None:
+    hold(redis_db, "track:0", CAT, DOG)
+    source = '{"value": "12", "type": "follow"}\n'
+    told_only = traptor("rules", "load", "-", "--prune", stdin=source)
+    assert "- has no track rules: the 2 in Redis stay, but for --type track --prune" in told_only.stderr
+    assert len(list(redis_db.scan_iter("traptor-track:*"))) == 2
+    pruned = traptor("rules", "load", "-", "--prune", "--type", "track", stdin=source)
+    assert (pruned.returncode, pruned.stderr) == (0, "")
+    assert [key.split(":")[0] for key in redis_db.scan_iter()] == ["traptor-follow"]
+
 
 def test_rules_are_spread_before_any_traptor_lives(traptor: Traptor, redis_db: redis.Redis) -> None:
     lines = "".join(f'{{"value": "word{n}"}}\n' for n in range(9))
@@ -131,10 +149,18 @@ def test_add_change_list_and_remove(traptor: Traptor, redis_db: redis.Redis) -> 
     listed = traptor("rules", "list")
     assert [line.split() for line in listed.stdout.splitlines()] == [
         ["Traptor", "rule_id", "value", "tag", "matches"],
-        ["track:0", rule_id, "snow", "12"],
+        ["track:0", rule_id, "snow", "w", "12"],
     ]
     [rule] = json.loads(traptor("rules", "list", "--type", "track", "--id", 0, "--json").stdout)
-    assert rule == {"type": "track", "traptor_id": 0, "rule_id": rule_id, "value": "snow", "matches": 12}
+    assert rule == {
+        "type": "track",
+        "traptor_id": 0,
+        "rule_id": rule_id,
+        "value": "snow",
+        "tag": "w",
+        "note": "a=b",
+        "matches": 12,
+    }
     assert json.loads(traptor("rules", "list", "--id", 1, "--json").stdout) == []
 
     done, notices = told(redis_db, lambda: traptor("rules", "remove", "track", rule_id))
@@ -158,6 +184,13 @@ def test_what_cannot_be_done_is_told_and_changes_nothing(
     assert (done.returncode, done.stdout) == (1, "")
     assert said in done.stderr
     assert redis_db.hgetall("traptor-track:0:1") == CAT
+
+
+@pytest.mark.parametrize("field", ["type=follow", "tag=x", "team", "team=", "=x"])
+def test_a_field_that_would_be_lost_is_refused(traptor: Traptor, redis_db: redis.Redis, field: str) -> None:
+    done = traptor("rules", "add", "track", "hail", "--field", field)
+    assert (done.returncode, redis_db.dbsize()) == (2, 0)
+    assert f"'{field.partition('=')[0]}'" in done.stderr
 
 
 def test_without_redis_there_is_one_line(traptor: Traptor) -> None:
