@@ -24,6 +24,7 @@ from traptor.loading_cli import load, read, report, say_changes, write
 from traptor.planning_cli import plan, rebalance_
 from traptor.rules import read_all
 from traptor.shards import Change, Shards
+from traptor.v2.server_cli import server
 
 EXAMPLES = """
 \b
@@ -50,6 +51,7 @@ def rules() -> None:
 rules.add_command(load)
 rules.add_command(plan)
 rules.add_command(rebalance_)
+rules.add_command(server)
 
 
 def stored(wanted_type: str | None) -> list[dict[str, Any]]:
