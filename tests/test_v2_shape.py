@@ -159,7 +159,8 @@ def test_a_place_has_its_box_as_a_ring() -> None:
 def test_media_are_told_from_links_and_the_first_stands_among_the_entities() -> None:
     video = {"media_key": "13_7", "type": "video", "preview_image_url": "https://pbs.example/v.jpg", "duration_ms": 900,
              "variants": [{"bit_rate": 800, "content_type": "video/mp4", "url": "https://v.example/1"}]}  # fmt: skip
-    urls = [{**LINK, "media_key": "3_99"}, {**LINK, "media_key": "13_7"}, {**LINK, "expanded_url": "https://a.example"}]
+    other = {**LINK, "start": 30, "end": 53, "expanded_url": "https://a.example"}
+    urls = [{**LINK, "media_key": "3_99"}, {**LINK, "media_key": "13_7"}, other]
     data = {**DATA, "entities": {"urls": urls}, "attachments": {"media_keys": ["3_99", "13_7", "3_gone"]}}
     [tweet] = shape.tweets({"data": data, "includes": {"media": [PHOTO, video]}})
     assert [link["expanded_url"] for link in tweet["entities"]["urls"]] == ["https://a.example"]
@@ -172,6 +173,16 @@ def test_media_are_told_from_links_and_the_first_stands_among_the_entities() -> 
         "duration_millis": 900,
         "variants": [{"bitrate": 800, "content_type": "video/mp4", "url": "https://v.example/1"}],
     }
+
+
+@pytest.mark.parametrize("included, links, media", [([], 1, 0), ([PHOTO], 0, 1)])
+def test_a_medium_that_is_not_included_leaves_its_link(included: list[Any], links: int, media: int) -> None:
+    """One link, however many media it stands for."""
+    urls = [{**LINK, "media_key": key} for key in ("3_99", "3_98", "3_97")]
+    data = {**DATA, "entities": {"urls": urls}, "attachments": {"media_keys": ["3_99", "3_98", "3_97"]}}
+    [tweet] = shape.tweets({"data": data, "includes": {"media": included}})
+    assert [link["url"] for link in tweet["entities"]["urls"]] == [LINK["url"]] * links
+    assert len(tweet["entities"].get("media", [])) == media
 
 
 def test_a_retweet_has_its_original_and_tells_of_its_quote() -> None:

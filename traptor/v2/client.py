@@ -32,7 +32,8 @@ RULE_LIMITS = (5, 25, 1000, 2500, 5000, 25_000)
 
 FIELDS = {
     "expansions": "author_id,in_reply_to_user_id,referenced_tweets.id,referenced_tweets.id.author_id,"
-    "entities.mentions.username,attachments.media_keys,geo.place_id",
+    "referenced_tweets.id.attachments.media_keys,entities.mentions.username,entities.note.mentions.username,"
+    "attachments.media_keys,geo.place_id",
     "tweet.fields": "attachments,author_id,conversation_id,created_at,edit_controls,entities,geo,in_reply_to_user_id,"
     "lang,note_tweet,possibly_sensitive,public_metrics,referenced_tweets,reply_settings,source,withheld",
     "user.fields": "created_at,description,entities,location,name,profile_image_url,protected,public_metrics,url,"

@@ -149,17 +149,19 @@ def _with_all_media(entities: Json) -> Json:
 
 
 def _entities(found: Json, media: Sequence[Json], includes: Includes) -> Json:
+    """The link of a medium is among the urls only where the medium is not included; several media share one."""
     links = found.get("urls") or ()
+    shown = {link["media_key"]: link for link in links if "media_key" in link}
+    attached = [_medium(medium, shown[medium["media_key"]]) for medium in media if medium["media_key"] in shown]
+    taken = {tuple(medium["indices"]) for medium in attached}
+    urls = {tuple(link["indices"]): link for link in map(_link, links)}
     entities: Json = {
         "hashtags": [{"text": tag["tag"], "indices": _indices(tag)} for tag in found.get("hashtags") or ()],
-        "urls": [_link(link) for link in links if "media_key" not in link],
+        "urls": [link for place, link in urls.items() if place not in taken],
         "user_mentions": [_mention(mention, includes) for mention in found.get("mentions") or ()],
         "symbols": [{"text": tag["tag"], "indices": _indices(tag)} for tag in found.get("cashtags") or ()],
     }
-    shown = {link["media_key"]: link for link in links if "media_key" in link}
-    if attached := [_medium(medium, shown[medium["media_key"]]) for medium in media if medium["media_key"] in shown]:
-        entities["media"] = attached
-    return entities
+    return {**entities, "media": attached} if attached else entities
 
 
 def _indices(entity: Json) -> list[int]:
