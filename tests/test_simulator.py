@@ -108,6 +108,15 @@ def test_bytes_go_out_as_they_are() -> None:
         assert next(lines(response)) == raw
 
 
+@pytest.mark.parametrize("loop", [False, True])
+@pytest.mark.parametrize(
+    "odd", [b"not json", b"[" * 100_000, b'{"id_str":5,"text":"coffee"}', b'{"id_str":null,"text":"coffee"}'], ids=len
+)
+def test_bytes_that_are_no_tweet_go_out_too(odd: bytes, loop: bool) -> None:
+    with Simulator(tweets=[odd, tweet(1)], loop=loop, rate=0) as twitter, request(twitter) as response:
+        assert next(lines(response)) == odd
+
+
 def test_a_quiet_stream_is_kept_alive() -> None:
     with Simulator(tweets=TWEETS[:1], keep_alive_seconds=0.05) as twitter, request(twitter) as response:
         assert [line == b"" for line in islice(lines(response), 4)] == [False, True, True, True]
@@ -406,11 +415,12 @@ def test_refusals_come_on_the_connections_that_they_are_for() -> None:
 
 
 def test_a_quick_second_request_meets_420() -> None:
-    with Simulator(tweets=[], faults=[{"fault": "calm", "seconds": 0.2}]) as twitter:
+    with Simulator(tweets=[], faults=[{"fault": "calm", "seconds": 60}]) as twitter:
         for status in (200, 420):
             with request(twitter) as response:
                 assert response.status_code == status
-        time.sleep(0.25)
+        (account,) = twitter._accounts.values()
+        account.requested_at -= 60
         with request(twitter) as response:
             assert response.status_code == 200
 
@@ -641,6 +651,13 @@ def test_the_command_says_where_it_listens_and_ends_well(number: signal.Signals,
     [
         (["--faults"], '[{"fault": "stal"}]', "one of: calm"),
         (["--faults"], "not JSON", "Expecting value"),
+        (["--faults"], "5", "input: not a JSON list"),
+        (["--faults"], "null", "input: not a JSON list"),
+        (["--faults"], "[" * 100_000, "input: maximum recursion"),
+        (["--file"], "[" * 100_000, "line 1: nested too deeply"),
+        (["--rate", "nan", "--file"], "{}", "rate nan"),
+        (["--rate", "inf", "--file"], "{}", "rate inf"),
+        (["--keep-alive", "inf", "--file"], "{}", "keep-alive inf"),
         (["--file"], '{"id":1}\nnot JSON', "line 2: "),
     ],
 )
@@ -649,6 +666,13 @@ def test_the_command_explains_what_is_wrong(options: list[str], content: str, re
     path.write_text(content)
     result = CliRunner().invoke(simulate, [*options, str(path)])
     assert (result.exit_code, reason in result.output) == (2, True), result.output
+
+
+def test_a_recording_that_is_cut_off_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "monday.jsonl.gz"
+    path.write_bytes(gzip.compress(b'{"id":1}\n' * 1000)[:-9])
+    result = CliRunner().invoke(simulate, ["--file", str(path)])
+    assert (result.exit_code, "monday.jsonl.gz: Compressed file ended" in result.output) == (2, True), result.output
 
 
 def test_help_has_worked_examples() -> None:

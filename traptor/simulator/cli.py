@@ -3,9 +3,10 @@
 import gzip
 import json
 import signal
+import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import click
 
@@ -79,7 +80,7 @@ def simulate(
             credentials=[Credential(consumer_key, consumer_secret, access_token, access_token_secret)],
             tweets=read_lines(files) if files else None,
             loop=not once,
-            faults=json.load(faults) if faults else (),
+            faults=read_faults(faults) if faults else (),
             keep_alive_seconds=keep_alive,
             **options,
         )
@@ -99,13 +100,31 @@ def run(simulator: Simulator) -> None:
     click.echo(f"ended: {requests} requests for a stream, {tweets} tweets sent", err=True)
 
 
+def read_faults(file: IO[str]) -> list[Any]:
+    """ValueError names a file that is not a JSON list."""
+    try:
+        faults = json.load(file)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{file.name}: {error}") from None
+    if not isinstance(faults, list):
+        raise ValueError(f"{file.name}: not a JSON list of faults")
+    return faults
+
+
 def read_lines(files: Iterable[Path]) -> Iterator[bytes]:
-    """Blank lines left out. ValueError names the file and the line that is not a JSON object."""
+    """Blank lines left out. ValueError names a file that cannot be read, or the line that is not a JSON object."""
     for path in files:
-        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as lines:
-            for number, line in enumerate(lines, start=1):
-                if line.strip():
-                    yield _checked(line, f"{path}, line {number}")
+        try:
+            yield from _lines(path)
+        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+            raise ValueError(f"{path}: {error}") from None
+
+
+def _lines(path: Path) -> Iterator[bytes]:
+    with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as lines:
+        for number, line in enumerate(lines, start=1):
+            if line.strip():
+                yield _checked(line, f"{path}, line {number}")
 
 
 def _checked(line: bytes, place: str) -> bytes:

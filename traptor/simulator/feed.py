@@ -2,7 +2,7 @@
 
 import json
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import cycle
 from typing import Any, Protocol
 
@@ -22,7 +22,10 @@ def encode(message: Mapping[str, Any]) -> bytes:
 
 def decode(line: bytes) -> dict[str, Any]:
     """ValueError when the line is not a JSON object."""
-    message = json.loads(line)
+    try:
+        message = json.loads(line)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
     if not isinstance(message, dict):
         raise ValueError(f"not a JSON object: {line[:60]!r}")
     return message
@@ -35,7 +38,7 @@ def as_message(message: Mapping[str, Any] | bytes) -> Message:
     body = message.rstrip(b"\r\n")
     try:
         return Message(body, _tweet_id(decode(body)))
-    except (ValueError, RecursionError):
+    except ValueError:
         return Message(body)
 
 
@@ -43,6 +46,18 @@ def _tweet_id(message: Mapping[str, Any]) -> int | None:
     """None also for what cannot be a tweet's: ids have 64 bits."""
     id_str = str(message.get("id_str"))
     return int(id_str) if id_str.isdecimal() and len(id_str) < 20 else None
+
+
+def _filtered(lines: Iterable[bytes], predicates: Predicates) -> Iterator[tuple[bytes, dict[str, Any]]]:
+    """Those that the predicates let through, with what they say; bytes that say nothing always go through."""
+    wanted = Filter(predicates)
+    for line in lines:
+        try:
+            message = decode(line)
+        except ValueError:
+            message = {}
+        if wanted(message):
+            yield line, message
 
 
 class Template:
@@ -75,10 +90,8 @@ class Recorded:
         self._lines = iter(lines)
 
     def messages(self, predicates: Predicates) -> Iterator[Message]:
-        wanted = Filter(predicates)
-        for line in self._lines:
-            if wanted(decode(line)):
-                yield as_message(line)
+        for line, _ in _filtered(self._lines, predicates):
+            yield as_message(line)
 
 
 class Looped:
@@ -89,12 +102,10 @@ class Looped:
         self._snowflakes = snowflakes
 
     def messages(self, predicates: Predicates) -> Iterator[Message]:
-        wanted = Filter(predicates)
         kept: list[Template | Message] = []
-        for line in self._lines:
-            if wanted(message := decode(line)):
-                kept.append(Template(message) if "id_str" in message else as_message(line))
-                yield self._renewed(kept[-1])
+        for line, message in _filtered(self._lines, predicates):
+            kept.append(Template(message) if isinstance(message.get("id_str"), str) else as_message(line))
+            yield self._renewed(kept[-1])
         for entry in cycle(kept):
             yield self._renewed(entry)
 

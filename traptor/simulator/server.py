@@ -64,6 +64,8 @@ class Simulator:
         host: str = "127.0.0.1",
         port: int = 0,
     ) -> None:
+        if not (0 <= rate < math.inf and 0 < keep_alive_seconds < math.inf):
+            raise ValueError(f"rate {rate}, keep-alive {keep_alive_seconds}: allowed are finite numbers, not below 0")
         self.connections: list[Connection] = []
         self.stopping = threading.Event()
         self.faults = Plan(faults, self._wake)
