@@ -3,10 +3,14 @@
 import json
 import sys
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import click
+
+# In a checkout without an installation, `python scripts/rule_extract.py` would see this folder alone.
+sys.path.append(str(Path(__file__).parent.parent))
 
 from traptor import keys, settings
 from traptor.exits import Exit
@@ -51,12 +55,13 @@ type_argument = click.argument("traptor_type", type=click.Choice(keys.TYPES))
 @type_argument
 def sqldb(database: str, traptor_type: str) -> None:
     """Rules of one type from a MySQL database."""
+    named = {"HOST": "localhost", "PORT": 3306, "USER": "", "PASSWD": "", "DB": "traptor"}
     try:
-        named = {"HOST": "localhost", "PORT": 3306, "USER": "", "PASSWD": "", "DB": "traptor", **json.loads(database)}
-    except (ValueError, TypeError):
+        named |= {name: value for name, value in json.loads(database).items() if value is not None}
+    except (ValueError, AttributeError):
         raise click.BadParameter("is not a JSON object with HOST, PORT, USER, PASSWD and DB") from None
-    url = f"mysql://{quote(named['USER'], safe='')}@{named['HOST']}:{named['PORT']}/{named['DB']}"
-    password = {"MYSQL_PASSWORD": named["PASSWD"]} if named["PASSWD"] else {}
+    url = f"mysql://{quote(str(named['USER']), safe='')}@{named['HOST']}:{named['PORT']}/{named['DB']}"
+    password = {"MYSQL_PASSWORD": str(named["PASSWD"])} if named["PASSWD"] else {}
     load_source(settings.load(password), url, None, traptor_type)
 
 

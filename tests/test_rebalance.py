@@ -248,6 +248,25 @@ def test_watching_goes_on_after_errors(
     assert [record.getMessage() for record in caplog.records] == [*["Redis fails: trying again"] * 2, "rules moved"]
 
 
+def test_orphans_are_told_once_and_once_more_when_they_are_gone(
+    conn: fakeredis.FakeRedis, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(rebalance, "WATCH_SECONDS", 0.01)
+    hold(conn, 0, 1, 2)
+    hold(conn, 1, *range(100, 500))
+    live(conn, 1)
+    watch = Watch(looks=3)
+
+    def take_up(balance: Balance) -> None:
+        watch.take_up(balance)
+        if len(watch.balances) == 2:
+            live(conn, 0, 1)
+
+    rebalance.watch(conn, CHANNEL, AT_ONCE, watch.stop, take_up)
+    said = [(record.levelname, record.getMessage()) for record in caplog.records]
+    assert said == [("ERROR", "orphans: no living Traptor has room"), ("WARNING", "no orphans any more")]
+
+
 def test_a_look_is_skipped_while_somebody_else_changes_rules_and_told_once_if_that_lasts(
     conn: fakeredis.FakeRedis, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -263,6 +282,24 @@ def test_a_look_is_skipped_while_somebody_else_changes_rules_and_told_once_if_th
     assert len(watch.balances) == 1
     [told] = [record for record in caplog.records if record.levelname == "WARNING"]
     assert "rules are being changed by" in vars(told)["reason"]
+
+
+@pytest.mark.parametrize("look_seconds,rest_seconds", [(0.0, 2.0), (10.0, 50.0)])
+def test_a_long_look_is_followed_by_a_longer_rest(
+    monkeypatch: pytest.MonkeyPatch, look_seconds: float, rest_seconds: float
+) -> None:
+    class Stop(threading.Event):
+        def wait(self, timeout: float | None = None) -> bool:
+            waits.append(timeout)
+            self.set()
+            return True
+
+    waits: list[float | None] = []
+    moments = iter([0.0, look_seconds])
+    monkeypatch.setattr(rebalance, "rebalance", lambda *_, **__: Balance({}, {}, [], {}))
+    monkeypatch.setattr(rebalance.time, "monotonic", lambda: next(moments))
+    rebalance.watch(fakeredis.FakeRedis(), CHANNEL, AT_ONCE, Stop())
+    assert waits == [rest_seconds]
 
 
 # Any sequence of loads, deaths, returns and looks, in Redis

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import re
 import signal
 import threading
 from collections.abc import Iterable, Iterator, Sequence
@@ -65,7 +66,7 @@ def say_some(lines: Sequence[str], heading: str = "", *, err: bool = False) -> N
     if lines and heading:
         click.echo(f"{heading}: {len(lines)}", err=err)
     for line in lines[:MOST_SHOWN]:
-        click.echo(f"  {line}" if heading else line, err=err)
+        click.echo(("  " if heading else "") + printable(line), err=err)
     if len(lines) > MOST_SHOWN:
         click.echo(f"  … and {len(lines) - MOST_SHOWN} more; --json shows all", err=err)
 
@@ -76,13 +77,18 @@ def terminal() -> Console:
     return console if console.is_terminal else Console(highlight=False, width=PIPE_COLUMNS)
 
 
+def printable(text: str) -> str:
+    """Newlines, ESC and their like as a Python string has them: they would act on the terminal."""
+    return re.sub(r"[\x00-\x1f\x7f-\x9f]", lambda sign: repr(sign[0])[1:-1], text)
+
+
 def table(columns: Iterable[str], rows: Iterable[Sequence[object]], *, is_terminal: bool) -> Table:
     """Numbers to the right. A column's name with ``>`` before it says that it holds numbers; cells may be Text."""
     made = Table(box=box.SIMPLE_HEAD if is_terminal else None, pad_edge=False)
     for column in columns:
         made.add_column(column.removeprefix(">"), justify="right" if column.startswith(">") else "left")
     for row in rows:
-        made.add_row(*(cell if isinstance(cell, Text) else Text(str(cell)) for cell in row))
+        made.add_row(*(cell if isinstance(cell, Text) else Text(printable(str(cell))) for cell in row))
     return made
 
 

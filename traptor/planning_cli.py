@@ -104,6 +104,10 @@ def rebalance_(
 
     Exit code 1 if there are orphans, for which no living Traptor has room.
     """
+    if watches and as_json:
+        raise click.UsageError("--json is what one look came to: it goes without --watch")
+    if metrics_port is not None and not watches:
+        raise click.UsageError("--metrics-port goes with --watch")
     wanted = settings.load({"REBALANCE_AFTER": after, "REBALANCE_RETURN": bring_back})
     policy = rebalance.Policy(wanted.REBALANCE_AFTER, wanted.REBALANCE_RETURN, dry_run)
     with connection(wanted) as conn:

@@ -2,6 +2,7 @@
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
@@ -16,6 +17,8 @@ from traptor.shards import Change, Place, Shards
 
 WATCH_SECONDS = 2.0
 """Between two looks at the fleet."""
+REST = 5
+"""So many times as long as a look has lasted it rests, where that is longer: many rules take their time to read."""
 MANY_SKIPPED = 20
 """Looks in a row that somebody else's lock has prevented: longer than a lock outlives its holder."""
 SILENT_SECONDS = 86_400
@@ -122,6 +125,7 @@ def watch(
     told: dict[str, int] = {}
     skipped = 0
     while not stop.is_set():
+        began_at = time.monotonic()
         try:
             balance = rebalance(conn, channel, policy, wait_seconds=0)
         except Locked as error:
@@ -135,7 +139,7 @@ def watch(
             _tell(balance, told)
             told = balance.orphans
             take_up(balance)
-        stop.wait(WATCH_SECONDS)
+        stop.wait(max(WATCH_SECONDS, REST * (time.monotonic() - began_at)))
 
 
 def _tell(balance: Balance, orphans_told: Mapping[str, int]) -> None:
@@ -143,6 +147,9 @@ def _tell(balance: Balance, orphans_told: Mapping[str, int]) -> None:
         if moves:
             ways = sorted({f"{change.was[0]}>{change.at.traptor_id}" for change in moves if change.was})
             log.warning("rules moved", extra={"type": traptor_type, "count": len(moves), "ways": " ".join(ways)})
-    for traptor_type, count in balance.orphans.items():
-        if count != orphans_told.get(traptor_type, 0):
+    for traptor_type in TYPES:
+        count, told = balance.orphans.get(traptor_type, 0), orphans_told.get(traptor_type, 0)
+        if count and count != told:
             log.error("orphans: no living Traptor has room", extra={"type": traptor_type, "count": count})
+        elif told and not count:
+            log.warning("no orphans any more", extra={"type": traptor_type})

@@ -186,6 +186,18 @@ def test_what_cannot_be_done_is_told_and_changes_nothing(
     assert redis_db.hgetall("traptor-track:0:1") == CAT
 
 
+def test_what_would_act_on_the_terminal_is_shown_as_text(traptor: Traptor, redis_db: redis.Redis) -> None:
+    hold(redis_db, "track:0", {"rule_id": "1", "value": "a\x1b[31mb\nc", "tag": "é👩‍🚀"})
+    shown = traptor("rules", "list").stdout.splitlines()[1]
+    assert shown.split() == ["track:0", "1", r"a\x1b[31mb\nc", "é👩‍🚀", "0"]
+    assert r"\x1b[31m" in traptor("rules", "check").stdout
+
+
+@pytest.mark.parametrize("options", [("--metrics-port", 0), ("--watch", "--json")])
+def test_options_of_rebalance_that_do_nothing_are_refused(traptor: Traptor, options: tuple[object, ...]) -> None:
+    assert traptor("rules", "rebalance", *options).returncode == 2
+
+
 @pytest.mark.parametrize("field", ["type=follow", "tag=x", "team", "team=", "=x"])
 def test_a_field_that_would_be_lost_is_refused(traptor: Traptor, redis_db: redis.Redis, field: str) -> None:
     done = traptor("rules", "add", "track", "hail", "--field", field)
