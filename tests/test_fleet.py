@@ -62,10 +62,8 @@ def apply(conn: fakeredis.FakeRedis, *changes: Change, **more: Any) -> tuple[lis
         ("traptor:status:track:0", '{"state": "streaming"}', {"status": {"state": "streaming"}}),
         ("traptor:life:track:0", '{"at": "2026-01-01T00:00:00+00:00"}', {"life": {"at": "2026-01-01T00:00:00+00:00"}}),
         ("track:0:20260101000000", "alive", {"beats": True}),
-        ("stats:track:0:a:b", "12", {"matches": {"a:b": 12}}),
         ("traptor:status:track:0", "garbage", {"status": {}}),
         ("traptor:status:track:0", "[1]", {"status": {}}),
-        ("stats:track:0:1", "garbage", {"matches": {}}),
         ("traptor:silent:track:0", "garbage", {"silent_since": None}),
     ],
 )
@@ -76,7 +74,9 @@ def test_what_a_key_says_of_a_traptor(conn: fakeredis.FakeRedis, key: str, value
     assert {name: getattr(member, name) for name in seen} == seen
 
 
-@pytest.mark.parametrize("key", ["tracks:0:1", "traptor-track:x:1", "limit:track:0", "other", "traptor-tweets:0:1"])
+@pytest.mark.parametrize(
+    "key", ["tracks:0:1", "traptor-track:x:1", "limit:track:0", "stats:track:0:1", "other", "traptor-tweets:0:1"]
+)
 def test_other_keys_say_nothing(conn: fakeredis.FakeRedis, key: str) -> None:
     conn.set(key, "1")
     assert fleet.look(conn) == {}
@@ -210,15 +210,16 @@ def test_counts_are_of_the_traptor_and_the_rule_id_in_the_hash(conn: fakeredis.F
     hold(conn, 1, CAT)
     hold(conn, 2, CAT)
     conn.mset({"stats:track:0:abc": 5, "stats:track:1:1": 3, "stats:track:2:1": 4})
-    members = fleet.look(conn)
-    shards = fleet.shards(conn, "track", members)
+    shards = fleet.shards(conn, "track", fleet.look(conn))
     assert {traptor_id: shard.matches for traptor_id, shard in shards.by_id.items()} == {0: 5, 1: 3, 2: 4}
-    assert [rule["matches"] for rule in fleet.stored(conn, members, ["track"])] == [5, 3, 4]
+    assert [rule["matches"] for rule in fleet.stored(conn, ["track"])] == [5, 3, 4]
+    conn.set("stats:track:1:1", "garbage")
+    assert [rule["matches"] for rule in fleet.stored(conn, ["track"])] == [5, 0, 4]
 
 
 def test_fields_of_a_rules_own_do_not_hide_where_it_is(conn: fakeredis.FakeRedis) -> None:
     hold(conn, 0, {**CAT, "type": "keyword", "traptor_id": "9", "matches": "many"})
-    [rule] = fleet.stored(conn, fleet.look(conn), ["track"])
+    [rule] = fleet.stored(conn, ["track"])
     assert rule == {**CAT, "type": "track", "traptor_id": 0, "matches": 0}
 
 

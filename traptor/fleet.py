@@ -15,6 +15,7 @@ from traptor.shards import Change, Place, Shards
 from traptor.status import State
 
 _KEYS_PER_ROUND_TRIP = 1000
+_COUNT = re.compile("[0-9]{1,18}")
 ENDED = {State.REFUSED, State.STOPPING}
 HAMPERED = {State.BACKING_OFF, State.STALLED, State.SPOOL_FULL}
 HOMES_SECONDS = 7 * 86_400
@@ -43,8 +44,6 @@ class Member:
     life: dict[str, Any] = field(default_factory=dict)
     """Its last sign of life: ``at``, and whether it was ``stopped``."""
     silent_since: datetime | None = None
-    matches: dict[str, int] = field(default_factory=dict)
-    """Matches within the window, by rule_id."""
 
     @property
     def is_living(self) -> bool:
@@ -93,9 +92,7 @@ def _values(conn: "redis.Redis", names: Sequence[str]) -> list[Any]:
 def _note(member: Member, key: keys.Key, value: str) -> None:
     """Take up a value; one that nobody of ours has written is left out."""
     try:
-        if key.kind == "stats":
-            member.matches[key.rest] = int(value)
-        elif key.kind == "silent":
+        if key.kind == "silent":
             since = datetime.fromisoformat(value)
             member.silent_since = since if since.tzinfo else None
         elif isinstance(fields := _json(value), dict):
@@ -115,36 +112,43 @@ def shards(
     if living is None:
         living = [member.name.traptor_id for member in of_type if member.is_living]
     held = rules.read_all(conn, traptor_type)
-    # Traptors count by the rule_id in the hash.
-    counts = {(member.name.traptor_id, rule_id): n for member in of_type for rule_id, n in member.matches.items()}
-    matches = {
-        Place(traptor_id, rule_id): float(counts[traptor_id, rule["rule_id"]])
-        for traptor_id, its_rules in held.items()
-        for rule_id, rule in its_rules.items()
-        if (traptor_id, rule["rule_id"]) in counts
-    }
     return Shards(
         traptor_type,
         held,
         living=living,
-        matches=matches,
+        matches=_matches(conn, traptor_type, held),
         hampered=[member.name.traptor_id for member in of_type if member.is_hampered],
         limits={member.name.traptor_id: member.limit for member in of_type},
     )
 
 
-def stored(conn: "redis.Redis", members: Mapping[Name, Member], types: Iterable[str]) -> list[dict[str, Any]]:
+def _matches(
+    conn: "redis.Redis", traptor_type: str, held: Mapping[int, Mapping[str, Mapping[str, str]]]
+) -> dict[Place, int]:
+    """What rules have matched within the window; those that have not are left out."""
+    # Traptors count by the rule_id in the hash.
+    names = {
+        Place(traptor_id, rule_id): keys.stats(traptor_type, traptor_id, rule["rule_id"])
+        for traptor_id, its_rules in held.items()
+        for rule_id, rule in its_rules.items()
+    }
+    counts = dict(zip(names, _values(conn, list(names.values())), strict=True))
+    return {place: int(count) for place, count in counts.items() if count and _COUNT.fullmatch(count)}
+
+
+def stored(conn: "redis.Redis", types: Iterable[str]) -> list[dict[str, Any]]:
     """All rules of these types: ``type``, ``traptor_id``, ``rule_id``, ``matches`` within the window, their fields.
 
     A field of a rule's own that has one of these names is not shown.
     """
     found = []
     for traptor_type in types:
-        for traptor_id, its_rules in rules.read_all(conn, traptor_type).items():
-            member = members.get(Name(traptor_type, traptor_id))
+        held = rules.read_all(conn, traptor_type)
+        matches = _matches(conn, traptor_type, held)
+        for traptor_id, its_rules in held.items():
             for rule_id, rule in its_rules.items():
-                matches = member.matches.get(rule["rule_id"], 0) if member else 0
-                ours = {"type": traptor_type, "traptor_id": traptor_id, "rule_id": rule_id, "matches": matches}
+                count = matches.get(Place(traptor_id, rule_id), 0)
+                ours = {"type": traptor_type, "traptor_id": traptor_id, "rule_id": rule_id, "matches": count}
                 found.append(ours | rule | ours)
     return found
 

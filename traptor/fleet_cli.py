@@ -83,7 +83,7 @@ def _look(conn: "redis.Redis", console: Console, name: Name | None, window_secon
     if name not in members:
         raise click.ClickException(f"Redis knows nothing of {name}")
     member, gaps = members[name], fleet.gaps(conn, name)
-    held = [rule for rule in fleet.stored(conn, members, [name.traptor_type]) if rule["traptor_id"] == name.traptor_id]
+    held = [rule for rule in fleet.stored(conn, [name.traptor_type]) if rule["traptor_id"] == name.traptor_id]
     complaints = overview.complaints({name: member}, {})
     if as_json:
         return Seen({**overview.as_dict(member), "rules": held, "gaps": gaps}, complaints)
@@ -185,7 +185,7 @@ def stats(wanted_type: str | None, top: int | None, as_csv: bool, as_json: bool)
     wanted = settings.load()
     with connection(wanted) as conn:
         members = fleet.look(conn)
-        found = fleet.stored(conn, members, [wanted_type] if wanted_type else TYPES)
+        found = fleet.stored(conn, [wanted_type] if wanted_type else TYPES)
     lines = [_rule_line(rule, members, wanted.STATS_COLLECTION_WINDOW) for rule in _hottest_first(found)[:top]]
     columns = [column.strip(">").replace(" ", "_").lower() for column in RULE_COLUMNS]
     if as_json:

@@ -78,7 +78,7 @@ RULES_LOCK = "traptor:lock:rules"
 
 
 class Key(NamedTuple):
-    """A key taken apart. ``rest`` is the rule_id, or the time of a heartbeat."""
+    """A key of the fleet taken apart. ``rest`` is the rule_id, or the time of a heartbeat."""
 
     kind: str
     traptor_type: str
@@ -88,7 +88,6 @@ class Key(NamedTuple):
 
 _KINDS = {
     "traptor-": "rule",
-    "stats:": "stats",
     "traptor:status:": "status",
     "traptor:life:": "life",
     "traptor:silent:": "silent",

@@ -56,7 +56,7 @@ rules.add_command(server)
 
 def stored(wanted_type: str | None) -> list[dict[str, Any]]:
     with connection(settings.load()) as conn:
-        return fleet.stored(conn, fleet.look(conn), [wanted_type] if wanted_type else TYPES)
+        return fleet.stored(conn, [wanted_type] if wanted_type else TYPES)
 
 
 @rules.command("list")
