@@ -508,7 +508,7 @@ def test_a_state_of_other_rules_is_told(tmp_path: Path, monkeypatch: pytest.Monk
         arguments = ["--rules", "rules.jsonl", "--state", "state", "--workers", "1", "a.json"]
         result = CliRunner().invoke(replay.replay, arguments)
         assert result.exit_code == 0, result.output
-        told.append("is of a replay with other rules" in result.stderr)
+        told.append("was begun with other rules:" in result.stderr)
     assert told == [False, False, True]
 
 

@@ -135,7 +135,7 @@ def replay(  # noqa: PLR0917 - click passes by name
     bookmarks = _bookmarks(state, task)
     if bookmarks.changed:
         changed = ", ".join(bookmarks.changed)
-        click.echo(f"replay: --state {state} is of a replay with other {changed}: what is done stays done", err=True)
+        click.echo(f"replay: --state {state} was begun with other {changed}: what is done stays done", err=True)
     if bookmarks.unfinished:
         outlets.take_back(bookmarks.unfinished)
     pace = Pace(speed)
@@ -227,13 +227,13 @@ def _redis_rules(wanted: settings.Settings) -> list[dict[str, str]]:
 
 def _bookmarks(state: Path | None, task: Task) -> Bookmarks:
     asked = {
-        "type": task.traptor_type,
-        "id": task.traptor_id,
+        "--type": task.traptor_type,
+        "--id": task.traptor_id,
         "rules": rules.version(task.rules),
-        "all": task.every_tweet,
-        "since": task.since,
-        "until": task.until,
-        "sample": task.sample,
+        "--all": task.every_tweet,
+        "--since": task.since,
+        "--until": task.until,
+        "--sample": task.sample,
     }
     try:
         return Bookmarks(state, asked)
