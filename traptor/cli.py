@@ -99,17 +99,26 @@ def run(wanted: settings.Settings, *, test: bool, limit: int | None, delay: floa
             " (environment, localsettings.py, or NAME_FILE). To try without an account: traptor --demo --test"
         )
     traptor = _traptor_class(wanted).from_settings(wanted, test=test)
+    from traptor.delivery import OutputError  # imported by then
+
     # A tweet leaves no cycles; looking for some among all that is on its way costs a twentieth of the time.
     gc.freeze()
     gc.set_threshold(50_000)
     try:
         traptor.run(tweet_limit=limit, delay=delay)
     except BrokenPipeError:
-        # The reader of our output has gone; what Python still holds for it must not raise at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()
+    except OutputError as error:
+        _drop_output()
+        raise click.ClickException(str(error)) from None
     finally:
         summary = ", ".join(f"{name} {count}" for name, count in traptor.summary().items())
         click.echo(f"traptor: {summary}", err=True)
+
+
+def _drop_output() -> None:
+    """What Python still holds for standard output must not raise at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _traptor_class(wanted: settings.Settings) -> "type[Traptor]":

@@ -93,8 +93,12 @@ class Door(Protocol):
     def close(self, timeout_seconds: float) -> None: ...
 
 
+class OutputError(Exception):
+    """Standard output takes no more, though somebody may still read it: its disk is full, say."""
+
+
 class StandardOutput:
-    """One message per line, flushed one by one. Raises BrokenPipeError when the reader has gone."""
+    """One message per line, flushed one by one. Raises BrokenPipeError when the reader has gone, or OutputError."""
 
     def __init__(self, counts: Counter[str], out: BinaryIO | None = None) -> None:
         self.counts = counts
@@ -109,9 +113,11 @@ class StandardOutput:
         try:
             out.write(message.value.replace(b"\n", b" ") + b"\n")
             out.flush()
-        except OSError:
+        except OSError as error:
             self.counts["dropped:not_written"] += 1
-            raise
+            if isinstance(error, BrokenPipeError):
+                raise
+            raise OutputError(f"standard output cannot be written: {error.strerror}") from None
         self.counts["delivered"] += 1
 
     def waiting(self) -> int:

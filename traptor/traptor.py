@@ -225,7 +225,7 @@ class Traptor:
             with self._handling_signals():
                 self._setup()
                 self._live()
-        except BrokenPipeError:
+        except (BrokenPipeError, delivery.OutputError):
             raise
         except Exception as error:
             self._reporter.report(error)

@@ -100,6 +100,15 @@ def test_ctrl_c_ends_both_sides_of_a_pipe_quietly(tmp_path: Path) -> None:
     assert_quiet(stderr.read_bytes())
 
 
+def test_a_full_disk_is_told_in_one_line(tmp_path: Path) -> None:
+    command = ["sh", "-c", f"{DEMO} --delay 0 --limit 1 >/dev/full"]
+    env = environment(tmp_path, {})
+    ended = subprocess.run(command, env=env, cwd=tmp_path, timeout=30, check=False, stderr=subprocess.PIPE)
+    assert ended.returncode == 1
+    assert b"Traceback" not in ended.stderr
+    assert ended.stderr.endswith(b"Error: standard output cannot be written: No space left on device\n")
+
+
 def assert_quiet(stderr: bytes) -> None:
     assert b"Traceback" not in stderr
     assert b"Broken" not in stderr
