@@ -464,6 +464,16 @@ def test_what_nobody_takes_at_the_end_is_told_as_lost(tmp_path: Path) -> None:
     rig.assert_balanced()
 
 
+def test_a_damaged_spool_is_counted_and_always_told(rig: Rig, caplog: pytest.LogCaptureFixture) -> None:
+    """Also right after another failure."""
+    rig.door._backlog._failed(SpoolError("disk full"))
+    rig.path.write_bytes(b"no database at all")
+    rig.door.take_up()
+    assert rig.counts["spool_damaged_files"] == 1
+    told = [record.error for record in caplog.records if record.message == "spool fails"]  # type: ignore[attr-defined]
+    assert ["set aside" in text for text in told] == [False, True]
+
+
 def test_rows_that_cannot_be_taken_out_hold_nothing_up(rig: Rig, monkeypatch: Any) -> None:
     """A full disk refuses deletions too."""
     rig.send("1")

@@ -202,6 +202,25 @@ def test_what_its_author_deleted_is_forgotten(spool: Spool) -> None:
     assert spool.count == 2
 
 
+def test_what_its_author_deleted_is_forgotten_where_it_is_set_apart(spool: Spool, path: Path) -> None:
+    spool.set_apart(message(1), "too large")
+    spool.set_apart(message(2), "too large")
+    assert spool.forget(b"1") == 0
+    assert [kept.message.key for kept in spool.kept()] == [b"2"]
+    assert (spool.apart, spool.size_bytes) == (1, message(2).size_bytes())
+    spool.forget(b"2")
+    assert not path.exists()
+
+
+def test_the_file_shrinks_when_only_what_is_set_apart_is_left(spool: Spool, path: Path) -> None:
+    spool.set_apart(message(0), "too large")
+    stored = [message(number, "x" * 3000) for number in range(1, 300)]
+    rows = spool.append(stored)
+    spool.remove(dict(zip(rows, stored, strict=True)))
+    spool.close()
+    assert path.stat().st_size < 100_000
+
+
 def tweet(id_str: str, user_id: str) -> Message:
     fields = {"id_str": id_str, "user": {"id_str": user_id}, "geo": 1, "coordinates": 2, "place": 3, "text": "é"}
     return Message(id_str.encode(), json.dumps(fields).encode(), "traptor")
@@ -224,10 +243,14 @@ def test_a_location_taken_back_is_taken_out(spool: Spool, kept: Message, is_scru
     spool.scrub("1", 20)
     ((_, found),) = spool.after(0, 9)
     assert (found != kept) == is_scrubbed
+    spool.set_apart(kept, "too large")
+    spool.scrub("1", 20)
+    (apart,) = [one.message for one in spool.kept() if one.reason]
+    assert apart == found
     if is_scrubbed:
         fields = json.loads(found.value)
         assert [fields[name] for name in ("geo", "coordinates", "place", "text")] == [None, None, None, "é"]
-        assert spool.size_bytes == found.size_bytes()
+        assert spool.size_bytes == 2 * found.size_bytes()
 
 
 def test_what_is_set_apart_can_wait_again(spool: Spool, path: Path) -> None:

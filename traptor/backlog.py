@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 class Backlog:
     """True while something waits that is not on its way; what is in the ``window`` may stand in the spool as well.
 
-    ``counts`` gets taken_up, spooled, apart and dropped:REASON.
+    ``counts`` gets taken_up, spooled, apart, spool_damaged_files and dropped:REASON.
     """
 
     def __init__(self, spool: Spool, window: Window, counts: Counter[str], clock: Callable[[], float]) -> None:
@@ -219,12 +219,14 @@ class Backlog:
             self._failed(error)
 
     def _failed(self, error: SpoolError) -> None:
+        is_damaged = isinstance(error, SpoolDamagedError)
         if isinstance(error, SpoolDamagedError):
+            self._counts["spool_damaged_files"] += 1
             self._counts["dropped:spool_damaged"] += error.lost - len(self._window.rows) - len(self._finished)
             self._window.unspool()
             self._finished.clear()
             self._cursor = 0
-        if self._clock() - self._failed_at >= FULL_SECONDS:
+        if is_damaged or self._clock() - self._failed_at >= FULL_SECONDS:
             self._failed_at = self._clock()
             log.error("spool fails", extra={"error": str(error), "waiting_in_memory": len(self._gathered)})
 

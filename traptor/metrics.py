@@ -20,6 +20,7 @@ COUNTERS = {
     "delivered": ("", "messages that Kafka acknowledged"),
     "spooled": ("", "messages written to the spool"),
     "apart": ("", "messages set apart because Kafka will never take them"),
+    "spool_damaged_files": ("", "spools that were damaged and set aside, with the messages in them"),
     "dropped": ("reason", "messages dropped, by reason"),
     "matched": ("", "tweets that satisfied a rule"),
     "unmatched": ("", "tweets that satisfied none"),

@@ -150,30 +150,38 @@ class Spool:
             db.executemany("DELETE FROM waiting WHERE id = ?", [(row,) for row in stored])
         self.count -= len(stored)
         self.size_bytes -= sum(message.size_bytes() for message in stored.values())
+        if not self.count and self.apart:
+            with self._transaction() as db:
+                db.executescript("PRAGMA incremental_vacuum; PRAGMA wal_checkpoint(TRUNCATE)")
         self._remove_if_empty()
 
     def forget(self, key: bytes, but_rows: Collection[int] = ()) -> int:
-        """Take out what waits under this key, but for these rows; returns how many messages."""
-        if not self.count:
+        """Take out what is set apart or waits under this key, but for these rows; returns how many messages waited."""
+        if not self.count and not self.apart:
             return 0
         with self._transaction() as db:
             found = db.execute("SELECT id, value, topic FROM waiting WHERE key = ?", (key,)).fetchall()
+            if db.execute("DELETE FROM apart WHERE key = ?", (key,)).rowcount:
+                self._measure(db)
+        self._remove_if_empty()
         stored = {row: Message(key, value, topic) for row, value, topic in found if row not in but_rows}
         if stored:
             self.remove(stored)
         return len(stored)
 
     def scrub(self, user_id: str, up_to_id: int) -> None:
-        """Take the location out of what waits from this user, up to this id."""
-        if not self.count:
+        """Take the location out of what waits or is set apart from this user, up to this id."""
+        if not self.count and not self.apart:
             return
+        author = (user_id.encode("utf-8", "replace"),)
         with self._transaction() as db:
-            found = db.execute(
-                "SELECT id, key, value, topic FROM waiting WHERE INSTR(value, ?)", (user_id.encode("utf-8", "replace"),)
-            ).fetchall()
-            for row, *fields in found:
-                scrubbed = Message(*fields).without_location(user_id, up_to_id)
-                db.execute("UPDATE waiting SET value = ? WHERE id = ?", (scrubbed.value, row))
+            for table in ("waiting", "apart"):
+                found = db.execute(
+                    f"SELECT id, key, value, topic FROM {table} WHERE INSTR(value, ?)", author
+                ).fetchall()
+                for row, *fields in found:
+                    scrubbed = Message(*fields).without_location(user_id, up_to_id)
+                    db.execute(f"UPDATE {table} SET value = ? WHERE id = ?", (scrubbed.value, row))
             self._measure(db)
 
     def set_apart(self, message: Message, reason: str, row: int | None = None) -> None:
@@ -246,6 +254,8 @@ class Spool:
         os.close(os.open(self.path, os.O_CREAT | os.O_RDWR, 0o600))
         db = sqlite3.connect(self.path, timeout=2.0, isolation_level="IMMEDIATE", check_same_thread=False)
         try:
+            # A file that has grown shrinks again; only before it has a table can it be told to.
+            db.execute("PRAGMA auto_vacuum = INCREMENTAL")
             db.execute("PRAGMA journal_mode = WAL")
             # A killed process loses nothing that was committed; only a power cut could, and only the last transactions.
             db.execute("PRAGMA synchronous = NORMAL")

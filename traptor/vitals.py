@@ -138,6 +138,7 @@ class Vitals:
             "spool_messages": gauges.get("spool_messages", 0),
             "spool_bytes": gauges.get("spool_bytes", 0),
             "apart": counts["apart"],
+            "spool_damaged_files": counts["spool_damaged_files"],
             "dropped": self.account.sum("dropped"),
             "withheld": counts["withheld"],
             "ack_lag_seconds": round(gauges.get("ack_lag_seconds", 0.0), 1),
