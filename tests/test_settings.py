@@ -57,7 +57,7 @@ def test_the_first_source_that_has_it_wins(
     ],
 )
 def test_booleans_are_read_as_people_write_them(written: Any, expected: bool) -> None:
-    assert settings.boolean(written) is expected
+    assert settings.boolean("test", written) is expected
     assert load({"KAFKA_ENABLED": written}).KAFKA_ENABLED is expected
 
 

@@ -147,7 +147,14 @@ def test_booleans_may_be_texts(written: bool | str, expected: bool) -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"traptor_type": "geo"}, {"traptor_id": -1}, {"kafka_enabled": "perhaps"}, {"log_level": "LOUD"}]
+    "wrong",
+    [
+        {"traptor_type": "geo"},
+        {"traptor_id": -1},
+        {"kafka_enabled": "perhaps"},
+        {"log_level": "LOUD"},
+        {"test": "maybe"},
+    ],
 )
 def test_a_wrong_argument_is_a_value_error(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="allowed is"):
@@ -234,6 +241,15 @@ def test_while_redis_is_away_the_last_whole_rules_stay() -> None:
     server.connected = False
     one._wait_for_rules()
     assert one.redis_rules == [{"rule_id": "0", "value": "happy"}]
+
+
+def test_a_redis_that_was_never_there_is_told_with_the_settings_to_look_at() -> None:
+    server = fakeredis.FakeServer()
+    server.connected = False
+    one = made(conn=fakeredis.FakeRedis(server=server))
+    one.logger = MagicMock()
+    assert one._read_rules(noticed=False) == []
+    assert "REDIS_HOST" in one.logger.warning.call_args.args[0]
 
 
 def test_rules_that_are_not_utf_8_harm_nobody(monkeypatch: pytest.MonkeyPatch) -> None:

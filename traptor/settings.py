@@ -153,9 +153,9 @@ SERVER_URL = Kind(_server_url, "https://host:port or http://host:port, without a
 SECRET = Kind(_secret, "a text that is not blank")
 
 
-def boolean(value: object) -> bool:
-    """A boolean as people write it. Raises ValueError."""
-    return _boolean(value)
+def boolean(name: str, value: object) -> bool:
+    """A boolean as people write it. Raises SettingError with this name."""
+    return bool(_parsed(name, BOOLEAN, value, repr(value)))
 
 
 def _setting(default: Any, kind: Kind, meaning: str, *, unit: str = "", secret: bool = False, alias: str = "") -> Any:
@@ -359,12 +359,14 @@ def _read_secret(name: str, path: str) -> str:
 
 
 def _parse(one: "dataclasses.Field[Any]", raw: Any) -> Any:
-    kind: Kind = one.metadata["kind"]
+    return _parsed(one.name, one.metadata["kind"], raw, "its value" if one.metadata["secret"] else repr(raw))
+
+
+def _parsed(name: str, kind: Kind, raw: Any, shown: str) -> Any:
     try:
         return kind.parse(raw)
     except (ValueError, TypeError):
-        shown = "its value" if one.metadata["secret"] else repr(raw)
-        raise SettingError(f"{one.name}: {shown} is not allowed; allowed is {kind.allowed}") from None
+        raise SettingError(f"{name}: {shown} is not allowed; allowed is {kind.allowed}") from None
 
 
 def _folders() -> Iterator[Path]:

@@ -98,7 +98,7 @@ class Traptor:
         self.redis_conn = redis_conn
         self.pubsub_conn = pubsub_conn
         self.heartbeat_conn = heartbeat_conn
-        self.test = settings.boolean(test)
+        self.test = settings.boolean("test", test)
         self._adopt(
             settings.load(
                 {
@@ -523,7 +523,8 @@ class Traptor:
         try:
             found = list(self._get_redis_rules())
         except redis.RedisError as error:
-            self.logger.warning("Redis cannot be read: the last rules stay", extra={"error": str(error)})
+            so = "the last rules stay" if self.redis_rules else "check REDIS_HOST and REDIS_PORT, or REDIS_URL"
+            self.logger.warning(f"Redis cannot be read: {so}", extra={"error": str(error)})
             self._plan_next_look(self.rule_check_interval)
             return self.redis_rules
         if not found and self.redis_rules and not noticed:

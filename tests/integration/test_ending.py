@@ -88,6 +88,6 @@ def test_without_standard_output_it_serves_kafka_all_the_same(tmp_path: Path) ->
     daemon = Daemon(tmp_path, KAFKA_HOSTS="127.0.0.1:1", REDIS_HOST="127.0.0.1", REDIS_PORT="1")
     daemon.command = ["sh", "-c", 'exec "$@" >&-', "sh", *daemon.command]
     with daemon:
-        daemon.wait_for_log("Redis cannot be read: the last rules stay")
+        daemon.wait_for_log("Redis cannot be read: check REDIS_HOST and REDIS_PORT, or REDIS_URL")
         daemon.signal(signal.SIGTERM)
         assert daemon.wait_for_exit(STOP_SECONDS) == 0
