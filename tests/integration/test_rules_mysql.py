@@ -138,6 +138,20 @@ def test_another_schema_fits_by_its_query(
     assert redis_db.hgetall("traptor-track:0:1") == {"rule_id": "1", "value": "cat", "tag": "set a"}
 
 
+def test_bytes_are_text_and_a_query_without_values_is_one_line(
+    mariadb: MariaDB, table: "pymysql.cursors.Cursor", redis_server: RedisServer, redis_db: redis.Redis
+) -> None:
+    fill(table, ("a", "été", ""))
+    query = "select cast(value as binary) as value, cast('a' as binary) as tag, 'track' type, 1 rule_id from rules"
+    done = load(redis_server, mariadb.url("reader"), RULES_QUERY=query)
+    assert done.returncode == 0, done.stderr
+    assert redis_db.hgetall("traptor-track:0:1") == {"rule_id": "1", "value": "été", "tag": "a"}
+
+    done = load(redis_server, mariadb.url("reader"), RULES_QUERY="select tag from rules")
+    assert done.returncode == 1
+    assert done.stderr == "Error: mysql://localhost/traptor gives no column `value`; RULES_QUERY has to name it\n"
+
+
 def test_the_scripts_own_command_takes_the_originals_arguments(
     mariadb: MariaDB, table: "pymysql.cursors.Cursor", redis_server: RedisServer, redis_db: redis.Redis, tmp_path: Path
 ) -> None:
