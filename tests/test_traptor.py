@@ -233,6 +233,18 @@ def test_waiting_for_rules_ends_as_soon_as_there_are_some() -> None:
     assert one.logger.debug.call_count == 2
 
 
+def test_rules_left_out_are_counted_at_each_look() -> None:
+    one = with_rules()
+    RulesToRedis(one.redis_conn).send_rules("track", [{"value": "happy"}, {"value": "x" * 61}])
+    one._read_rules(noticed=False)
+    assert one._vitals.rules[1:] == (1, 1, 1)
+    one.redis_conn.delete("traptor-track:0:0")
+    one.restart_flag = True
+    one._pause = lambda seconds: one.stop()  # type: ignore[method-assign]
+    one._wait_for_rules()
+    assert one._vitals.rules[1:] == (0, 0, 1)
+
+
 def test_while_redis_is_away_the_last_whole_rules_stay() -> None:
     server = fakeredis.FakeServer()
     one = made(conn=fakeredis.FakeRedis(server=server))

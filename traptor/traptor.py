@@ -509,6 +509,7 @@ class Traptor:
             self.redis_rules = found
             if found:
                 return
+            self._vitals.rules = rules.facts(self.traptor_type, found, len(self._problems))
             self._vitals.enter(State.WAITING_FOR_RULES)
             if not told:
                 self.logger.info("waiting for rules", extra={"keys": keys.rules(self.traptor_type, self.traptor_id)})
@@ -527,6 +528,7 @@ class Traptor:
             self.logger.warning(f"Redis cannot be read: {so}", extra={"error": str(error)})
             self._plan_next_look(self.rule_check_interval)
             return self.redis_rules
+        self._vitals.rules = self._vitals.rules._replace(left_out=len(self._problems))
         if not found and self.redis_rules and not noticed:
             self.logger.error("no rules in Redis, and no notice came: the last rules stay")
             self._plan_next_look(self.rule_check_interval)
