@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 import redis
 
-from tests.integration.daemon import APIKEYS, Daemon, to_stdout
+from tests.integration.daemon import APIKEYS, BOTH_APIS, Daemon, to_stdout
 from tests.servers import RedisServer, wait_until
 from traptor import lease, rules
 from traptor.simulator import CREDENTIAL, Credential, Simulator
+from traptor.simulator.v2 import bearer_token
 
 COFFEE = {"rule_id": "1", "tag": "drinks", "value": "coffee"}
 OTHER = Credential("other-key", "other-secret", "other-token", "other-token-secret")
@@ -30,13 +31,16 @@ def a_traptor(
     return to_stdout(folder, redis_server, twitter.url, "--id", str(traptor_id), **settings)
 
 
+@BOTH_APIS
 @pytest.mark.parametrize("next_id", [0, 1], ids=["the same Traptor", "another with its credential"])
-def test_a_420_is_waited_out_by_whoever_comes_next(tmp_path: Path, redis_server: RedisServer, next_id: int) -> None:
+def test_a_420_is_waited_out_by_whoever_comes_next(
+    tmp_path: Path, redis_server: RedisServer, next_id: int, api: str
+) -> None:
     with Simulator(faults=[{"fault": "status", "code": 420, "retry_after": 6}]) as twitter:
-        with a_traptor(tmp_path, redis_server, twitter) as first:
+        with a_traptor(tmp_path, redis_server, twitter, TWITTER_API=api) as first:
             first.wait_for_log("no stream")
             first.stop()
-        with a_traptor(tmp_path, redis_server, twitter, next_id) as second:
+        with a_traptor(tmp_path, redis_server, twitter, next_id, TWITTER_API=api) as second:
             second.wait_for_log("earlier back-off goes on")
             second.messages(1)
             refused, opened = twitter.connections
@@ -44,13 +48,14 @@ def test_a_420_is_waited_out_by_whoever_comes_next(tmp_path: Path, redis_server:
             second.stop()
 
 
-def test_sigterm_hands_the_credential_over(tmp_path: Path, redis_server: RedisServer) -> None:
+@BOTH_APIS
+def test_sigterm_hands_the_credential_over(tmp_path: Path, redis_server: RedisServer, api: str) -> None:
     with (
         Simulator(rate=50) as twitter,
-        a_traptor(tmp_path, redis_server, twitter) as first,
+        a_traptor(tmp_path, redis_server, twitter, TWITTER_API=api) as first,
     ):
         first.messages(1)
-        with a_traptor(tmp_path, redis_server, twitter, 1) as second:
+        with a_traptor(tmp_path, redis_server, twitter, 1, TWITTER_API=api) as second:
             (told, *_) = second.wait_for_log("waiting for the credential")
             assert f"pid {first.process.pid}, track:0" in told["reason"]
             first.stop()
@@ -81,7 +86,10 @@ def test_a_frozen_redis_does_not_bring_two_streams(tmp_path: Path, redis_server:
         first.stop()
 
 
-def test_secrets_in_files_are_read_again_at_the_next_connection(tmp_path: Path, redis_server: RedisServer) -> None:
+@BOTH_APIS
+def test_secrets_in_files_are_read_again_at_the_next_connection(
+    tmp_path: Path, redis_server: RedisServer, api: str
+) -> None:
     paths = {name: tmp_path / name.lower() for name in APIKEYS}
     in_files: dict[str, object] = {f"{name}_FILE": path for name, path in paths.items()}
     in_files.update(dict.fromkeys(APIKEYS, ""))
@@ -93,7 +101,7 @@ def test_secrets_in_files_are_read_again_at_the_next_connection(tmp_path: Path, 
     write(CREDENTIAL)
     with (
         Simulator(credentials=[CREDENTIAL, OTHER]) as twitter,
-        a_traptor(tmp_path, redis_server, twitter, **in_files) as daemon,
+        a_traptor(tmp_path, redis_server, twitter, TWITTER_API=api, **in_files) as daemon,
     ):
         daemon.messages(1)
         write(OTHER)
@@ -105,17 +113,18 @@ def test_secrets_in_files_are_read_again_at_the_next_connection(tmp_path: Path, 
         assert [secret for secret in OTHER if secret.encode() in shown] == []
 
 
+@BOTH_APIS
 def test_nothing_secret_stands_in_redis_or_the_metrics(
-    tmp_path: Path, redis_server: RedisServer, redis_db: redis.Redis
+    tmp_path: Path, redis_server: RedisServer, redis_db: redis.Redis, api: str
 ) -> None:
     with (
         Simulator(rate=50, faults=[{"fault": "status", "code": 420, "retry_after": 1}]) as twitter,
-        a_traptor(tmp_path, redis_server, twitter) as daemon,
+        a_traptor(tmp_path, redis_server, twitter, TWITTER_API=api) as daemon,
     ):
         daemon.messages(1)
         wait_until(lambda: redis_db.exists("traptor:status:track:0") == 1, "a status")
         shown = json.dumps([[key, _value(redis_db, key)] for key in redis_db.scan_iter()])
-        assert [secret for secret in CREDENTIAL if secret in shown] == []
+        assert [secret for secret in (*CREDENTIAL, bearer_token(CREDENTIAL)) if secret in shown] == []
         assert all(redis_db.ttl(key) > 0 for key in redis_db.scan_iter("traptor:*"))
         daemon.stop()
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import redis
 
-from tests.integration.daemon import PATIENCE_SECONDS, ROOT, Daemon, environment, to_stdout
+from tests.integration.daemon import BOTH_APIS, PATIENCE_SECONDS, ROOT, Daemon, environment, to_stdout
 from tests.servers import RedisServer, wait_until
 from traptor import rules
 from traptor.simulator import Simulator
@@ -23,15 +23,16 @@ def write_rule(conn: "redis.Redis") -> None:
     rules.write(conn, "track", 0, [{"rule_id": "1", "tag": "weather", "value": "storm"}])
 
 
+@BOTH_APIS
 @pytest.mark.parametrize("spelling", ["REDIS_URL", "REDIS_HOST"])
 def test_a_frozen_redis_does_not_keep_it(
-    tmp_path: Path, redis_server: RedisServer, redis_db: "redis.Redis", spelling: str
+    tmp_path: Path, redis_server: RedisServer, redis_db: "redis.Redis", spelling: str, api: str
 ) -> None:
     """Not even while it is asked for the rules."""
     write_rule(redis_db)
     url = redis_server.url if spelling == "REDIS_URL" else ""
     place = {"REDIS_URL": url, "REDIS_HOST": redis_server.host, "REDIS_PORT": redis_server.port}
-    always_looking = {"RULE_REFRESH_INTERVAL": 0.1, "RULE_CHECK_INTERVAL": 0.01}
+    always_looking = {"TWITTER_API": api, "RULE_REFRESH_INTERVAL": 0.1, "RULE_CHECK_INTERVAL": 0.01}
     with (
         Simulator(rate=20) as twitter,
         to_stdout(tmp_path, redis_server, twitter.url, **place, **always_looking) as daemon,
@@ -46,12 +47,13 @@ def test_a_frozen_redis_does_not_keep_it(
             redis_server.thaw()
 
 
+@BOTH_APIS
 def test_a_reader_that_does_not_read_does_not_keep_it(
-    tmp_path: Path, redis_server: RedisServer, redis_db: "redis.Redis"
+    tmp_path: Path, redis_server: RedisServer, redis_db: "redis.Redis", api: str
 ) -> None:
     write_rule(redis_db)
     with Simulator(rate=0) as twitter:
-        wanted = to_stdout(tmp_path, redis_server, twitter.url, STOP_TIMEOUT=1)
+        wanted = to_stdout(tmp_path, redis_server, twitter.url, STOP_TIMEOUT=1, TWITTER_API=api)
         process = subprocess.Popen(wanted.command, env=wanted.environment, cwd=tmp_path, stdout=subprocess.PIPE)
         try:
             assert process.stdout

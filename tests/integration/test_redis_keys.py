@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import redis
 
-from tests.integration.daemon import Daemon, to_stdout
+from tests.integration.daemon import BOTH_APIS, Daemon, to_stdout
 from tests.servers import RedisServer, wait_until
 from traptor import rules
 from traptor.simulator import Simulator
@@ -31,8 +31,9 @@ def collect(tmp_path: Path, redis_server: RedisServer, redis_db: redis.Redis) ->
     return partial(to_stdout, tmp_path, redis_server)
 
 
-def test_a_heartbeat_says_when_and_lives_for_two_intervals(collect: Collect, redis_db: redis.Redis) -> None:
-    with Simulator() as twitter, collect(twitter.url, HEARTBEAT_INTERVAL=2) as daemon:
+@BOTH_APIS
+def test_a_heartbeat_says_when_and_lives_for_two_intervals(collect: Collect, redis_db: redis.Redis, api: str) -> None:
+    with Simulator() as twitter, collect(twitter.url, HEARTBEAT_INTERVAL=2, TWITTER_API=api) as daemon:
         wait_until(lambda: bool(redis_db.keys("track:0:*")), "a heartbeat")
         key = redis_db.keys("track:0:*")[0]
         assert re.fullmatch(r"track:0:\d{14}", key)
@@ -44,8 +45,10 @@ def test_a_heartbeat_says_when_and_lives_for_two_intervals(collect: Collect, red
         daemon.stop()
 
 
-def test_matches_are_counted_by_rule(collect: Collect, redis_db: redis.Redis) -> None:
-    with Simulator(rate=100) as twitter, collect(twitter.url, "--limit", "100", STATS_COLLECTION_WINDOW=60) as daemon:
+@BOTH_APIS
+def test_matches_are_counted_by_rule(collect: Collect, redis_db: redis.Redis, api: str) -> None:
+    settings = {"STATS_COLLECTION_WINDOW": 60, "TWITTER_API": api}
+    with Simulator(rate=100) as twitter, collect(twitter.url, "--limit", "100", **settings) as daemon:
         assert daemon.wait_for_exit() == 0
         tweets = [json.loads(line) for line in daemon.stdout.lines]
         matches = Counter(rule["rule_id"] for tweet in tweets for rule in tweet["traptor"]["rules"])
@@ -55,11 +58,10 @@ def test_matches_are_counted_by_rule(collect: Collect, redis_db: redis.Redis) ->
             assert 0 < redis_db.ttl(f"stats:track:0:{rule_id}") <= 60
 
 
-def test_without_statistics_there_are_no_counts(collect: Collect, redis_db: redis.Redis) -> None:
-    with (
-        Simulator(rate=100) as twitter,
-        collect(twitter.url, "--limit", "5", ENABLE_STATS_COLLECTION="'False'") as daemon,
-    ):
+@BOTH_APIS
+def test_without_statistics_there_are_no_counts(collect: Collect, redis_db: redis.Redis, api: str) -> None:
+    settings = {"ENABLE_STATS_COLLECTION": "'False'", "TWITTER_API": api}
+    with Simulator(rate=100) as twitter, collect(twitter.url, "--limit", "5", **settings) as daemon:
         assert daemon.wait_for_exit() == 0
         assert redis_db.keys("stats:*") == []
 
@@ -85,11 +87,12 @@ def test_what_twitter_withheld_is_the_largest_number_of_each_connection(
         daemon.stop()
 
 
-def test_nothing_stays_for_ever(collect: Collect, redis_db: redis.Redis) -> None:
+@pytest.mark.parametrize("api, counts", [("1.1", ["stats:*", "limit:*"]), ("2", ["stats:*", "traptor:posts:*"])])
+def test_nothing_stays_for_ever(collect: Collect, redis_db: redis.Redis, api: str, counts: list[str]) -> None:
     faults = [{"fault": "limit", "after": 3}, {"fault": "end", "after": 15}]
-    with Simulator(rate=50, faults=faults) as twitter, collect(twitter.url) as daemon:
+    with Simulator(rate=50, faults=faults) as twitter, collect(twitter.url, TWITTER_API=api) as daemon:
         daemon.messages(50)
-        wait_until(lambda: bool(redis_db.keys("limit:*") and redis_db.keys("stats:*")), "the counts")
+        wait_until(lambda: all(map(redis_db.keys, counts)), "the counts")
         while_it_runs = forever(redis_db)
         daemon.stop()
         assert while_it_runs == forever(redis_db) == ["traptor-track:0:1", "traptor-track:0:2"]

@@ -10,7 +10,7 @@ import pytest
 import redis
 
 from tests.integration.daemon import BOTH_APIS, Daemon, publish, to_stdout, wait_for_listener
-from tests.servers import RedisServer, wait_until
+from tests.servers import RedisServer
 from traptor import rules
 from traptor.simulator import Simulator
 
@@ -93,33 +93,37 @@ def test_a_new_tag_shows_without_a_reconnect(collect: Collect, redis_db: redis.R
         daemon.stop()
 
 
-def test_only_a_notice_for_this_traptor_counts(collect: Collect, redis_db: redis.Redis) -> None:
+@BOTH_APIS
+def test_only_a_notice_for_this_traptor_counts(collect: Collect, redis_db: redis.Redis, api: str) -> None:
     strangers = ["track:1", "follow:0", "track:00", "", "track", "{", b"\xff\xfe", b"\x00" * 9000, "x" * 100_000]
     rules.write(redis_db, "track", 0, [COFFEE])
-    with Simulator(rate=50) as twitter, collect(twitter.url) as daemon:
+    with Simulator(rate=50) as twitter, collect(twitter.url, TWITTER_API=api) as daemon:
         daemon.messages(1)
         rules.write(redis_db, "track", 0, [TEA])
         publish(redis_db, *strangers, "track:0")
-        twitter.wait_for_connection(2, 30)
+        daemon.wait_for_message(lambda tweet: tweet["traptor"]["rule_value"] == "tea")
         assert len(daemon.wait_for_log("restart notice")) == 1
         daemon.stop()
 
 
+@BOTH_APIS
 @pytest.mark.parametrize("interval_seconds,is_published", [(0.5, False), (600, True)])
 def test_rules_may_come_later(
-    collect: Collect, redis_db: redis.Redis, interval_seconds: float, is_published: bool
+    collect: Collect, redis_db: redis.Redis, interval_seconds: float, is_published: bool, api: str
 ) -> None:
-    with Simulator() as twitter, collect(twitter.url, RULE_CHECK_INTERVAL=interval_seconds) as daemon:
+    settings = {"RULE_CHECK_INTERVAL": interval_seconds, "TWITTER_API": api}
+    with Simulator() as twitter, collect(twitter.url, **settings) as daemon:
         (waiting,) = daemon.wait_for_log("waiting for rules")
         assert waiting["keys"] == "traptor-track:0:*"
         rules.write(redis_db, "track", 0, [COFFEE])
         if is_published:
             publish(redis_db, "track:0")
-        assert twitter.wait_for_connection(1, 10).predicates.track == ("coffee",)
+        assert daemon.messages(1)[0]["traptor"]["rule_value"] == "coffee"
         daemon.stop()
 
 
-def test_bad_rules_are_left_out_loudly(collect: Collect, redis_db: redis.Redis) -> None:
+@BOTH_APIS
+def test_bad_rules_are_left_out_loudly(collect: Collect, redis_db: redis.Redis, api: str) -> None:
     long_phrase = "x" * 61
     rules.write(
         redis_db,
@@ -135,9 +139,9 @@ def test_bad_rules_are_left_out_loudly(collect: Collect, redis_db: redis.Redis) 
     )
     redis_db.set("traptor-track:0:6", "no hash")
     redis_db.hset("traptor-track:0:7", "value", b"caf\xe9")
-    with Simulator() as twitter, collect(twitter.url) as daemon:
-        daemon.messages(1)
-        assert twitter.connections[0].predicates.track == ("coffee", "tea")
+    with Simulator() as twitter, collect(twitter.url, TWITTER_API=api) as daemon:
+        for value in ("coffee", "tea"):
+            daemon.wait_for_message(lambda tweet, value=value: tweet["traptor"]["rule_value"] == value)
         left_out = daemon.logged("rule left out")
         assert {record["level"] for record in left_out} == {"WARNING"}
         assert [record["rule_id"] for record in left_out] == ["2", "3", "4", "6", "7"]
@@ -168,11 +172,12 @@ def test_rules_over_the_limit_are_left_out_loudly(
         daemon.stop()
 
 
+@BOTH_APIS
 def test_the_stream_outlives_a_redis_that_goes_and_comes_back(
-    collect: Collect, redis_server: RedisServer, redis_db: redis.Redis
+    collect: Collect, redis_server: RedisServer, redis_db: redis.Redis, api: str
 ) -> None:
     rules.write(redis_db, "track", 0, [COFFEE])
-    with Simulator(rate=50) as twitter, collect(twitter.url) as daemon:
+    with Simulator(rate=50) as twitter, collect(twitter.url, TWITTER_API=api) as daemon:
         daemon.messages(1)
         redis_server.stop()
         try:
@@ -185,7 +190,7 @@ def test_the_stream_outlives_a_redis_that_goes_and_comes_back(
         wait_for_listener(redis_db)
         rules.write(redis_db, "track", 0, [TEA])
         publish(redis_db, "track:0")
-        wait_until(lambda: twitter.connections[-1].predicates.track == ("coffee", "tea"), "the new rules")
+        daemon.wait_for_message(lambda tweet: tweet["traptor"]["rule_value"] == "tea")
         daemon.stop()
         ids = [json.loads(line)["id_str"] for line in daemon.stdout.lines]
         assert len(ids) == len(set(ids)) == daemon.summary()["received"]
