@@ -12,6 +12,7 @@ from typing import Any
 
 from traptor.matching import phrases
 from traptor.simulator.feed import encode
+from traptor.simulator.phrasebook import EMOJI
 from traptor.simulator.predicates import Predicates
 from traptor.simulator.snowflakes import Snowflakes
 from traptor.simulator.tweets import Writer
@@ -23,6 +24,7 @@ SHARE_NON_LATIN = 1 / 7
 TEXT_CHARACTERS, FULL_TEXT_CHARACTERS, PROFILE_CHARACTERS = 140, 280, 160
 LETTERS = {LATIN: ("bcdfghklmnprstvw", "aeiou"), NON_LATIN: ("бвгджзклмнпрстшخحسصعقلمن", "аеиоуыяاوي")}
 WORDS = 5000
+PLAIN = str.maketrans({"“": '"', "”": '"', **dict.fromkeys("".join(EMOJI), "*")})
 COMMON_WORDS = 300
 """The most frequent words are no rule: whoever tracks ``the`` gets nothing but limit notices."""
 
@@ -97,10 +99,12 @@ _ZIPF = list(accumulate(1 / rank for rank in range(1, WORDS + 1)))
 def _lengthen(tweet: Json, letters: tuple[str, ...], source: random.Random) -> None:
     """Words after each text, as many as people write there; what stands before them stays in its place."""
     tweet["user"]["description"] = _words("", PROFILE_CHARACTERS, letters, source)
+    plain = PLAIN if letters is LATIN else {}
     if not tweet["truncated"]:
-        tweet["text"] = _words(tweet["text"], TEXT_CHARACTERS, letters, source)
+        tweet["text"] = _words(tweet["text"].translate(plain), TEXT_CHARACTERS, letters, source)
     if extended := tweet.get("extended_tweet"):
-        extended["full_text"] = _words(extended["full_text"], FULL_TEXT_CHARACTERS, letters, source)
+        whole = extended["full_text"].translate(plain)
+        extended["full_text"] = _words(whole, FULL_TEXT_CHARACTERS, letters, source)
     for name in ("retweeted_status", "quoted_status"):
         if nested := tweet.get(name):
             _lengthen(nested, letters, source)
@@ -112,7 +116,7 @@ def _add_videos(tweet: Json, source: random.Random) -> None:
     wholes = [whole for status in statuses for whole in (status, status.get("extended_tweet")) if whole]
     photos = [whole["extended_entities"]["media"][0] for whole in wholes if "extended_entities" in whole]
     if photos:
-        media = [_video(photos[0])] * source.choice((1, 1, 2, 3))
+        media = [_video(photos[0])] * source.choice((1, 1, 2))
         for whole in wholes:
             whole["extended_entities"] = {"media": media}
             whole["entities"]["media"] = media[:1]

@@ -149,7 +149,7 @@ class Rig:
             message = Message(key.encode(), text.encode(), "traptor")
             self.sent.append(message)
             self.counts["received:tweet"] += 1
-            self.door.send(message)
+            self.door.send([message])
 
     def passes(self, seconds: float) -> None:
         self.clock.passes(seconds)
@@ -197,9 +197,9 @@ def test_each_acknowledged_message_is_told_once(tmp_path: Path) -> None:
     told: list[bytes | None] = []
     producer = Producer([])
     spool = Spool(tmp_path / "track-0.spool", 1000)
-    door = Kafka(lambda: producer, spool, Counter(), lambda message, now: told.append(message.key))
+    door = Kafka(lambda: producer, spool, Counter(), lambda messages, now: told.extend(one.key for one in messages))
     door.producer = producer
-    door.send(Message(b"1", b"", "traptor"))
+    door.send([Message(b"1", b"", "traptor")])
     door.tick()
     assert told == []
     producer.acknowledge()
@@ -627,7 +627,7 @@ def test_standard_output_is_one_line_for_a_message() -> None:
     out, counts = io.BytesIO(), Counter[str]()
     door = StandardOutput(counts, out)
     for number in (b"1", b"2"):
-        door.send(Message(number, b'{"id":' + number + b"}", "traptor"))
+        door.send([Message(number, b'{"id":' + number + b"}", "traptor")])
     door.forget(b"1")
     door.scrub("1", 2)
     door.tick()

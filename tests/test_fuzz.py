@@ -79,7 +79,7 @@ def traptor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.Fix
 @how(max_examples=150, **SHARED)
 def test_no_message_is_a_crash_or_nowhere(traptor: Traptor, received: list[bytes]) -> None:
     for raw in received:
-        traptor._handle_bytes(raw)
+        traptor._handle_bytes([raw])
         traptor._door.tick()
     assert traptor.account.is_balanced(traptor._door.waiting())
 

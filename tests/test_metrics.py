@@ -99,7 +99,7 @@ def id_of(seconds_ago: float) -> bytes:
     [(id_of(0), 0.05), (id_of(0.2), 0.25), (id_of(100), 300.0), (id_of(1e6), None), (id_of(-5), 0.05)],
 )
 def test_a_latency_falls_into_its_bucket(get: Any, told: Told, id_str: bytes, first_bucket: float | None) -> None:
-    told.latency.observe(id_str, NOW_MS / 1000)
+    told.latency.observe([id_str], NOW_MS / 1000)
     found = samples(get("/metrics").text)
     for bound in LATENCY_BUCKETS_SECONDS:
         expected = first_bucket is not None and bound >= first_bucket
@@ -110,5 +110,5 @@ def test_a_latency_falls_into_its_bucket(get: Any, told: Told, id_str: bytes, fi
 @pytest.mark.parametrize("id_str", [b"", b"20", b"x", b"-5", "٣".encode(), b"9" * 4000])
 def test_an_id_without_a_time_says_nothing(id_str: bytes) -> None:
     latency = Latency()
-    latency.observe(id_str, time.time())
+    latency.observe([id_str], time.time())
     assert dict(latency.buckets())["+Inf"] == 0

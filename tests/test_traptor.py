@@ -478,7 +478,7 @@ def test_a_stream_that_brings_no_message_is_a_failure(line: bytes, least_seconds
     one.birdy_conn = MagicMock()
     one.birdy_conn.stream.statuses.filter.post.return_value.last_byte = 0.0
     one._create_birdy_stream()
-    one._handle_bytes(line)
+    one._handle_bytes([line])
     one._stream_ended(StreamEnded("closed"))
     assert least_seconds <= one.logger.warning.call_args.kwargs["extra"]["wait_s"] <= most_seconds
 

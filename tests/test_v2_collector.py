@@ -45,7 +45,7 @@ def test_a_post_that_comes_twice_is_paid_once() -> None:
     made._compiled([STORM])
     message = Translated(json.dumps({"id": 20, "id_str": "20", "text": "a storm"}).encode())
     for _ in range(2):
-        made._handle_bytes(message)
+        made._handle_bytes([message])
     assert (made._budget.read, made.account.counts["dropped:duplicate"]) == (1, 1)
 
 

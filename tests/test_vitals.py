@@ -69,12 +69,12 @@ def test_kafka_and_the_spool_come_before_the_stream(vitals: Vitals, tmp_path: Pa
     vitals.door, vitals.phase = door, State.STREAMING
     door.producer = Silent()
     assert vitals.state() is State.STREAMING
-    door.send(message)
+    door.send([message])
     clock.now += SLOW_SECONDS + 1
     door.tick()
     assert vitals.state() is State.KAFKA_DOWN
-    door.send(message)
-    door.send(message)
+    door.send([message])
+    door.send([message])
     clock.now += GATHER_SECONDS
     door.tick()
     assert vitals.state() is State.SPOOL_FULL

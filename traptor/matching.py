@@ -119,42 +119,44 @@ class TrackMatcher:
             self._phrases[rarest].append((index, terms))
 
     def match(self, tweet: Tweet) -> list[Match]:
-        fields = [(name, found) for name, found in self._search(tweet) if found]
+        fields = self._search(tweet)
         if not fields:
             return []
-        seen = frozenset[str]().union(*(found for _, found in fields))
-        held: dict[int, set[str]] = {}
+        seen = fields[0][1].union(*[found for _, found in fields[1:]])
+        held: dict[int, frozenset[str]] = {}
         for term in seen:
             for index, terms in self._phrases.get(term, ()):
                 if terms <= seen:
-                    held.setdefault(index, set()).update(terms)
+                    held[index] = held[index] | terms if index in held else terms
         return [
             Match(index, tuple([name for name, found in fields if not found.isdisjoint(held[index])]))
             for index in sorted(held)
         ]
 
-    def _search(self, tweet: Tweet) -> Iterator[tuple[str, frozenset[str]]]:
-        """The terms found in each field. Beside an extended_tweet, text and entities are but a cut copy of its own."""
-        for prefix, part in _parts(tweet):
-            whole = part.extended_tweet or part
-            text = whole.full_text or part.text
-            entities = whole.entities or part.entities
-            extended_entities = whole.extended_entities or part.extended_entities
-            if text and self._sought:
-                yield prefix + "text", self._in_text(text)
-            if entities:
-                if entities.hashtags:
-                    yield prefix + "hashtags", self._in_names("#", [tag.text for tag in entities.hashtags])
-                if entities.user_mentions:
-                    names = [mention.screen_name for mention in entities.user_mentions]
-                    yield prefix + "user_mentions", self._in_names("@", names)
-                if entities.symbols:
-                    yield prefix + "symbols", self._in_names("$", [symbol.text for symbol in entities.symbols])
-                if entities.urls and self._sought:
-                    yield prefix + "urls", self._in_links(entities.urls)
-            media = (extended_entities and extended_entities.media) or (entities and entities.media)
-            if media and self._sought:
-                yield prefix + "media", self._in_links(media)
+    def _search(self, tweet: Tweet) -> list[tuple[str, frozenset[str]]]:
+        """The terms in each field that has some. Beside an extended_tweet, text and entities are but a cut copy."""
+        fields = [(prefix + name, found) for prefix, part in _parts(tweet) for name, found in self._in_part(part)]
+        return [(name, found) for name, found in fields if found]
+
+    def _in_part(self, part: Tweet) -> Iterator[tuple[str, frozenset[str]]]:
+        whole = part.extended_tweet or part
+        text = whole.full_text or part.text
+        entities = whole.entities or part.entities
+        extended_entities = whole.extended_entities or part.extended_entities
+        if text and self._sought:
+            yield "text", self._in_text(text)
+        if entities:
+            if entities.hashtags:
+                yield "hashtags", self._in_names("#", [tag.text for tag in entities.hashtags])
+            if entities.user_mentions:
+                yield "user_mentions", self._in_names("@", [user.screen_name for user in entities.user_mentions])
+            if entities.symbols:
+                yield "symbols", self._in_names("$", [symbol.text for symbol in entities.symbols])
+            if entities.urls and self._sought:
+                yield "urls", self._in_links(entities.urls)
+        media = (extended_entities and extended_entities.media) or (entities and entities.media)
+        if media and self._sought:
+            yield "media", self._in_links(media)
 
     def _read_text(self, text: str) -> frozenset[str]:
         text = _unescape(text.lower())
@@ -169,7 +171,8 @@ class TrackMatcher:
 
     def _in_links(self, links: Sequence[Link]) -> frozenset[str]:
         urls = [_bare(url) for link in links for url in (link.expanded_url, link.display_url) if url]
-        return self._sought.intersection(_pieces(" ".join(urls))) | self._written.intersection(urls)
+        found = self._sought.intersection(_pieces(" ".join(urls)))
+        return found | self._written.intersection(urls) if self._written else found
 
 
 def _parts(tweet: Tweet) -> Iterator[tuple[str, Tweet]]:
@@ -193,7 +196,6 @@ def _bare(url: str) -> str:
     return (after or before).removeprefix("www.")
 
 
-_NON_ASCII = re.compile(r"[^\x00-\x7f]+")
 _ASCII_WORDS = bytes(byte if byte > 127 or chr(byte).isalnum() or byte == ord("_") else ord(" ") for byte in range(256))
 
 
@@ -203,7 +205,7 @@ def _pieces(text: str) -> list[str]:
     Code points are compared as they are, without normalisation.
     """
     if not text.isascii():
-        text = _NON_ASCII.sub(lambda run: _cut(run[0]), text)
+        text = " ".join([word if word.isascii() else _cut(word) for word in text.split()])
     return text.encode().translate(_ASCII_WORDS).decode().split()
 
 
@@ -211,9 +213,9 @@ _SPACED = {"word": "{}", "cjk": " {} ", "other": " "}
 
 
 @lru_cache(maxsize=10_000)
-def _cut(run: str) -> str:
-    """A run of non-ASCII characters with a blank for what is no word character, and blanks around CJK."""
-    return "".join(_SPACED[kind].format("".join(characters)) for kind, characters in groupby(run, _kind))
+def _cut(word: str) -> str:
+    """With a blank for what is no word character, and blanks around CJK. A language has few different words."""
+    return "".join(_SPACED[kind].format("".join(characters)) for kind, characters in groupby(word, _kind))
 
 
 _CJK_NAMES = ("CJK", "IDEOGRAPH", "BOPOMOFO", "HIRAGANA", "KATAKANA", "HANGUL")
@@ -228,7 +230,7 @@ def _kind(character: str) -> str:
     """
     name = unicodedata.name(character, "")
     is_mark = unicodedata.category(character) in ("Mn", "Mc") and not name.startswith("VARIATION SELECTOR")
-    if not character.isalnum() and not is_mark:
+    if not (character.isalnum() or character == "_" or is_mark):
         return "other"
     return "cjk" if any(script in name for script in _CJK_NAMES) else "word"
 

@@ -2,7 +2,7 @@
 
 import threading
 from bisect import bisect_left
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -55,12 +55,13 @@ class Latency:
         self._counts = [0] * (len(LATENCY_BUCKETS_SECONDS) + 1)
         self._sum_seconds = 0.0
 
-    def observe(self, id_str: bytes, now: float) -> None:
+    def observe(self, id_strs: Iterable[bytes], now: float) -> None:
         """``now`` in seconds since 1970. Ids from before snowflakes, and what is no id, say nothing."""
-        if id_str.isdigit() and len(id_str) <= ID_DIGITS and (created_ms := int(id_str) >> 22):
-            seconds = max(0.0, now - (created_ms + _SNOWFLAKE_EPOCH_MS) / 1000)
-            self._counts[bisect_left(LATENCY_BUCKETS_SECONDS, seconds)] += 1
-            self._sum_seconds += seconds
+        for id_str in id_strs:
+            if id_str.isdigit() and len(id_str) <= ID_DIGITS and (created_ms := int(id_str) >> 22):
+                seconds = max(0.0, now - (created_ms + _SNOWFLAKE_EPOCH_MS) / 1000)
+                self._counts[bisect_left(LATENCY_BUCKETS_SECONDS, seconds)] += 1
+                self._sum_seconds += seconds
 
     def buckets(self) -> list[tuple[str, float]]:
         """Cumulative counts by upper bound, as Prometheus wants them."""

@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import queue
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -23,8 +22,8 @@ MAX_MESSAGE_BYTES = 1 << 20
 IDLE_SECONDS = 0.1
 """How long a quiet stream waits before it yields None, so that flags are seen."""
 READ_BYTES = 1 << 16
-QUEUED_READS = 256
-"""Reads kept while they wait to be looked at: 16 MiB at most; of a quiet stream, a message each."""
+ARRIVED_BYTES = 8 << 20
+"""What may wait to be looked at; the rest stays in the socket meanwhile."""
 ERROR_BODY_BYTES = 500
 CLOSING_SECONDS = 2.0
 """What the reader of a closed stream may take to end; on a machine that is not overloaded it is no time at all."""
@@ -147,30 +146,48 @@ class FilterStream(StreamResponse):  # type: ignore[misc]
         self.last_byte = time.monotonic()
         self._response = response
         self._framer = Framer()
-        self._reads: queue.Queue[list[bytes] | StreamEnded] = queue.Queue(QUEUED_READS)
+        self._arrived: list[bytes] = []
+        self._arrived_bytes = 0
+        self._ended: StreamEnded | None = None
+        self._changed = threading.Condition()
         self._closed = threading.Event()
         self._give_up_at = 0.0
         self._reader = threading.Thread(target=self._read, name="traptor-stream", daemon=True)
         self._reader.start()
 
-    def messages(self) -> Iterator[bytes | None]:
-        """Each message the moment its last byte is here, and None after every quiet tenth of a second.
+    def reads(self) -> Iterator[list[bytes]]:
+        """All messages that have arrived, the moment there are any; an empty list after every quiet tenth of a second.
 
         Raises StreamEnded when all that arrived has been yielded; after ``close`` it ends quietly instead.
         """
         while True:
-            try:
-                read = self._reads.get(timeout=IDLE_SECONDS)
-            except queue.Empty:
-                if self._closed.is_set() and time.monotonic() >= self._give_up_at:
-                    return
+            arrived, ended = self._take_arrived()
+            if arrived or not self._is_over(ended):
+                yield arrived
+            elif ended and not self._closed.is_set():
+                raise ended
+            else:
+                return
+
+    def _take_arrived(self) -> tuple[list[bytes], StreamEnded | None]:
+        with self._changed:
+            if not self._arrived and not self._ended:
+                self._changed.wait(IDLE_SECONDS)
+            arrived, self._arrived, self._arrived_bytes = self._arrived, [], 0
+            self._changed.notify()
+            return arrived, self._ended
+
+    def _is_over(self, ended: StreamEnded | None) -> bool:
+        """Nothing more will come: the reader is done, or a closed stream's reader takes too long to be."""
+        return ended is not None or (self._closed.is_set() and time.monotonic() >= self._give_up_at)
+
+    def messages(self) -> Iterator[bytes | None]:
+        """What ``reads`` yields, message by message, with None for an empty list."""
+        for read in self.reads():
+            if read:
+                yield from read
+            else:
                 yield None
-                continue
-            if isinstance(read, StreamEnded):
-                if self._closed.is_set():
-                    return
-                raise read
-            yield from read
 
     def stream(self) -> Iterator[dict[str, Any]]:
         """The messages as dicts, as birdy yields them; what is not JSON is left out."""
@@ -185,8 +202,6 @@ class FilterStream(StreamResponse):  # type: ignore[misc]
         if not self._closed.is_set():
             self._give_up_at = time.monotonic() + CLOSING_SECONDS
         self._closed.set()
-        # Nothing more is read, so nothing need hold the reader back.
-        self._reads.maxsize = 0
         with contextlib.suppress(OSError, RuntimeError, ValueError):  # it is down already
             self._response.raw.shutdown()
 
@@ -204,7 +219,9 @@ class FilterStream(StreamResponse):  # type: ignore[misc]
             # A socket that is shut down while it is read may fail as anything; whatever it is, the stream is over.
             ended = StreamEnded("broken", f"{type(error).__name__}: {error}")
         self._response.close()
-        self._hand_over(ended)
+        with self._changed:
+            self._ended = ended
+            self._changed.notify()
 
     def _read_to_end(self) -> StreamEnded:
         while not self._closed.is_set() and (data := self._response.raw.read1(READ_BYTES, decode_content=True)):
@@ -214,12 +231,13 @@ class FilterStream(StreamResponse):  # type: ignore[misc]
                 self._hand_over(messages)
         return StreamEnded("cut", "in the middle of a message") if self._framer.pending() else StreamEnded("closed")
 
-    def _hand_over(self, read: list[bytes] | StreamEnded) -> None:
-        while True:
-            try:
-                return self._reads.put(read, timeout=1.0)
-            except queue.Full:
-                continue
+    def _hand_over(self, messages: list[bytes]) -> None:
+        with self._changed:
+            while self._arrived_bytes >= ARRIVED_BYTES and not self._closed.is_set():
+                self._changed.wait(IDLE_SECONDS)
+            self._arrived += messages
+            self._arrived_bytes += sum(map(len, messages))
+            self._changed.notify()
 
 
 def credentials(apikeys: Mapping[str, str]) -> tuple[str, str, str, str]:

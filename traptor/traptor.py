@@ -8,7 +8,7 @@ import signal
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -43,6 +43,7 @@ from traptor.gaps import Gap, Gaps
 from traptor.journal import Journal
 from traptor.lease import RENEW_SECONDS
 from traptor.matching import Matcher, compile_rules
+from traptor.messages import Match
 from traptor.reports import Reporter
 from traptor.spool import Message, Spool, file_name
 from traptor.status import State
@@ -55,6 +56,7 @@ GOOD_STRETCH_SECONDS = 60.0
 """A stream that lasts so long makes earlier failures forgotten."""
 BEAT_SECONDS = 1.0
 """The main loop shows that it makes progress at least this often, also while it waits."""
+PORTION_MESSAGES = 100
 TICK_SECONDS = 0.1
 """How often the door is asked to settle what is on its way."""
 REPORT_SECONDS = 1.0
@@ -681,11 +683,10 @@ class Traptor:
 
         Raises StreamEnded when Twitter or the network ended it.
         """
-        received, handle = self._way_of_messages()
+        reads, handle = self._way_of_messages()
         closed = False
-        for message in received:
-            if message is not None:
-                handle(message)
+        for received in self._portions(reads):
+            handle(received)
             self._turn()
             if self._has_reached_tweet_limit():
                 self.stop()
@@ -742,15 +743,22 @@ class Traptor:
     def _plan_next_look(self, seconds: float) -> None:
         self._read_rules_at = self._vitals.progress_at + seconds if seconds else math.inf
 
-    def _way_of_messages(self) -> tuple[Iterator[Any], Callable[[Any], None]]:
+    def _way_of_messages(self) -> tuple[Iterator[Sequence[Any]], Callable[[Sequence[Any]], None]]:
         """What the stream brings, and the method that takes it: bytes, unless somebody has replaced the stream, or a
         method that takes dicts.
         """
         if not isinstance(self.birdy_stream, FilterStream):
-            return self.birdy_stream.stream(), self._handle_dict
+            return ([message] for message in self.birdy_stream.stream()), self._handle_dicts
         if self._is_dict_method_replaced():
-            return self.birdy_stream.messages(), self._handle_bytes_as_dict
-        return self.birdy_stream.messages(), self._handle_bytes
+            return self.birdy_stream.reads(), self._handle_bytes_as_dicts
+        return self.birdy_stream.reads(), self._handle_bytes
+
+    def _portions(self, reads: Iterator[Sequence[Any]]) -> Iterator[Sequence[Any]]:
+        """What has arrived, in so many messages at a time that what is due in between is not late."""
+        most = PORTION_MESSAGES if self._tweet_limit is None else 1
+        for received in reads:
+            for start in range(0, len(received) or 1, most):
+                yield received[start : start + most]
 
     def _is_dict_method_replaced(self) -> bool:
         return any(
@@ -779,20 +787,39 @@ class Traptor:
         counts = self.account.counts
         return self._tweet_limit is not None and counts["matched"] + counts["unmatched"] >= self._tweet_limit
 
-    def _handle_bytes(self, raw: bytes) -> None:
-        """One message on the short way: Twitter's bytes stay as they are, the ``traptor`` object is appended."""
-        try:
-            message = messages.decode(raw)
-        except ValueError:
-            self._skip(raw)
-            return
-        self._note_message()
-        if not isinstance(message, messages.Tweet):
-            self._handle_odd(message, raw)
-        elif self._is_new_tweet(id_str := message.id_str or ""):
-            matches = self._matcher.match(message)
-            self._count_matches([match.position for match in matches])
-            self._deliver(id_str, self._blocks.append(raw, message.created_at, matches))
+    def _handle_bytes(self, received: Sequence[bytes]) -> None:
+        """Messages on the short way: Twitter's bytes stay as they are, the ``traptor`` object is appended.
+
+        Each step is done for all of them before the next begins: what a step needs stays in the processor's caches.
+        """
+        tweets: list[tuple[bytes, messages.Tweet]] = []
+        for raw in received:
+            try:
+                message = messages.decode(raw)
+            except ValueError:
+                self._skip(raw)
+                continue
+            self._note_message()
+            if not isinstance(message, messages.Tweet):
+                self._pass_on(tweets)
+                tweets = []
+                self._handle_odd(message, raw)
+            elif self._is_new_tweet(message.id_str or ""):
+                tweets.append((raw, message))
+        self._pass_on(tweets)
+
+    def _pass_on(self, tweets: Sequence[tuple[bytes, messages.Tweet]]) -> None:
+        """Match, count, append and deliver."""
+        found = [self._matcher.match(tweet) for _, tweet in tweets]
+        for matches in found:
+            self._count_matches(matches)
+        values = [
+            self._blocks.append(raw, tweet.created_at, matches)
+            for (raw, tweet), matches in zip(tweets, found, strict=True)
+        ]
+        self._door.send(
+            [self._message(tweet.id_str or "", value) for (_, tweet), value in zip(tweets, values, strict=True)]
+        )
 
     def _handle_odd(self, message: Any, raw: bytes) -> None:
         """A notice, which passes through untouched, or a tweet whose bytes cannot be kept as they are."""
@@ -803,13 +830,18 @@ class Traptor:
             self._heed(message)
             self._deliver_notice(self._enrich_tweet(message), raw)
 
-    def _handle_bytes_as_dict(self, raw: bytes) -> None:
-        try:
-            message = messages.load(raw)
-        except ValueError:
-            self._skip(raw)
-            return
-        self._handle_dict(message)
+    def _handle_bytes_as_dicts(self, received: Sequence[bytes]) -> None:
+        for raw in received:
+            try:
+                message = messages.load(raw)
+            except ValueError:
+                self._skip(raw)
+                continue
+            self._handle_dict(message)
+
+    def _handle_dicts(self, received: Sequence[Any]) -> None:
+        for message in received:
+            self._handle_dict(message)
 
     def _handle_dict(self, message: Any) -> None:
         """One message on the long way, through the methods that people replace."""
@@ -860,15 +892,19 @@ class Traptor:
             self.logger.warning("Twitter warns", extra={"notice": message["warning"]})
 
     def _deliver(self, id_str: str, value: bytes) -> None:
-        self._door.send(Message(id_str.encode("utf-8", "replace") or None, value, self.kafka_topic))
+        self._door.send([self._message(id_str, value)])
+
+    def _message(self, id_str: str, value: bytes) -> Message:
+        """A tweet for Kafka, keyed by its id."""
+        return Message(id_str.encode("utf-8", "replace") or None, value, self.kafka_topic)
 
     def _deliver_notice(self, message: Any, value: bytes) -> None:
         """To the topic of notices, keyed by the id it speaks of, or else where the tweets go."""
         if topic := self.settings.KAFKA_NOTICES_TOPIC:
             key = messages.subject_id(message)
-            self._door.send(Message(key.encode("utf-8", "replace") if key else None, value, topic))
+            self._door.send([Message(key.encode("utf-8", "replace") if key else None, value, topic)])
         else:
-            self._door.send(Message(None, value, self.kafka_topic))
+            self._door.send([Message(None, value, self.kafka_topic)])
 
     def _send_enriched_data_to_kafka(self, tweet: Any, enriched_data: Any) -> None:
         """Send the enriched data, keyed by the tweet's id. Waits for nobody; standard output where Kafka is off."""
@@ -910,7 +946,7 @@ class Traptor:
     def _find_rule_matches(self, tweet_dict: dict[str, Any]) -> dict[str, Any]:
         """The tweet with the flat fields of the last rule that holds, and all that hold in ``rules``."""
         matches = self._matcher.match(messages.view(tweet_dict))
-        self._count_matches([match.position for match in matches])
+        self._count_matches(matches)
         matched = messages.load(self._blocks.matched(matches))
         return {**tweet_dict, "traptor": {**tweet_dict.get("traptor", {}), **matched}}
 
@@ -921,15 +957,16 @@ class Traptor:
 
     # Counting
 
-    def _count_matches(self, positions: list[int]) -> None:
-        self.account.counts["matched" if positions else "unmatched"] += 1
-        for position in positions:
-            self._increment_rule_counter(self._rule_ids[position])
+    def _count_matches(self, matches: Sequence[Match]) -> None:
+        """Count a tweet that fits these rules."""
+        self.account.counts["matched" if matches else "unmatched"] += 1
+        for match in matches:
+            self._increment_rule_counter(self._rule_ids[match.position])
 
-    def _acknowledged(self, message: Message, now: float) -> None:
-        """Kafka has it."""
-        if message.key and message.topic == self.kafka_topic:
-            self._latency.observe(message.key, now)
+    def _acknowledged(self, delivered: Sequence[Message], now: float) -> None:
+        """Kafka has them."""
+        tweet_ids = [message.key for message in delivered if message.key and message.topic == self.kafka_topic]
+        self._latency.observe(tweet_ids, now)
 
     def _make_rule_counters(self) -> dict[str, counters.RollingCounter]:
         """Make ``self.rule_counters``, by rule_id; the counters of rules that stay go on counting."""
@@ -1061,7 +1098,7 @@ class Traptor:
         if topic := self.settings.KAFKA_NOTICES_TOPIC:
             self.account.counts["received:gap"] += 1
             key = keys.notice(self.traptor_type, self.traptor_id)
-            self._door.send(Message(key.encode(), messages.dump({"gap": record}), topic))
+            self._door.send([Message(key.encode(), messages.dump({"gap": record}), topic)])
 
     # Waiting
 

@@ -2,6 +2,7 @@
 
 from collections import deque
 from collections.abc import Iterator
+from itertools import takewhile
 from typing import Any
 
 from traptor.spool import Message
@@ -54,14 +55,14 @@ class Window:
         else:
             self.rows.add(sent.row)
 
-    def take_answered(self) -> Iterator[Sent]:
+    def take_answered(self) -> list[Sent]:
         """Take out the oldest messages, for as long as Kafka has answered, for better or worse."""
         # "is True", so that people's tests may put a mock, of which everything is true, in the producer's place.
-        while self._sent and self._sent[0].future.is_done is True:
-            yield self._take()
+        answered = takewhile(lambda sent: sent.future.is_done is True, self._sent)
+        return self._take(sum(1 for _ in answered))
 
     def take_all(self) -> list[Sent]:
-        return [self._take() for _ in range(len(self._sent))]
+        return self._take(len(self._sent))
 
     def spooled(self, sent: Sent, row: int) -> None:
         """It stands in the spool now."""
@@ -76,11 +77,10 @@ class Window:
         self.unspooled = len(self._sent)
         self.rows.clear()
 
-    def _take(self) -> Sent:
-        sent = self._sent.popleft()
-        self.size_bytes -= sent.size_bytes
-        if sent.row is None:
-            self.unspooled -= 1
-        else:
-            self.rows.discard(sent.row)
-        return sent
+    def _take(self, count: int) -> list[Sent]:
+        taken = [self._sent.popleft() for _ in range(count)]
+        rows = [sent.row for sent in taken if sent.row is not None]
+        self.size_bytes -= sum(sent.size_bytes for sent in taken)
+        self.unspooled -= count - len(rows)
+        self.rows.difference_update(rows)
+        return taken

@@ -284,12 +284,9 @@ class Translated(bytes):
 class FilteredStream(FilterStream):
     """An open v2 stream that yields what v1.1's would: tweets as Translated, and disconnect messages for errors."""
 
-    def messages(self) -> Iterator[bytes | None]:
-        for raw in super().messages():
-            if raw is None:
-                yield None
-            else:
-                yield from translated(raw)
+    def reads(self) -> Iterator[list[bytes]]:
+        for read in super().reads():
+            yield [message for raw in read for message in translated(raw)]
 
 
 def translated(raw: bytes) -> list[bytes]:

@@ -2,7 +2,7 @@
 
 import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -143,12 +143,16 @@ class V2Traptor(Traptor):
 
     # Collecting
 
-    def _handle_bytes(self, raw: bytes) -> None:
-        """A tweet in v1.1's shape, with what the server says of it; other messages as ever."""
-        message = messages.decode(raw) if isinstance(raw, Translated) else None
-        if not isinstance(raw, Translated) or not isinstance(message, messages.Tweet):
-            super()._handle_bytes(raw)
-            return
+    def _handle_bytes(self, received: Sequence[bytes]) -> None:
+        """Tweets in v1.1's shape, each with what the server says of it; other messages as ever."""
+        for raw in received:
+            message = messages.decode(raw) if isinstance(raw, Translated) else None
+            if isinstance(raw, Translated) and isinstance(message, messages.Tweet):
+                self._handle_translated(message, raw)
+            else:
+                super()._handle_bytes([raw])
+
+    def _handle_translated(self, message: messages.Tweet, raw: Translated) -> None:
         self._note_message()
         if self._is_new_tweet(id_str := message.id_str or ""):
             self._budget.note()
@@ -164,7 +168,7 @@ class V2Traptor(Traptor):
         if not matches and not groups:
             self.account.counts["dropped:other_rules"] += 1
             return
-        self._count_matches([match.position for match in matches])
+        self._count_matches(matches)
         value = self._blocks.append(raw, message.created_at, matches)
         self._deliver(id_str, keep(value, raw) if self.settings.KEEP_V2 else value)
 
