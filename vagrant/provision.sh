@@ -20,9 +20,10 @@ main() {
 }
 
 install_packages() {
-    dpkg --status "${PACKAGES[@]}" >/dev/null 2>&1 && return
-    apt-get update --quiet=2
-    DEBIAN_FRONTEND=noninteractive apt-get install --quiet=2 --yes --no-install-recommends "${PACKAGES[@]}"
+    if ! dpkg --status "${PACKAGES[@]}" >/dev/null 2>&1; then
+        apt-get update --quiet=2
+        DEBIAN_FRONTEND=noninteractive apt-get install --quiet=2 --yes --no-install-recommends "${PACKAGES[@]}"
+    fi
     # Supervisor runs Redis, not Debian's own service.
     service redis-server stop
     update-rc.d redis-server disable

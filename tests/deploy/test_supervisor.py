@@ -20,6 +20,8 @@ TOPIC = "tweets"
 UNKNOWN = Credential("unknown-key", "unknown-secret", "unknown-token", "unknown-token-secret")
 LEASE_SECONDS = 30.0
 """After a crash the credential is free again by then."""
+BUSY = "sleep 2\n"
+"""On a machine that is, a process takes longer than ``startsecs`` to see what is wrong."""
 RULES = [{"rule_id": "1", "tag": "weather", "value": "storm"}]
 
 
@@ -40,13 +42,13 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaBroker]:
 def supervisor(
     tmp_path_factory: pytest.TempPathFactory, twitter: Simulator, broker: KafkaBroker
 ) -> Iterator[Supervisord]:
-    """Two track Traptors: the first has Twitter's key, the second one that Twitter does not know."""
+    """Three track Traptors: with Twitter's key, with one that Twitter does not know, and with wrong settings."""
     folder = tmp_path_factory.mktemp("supervisor")
     (tmp_path_factory.getbasetemp() / "redis").mkdir()
     with RedisServer(tmp_path_factory.getbasetemp() / "redis") as redis_server:
         for traptor_id in (0, 1):
             rules.write(redis_server.client(), "track", traptor_id, RULES)
-        made = Supervisord(folder, track_processes=2)
+        made = Supervisord(folder, track_processes=3)
         made.write_settings(
             TWITTER_STREAM_URL=twitter.url,
             REDIS_URL=redis_server.url,
@@ -58,6 +60,7 @@ def supervisor(
         )
         made.write_key("track:0", CREDENTIAL)
         made.write_key("track:1", UNKNOWN)
+        (made.settings / "track:2.env").write_text(f"{BUSY}KAFKA_OPTIONS='no JSON'\n")
         with made:
             yield made
 
@@ -65,7 +68,7 @@ def supervisor(
 def test_a_process_runs_for_each_key(supervisor: Supervisord) -> None:
     for process in ("track-0", "track-1"):
         supervisor.wait_for_state(process, "RUNNING")
-    assert supervisor.ctl("status").count("\n") == 3
+    assert supervisor.ctl("status").count("\n") == 4
 
 
 def test_the_rules_of_the_dead_are_looked_after(supervisor: Supervisord) -> None:
@@ -109,6 +112,12 @@ def test_a_refused_credential_is_not_restarted(supervisor: Supervisord) -> None:
     supervisor.wait_for_state("track-1", "EXITED", timeout_seconds=90)
     assert "exited: track-1 (exit status 3; expected)" in supervisor.log()
     assert supervisor.log().count("spawned: 'track-1'") == 1
+
+
+def test_wrong_settings_are_not_tried_again(supervisor: Supervisord) -> None:
+    supervisor.wait_for_state("track-2", "EXITED")
+    assert "exited: track-2 (exit status 2; expected)" in supervisor.log()
+    assert supervisor.log().count("spawned: 'track-2'") == 1
 
 
 def test_each_traptor_has_a_log_of_its_own(supervisor: Supervisord) -> None:
