@@ -2,9 +2,11 @@
 
 import csv
 import io
+from collections.abc import Iterator
 from typing import Any
 
 import click
+import redis
 
 from traptor import fleet, loading, settings
 from traptor.console import (
@@ -173,17 +175,21 @@ def remove(traptor_type: str, rule_ids: tuple[str, ...], traptor_id: int | None,
 def export(wanted_type: str | None, as_format: str) -> None:
     """All rules on standard output, as `rules load --as-is` takes them."""
     with connection(settings.load()) as conn:
-        found = [
-            {**rule, "type": name, "rule_id": rule_id}
-            for name in ([wanted_type] if wanted_type else TYPES)
-            for held in read_all(conn, name).values()
-            for rule_id, rule in held.items()
-        ]
+        found = [rule for name in ([wanted_type] if wanted_type else TYPES) for rule in _exported(conn, name)]
     if as_format == "csv":
         click.echo(_csv(found), nl=False)
         return
     for rule in found:
         say_json(rule)
+
+
+def _exported(conn: "redis.Redis", traptor_type: str) -> Iterator[dict[str, str]]:
+    """Each rule under its rule_id; one that shares it with another Traptor's is known by its value alone."""
+    named: set[str] = set()
+    for held in read_all(conn, traptor_type).values():
+        for rule_id, rule in held.items():
+            yield {**rule, "type": traptor_type, "rule_id": "" if rule_id in named else rule_id}
+            named.add(rule_id)
 
 
 def _csv(found: list[dict[str, Any]]) -> str:

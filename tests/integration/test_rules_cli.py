@@ -216,10 +216,11 @@ def test_without_redis_there_is_one_line(traptor: Traptor) -> None:
 def test_what_is_exported_loads_back(traptor: Traptor, redis_db: redis.Redis, tmp_path: Path, as_format: str) -> None:
     hold(redis_db, "track:0", CAT, {**DOG, "traptor_id": "9", "matches": "many"})
     redis_db.hset("traptor-track:0:7", mapping={"rule_id": "abc", "value": "storm"})
+    hold(redis_db, "track:1", {"rule_id": "1", "value": "bird"})
     hold(redis_db, "locations:3", {"rule_id": "x", "value": "1,2,3,4", "tag": 'a "b", c'})
     exported = traptor("rules", "export", "--format", as_format).stdout
     lines = list(csv.DictReader(io.StringIO(exported))) if as_format == "csv" else exported.splitlines()
-    assert len(lines) == 4
+    assert len(lines) == 5
     (tmp_path / f"rules.{as_format}").write_text(exported)
     assert traptor("rules", "load", f"rules.{as_format}", "--as-is", "--prune").stdout == "nothing to change\n"
 
