@@ -30,6 +30,8 @@ RATE = 200
 DRAIN_SECONDS = 180
 LAST_SECOND_SECONDS = 1.0
 """What a killed process had received so shortly before may be missing."""
+COSTS_NO_TWEET = {"duplicate", "not_json", "too_long"}
+"""Reasons for a drop after which Kafka has every tweet all the same."""
 RULES = [{"rule_id": "1", "tag": "drinks", "value": "coffee"}, {"rule_id": "2", "tag": "space", "value": "rocket"}]
 
 
@@ -73,7 +75,7 @@ class Outcome(NamedTuple):
 
     def unexplained(self) -> int:
         """Tweets that are not in Kafka and that nothing speaks of."""
-        lost = sum(count for reason, count in self.dropped().items() if reason != "duplicate")
+        lost = sum(count for reason, count in self.dropped().items() if reason not in COSTS_NO_TWEET)
         return max(0, self.missing["dropped"] - lost - self.account["apart"])
 
 

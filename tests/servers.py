@@ -240,7 +240,13 @@ KafkaBroker = GivenKafka | ApacheKafka | Tansu
 
 
 def kafka(folder: Path) -> KafkaBroker:
-    """The best broker at hand: a given one, Apache Kafka, tansu."""
-    if hosts := os.environ.get("TRAPTOR_TEST_KAFKA"):
-        return GivenKafka(hosts)
-    return ApacheKafka(folder) if apache_kafka.at_hand() else Tansu(folder)
+    """The best broker at hand: the one at TRAPTOR_TEST_KAFKA, Apache Kafka, tansu; with TRAPTOR_TEST_KAFKA=apache no
+    other than Apache Kafka will do."""
+    wanted = os.environ.get("TRAPTOR_TEST_KAFKA")
+    if wanted not in {None, "", "apache"}:
+        return GivenKafka(str(wanted))
+    if apache_kafka.at_hand():
+        return ApacheKafka(folder)
+    if wanted:
+        raise ServerMissing("no Apache Kafka: `make kafka` brings it")
+    return Tansu(folder)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from bench import faults
+from bench import chaos, faults
 from bench.faults import Fault
 from bench.trial import Outcome, Servers, Trial
 from tests.servers import ApacheKafka, KafkaBroker, RedisServer, wait_until
@@ -17,6 +17,7 @@ from traptor.cli import command
 
 SHORT = 0.15
 """Of the full lengths."""
+SOAK_SECONDS = 60.0
 
 CHOSEN: dict[str, dict[str, int]] = {
     "broker stopped": {},
@@ -50,6 +51,20 @@ def assert_nothing_is_lost_untold(outcome: Outcome) -> None:
         assert outcome.missing["dropped"] == outcome.account["apart"]
 
 
+@pytest.mark.parametrize(
+    "account,missing,unexplained",
+    [
+        ({}, 0, 0),
+        ({}, 2, 2),
+        ({"dropped:spool_full": 2, "apart": 1}, 4, 1),
+        ({"dropped:not_json": 1, "dropped:too_long": 1, "dropped:duplicate": 1}, 1, 1),
+    ],
+)
+def test_what_was_no_tweet_explains_no_missing_one(account: dict[str, int], missing: int, unexplained: int) -> None:
+    outcome = Outcome(9, Counter(account), 0, Counter({"dropped": missing}), 0.0, [], [])
+    assert outcome.unexplained() == unexplained
+
+
 @pytest.mark.parametrize("name", CHOSEN)
 def test_a_fault_costs_nothing_that_is_not_told(servers: Servers, name: str) -> None:
     (fault,) = [fault for fault in faults.FAULTS if fault.name == name]
@@ -70,6 +85,10 @@ def _sockets_after_outage(trial: Trial) -> int:
     received = trial.account()["received:tweet"]
     wait_until(lambda: trial.account()["delivered"] >= received, "what waited to be delivered", 60)
     return sum(target.startswith("socket:") for target in trial.open_files())
+
+
+def test_a_soak_costs_nothing_that_is_not_told(servers: Servers) -> None:
+    assert_nothing_is_lost_untold(chaos.soak(servers, SOAK_SECONDS))
 
 
 @pytest.mark.parametrize("with_broker", [True, False])

@@ -1,8 +1,12 @@
 """The servers that the other tests lean on do what those tests expect of them."""
 
+from pathlib import Path
+
+import pytest
 import redis
 from kafka import KafkaProducer
 
+from tests import servers
 from tests.servers import Broker, KafkaBroker, RedisServer
 
 
@@ -62,3 +66,12 @@ def test_a_frozen_broker_answers_when_thawed(kafka_broker: KafkaBroker) -> None:
     assert not kafka_broker.answers()
     kafka_broker.thaw()
     assert kafka_broker.answers()
+
+
+def test_no_other_broker_stands_in_for_apache_kafka_where_it_is_wanted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TRAPTOR_TEST_KAFKA", "apache")
+    monkeypatch.setattr(servers.apache_kafka, "at_hand", lambda: False)
+    with pytest.raises(servers.ServerMissing):
+        servers.kafka(tmp_path)
