@@ -13,8 +13,9 @@ from traptor.simulator.predicates import Predicates
 from traptor.simulator.snowflakes import Snowflakes
 from traptor.simulator.v2_payload import payload
 from traptor.v2 import shape
-from traptor.v2.client import translated
+from traptor.v2.client import FIELDS, translated
 
+EXPANSIONS = FIELDS["expansions"].split(",")
 PREDICATES = [
     Predicates(track=("storm", "#rocket", "$ABC", "example.com/x")),
     Predicates(follow=("1001", "1002")),
@@ -26,7 +27,7 @@ PREDICATES = [
 def test_a_tweet_is_the_same_through_v2_but_for_what_v2_does_not_have(predicates: Predicates) -> None:
     for message in islice(Synthetic(1, Snowflakes()).messages(predicates), 1000):
         tweet = decode(message.body)
-        [translated] = shape.tweets(json.loads(encode(payload(tweet, []))))
+        [translated] = shape.tweets(json.loads(encode(payload(tweet, [], EXPANSIONS))))
         assert unexcused(tweet, translated) == []
 
 
@@ -40,6 +41,22 @@ def test_the_27_keys_of_every_tweet_are_there() -> None:
     [tweet] = shape.tweets({"data": {"id": "1354078219000000000", "text": "x", "author_id": "7"}})
     assert tweet.keys() == always
     assert (tweet["timestamp_ms"], tweet["user"]) == ("1611672379623", {"id": 7, "id_str": "7"})
+
+
+def test_what_is_not_asked_for_is_not_included() -> None:
+    message = next(Synthetic(1, Snowflakes()).messages(PREDICATES[0])).body
+    assert payload(decode(message), [], [])["includes"] == {}
+
+
+def test_media_of_retweets_are_asked_for() -> None:
+    tweets = [decode(message.body) for message in islice(Synthetic(1, Snowflakes()).messages(PREDICATES[0]), 200)]
+    [original, *_] = [
+        tweet for tweet in tweets if "extended_entities" in tweet.get("retweeted_status", {}).get("extended_tweet", {})
+    ]
+    without = set(EXPANSIONS) - {"referenced_tweets.id.attachments.media_keys"}
+    assert [payload(original, [], asked)["includes"].get("media", []) != [] for asked in (EXPANSIONS, without)] == [
+        True, False,
+    ]  # fmt: skip
 
 
 LONG = "storm " * 60
@@ -183,7 +200,7 @@ ANYTHING = st.recursive(
     max_leaves=5,
 )
 SAMPLES = [
-    payload(decode(message.body), [{"id": "1", "tag": "traptor:track:0:1"}])
+    payload(decode(message.body), [{"id": "1", "tag": "traptor:track:0:1"}], EXPANSIONS)
     for predicates in PREDICATES
     for message in islice(Synthetic(2, Snowflakes()).messages(predicates), 20)
 ]

@@ -55,6 +55,8 @@ def is_excused(path: str, tweet: dict[str, Any]) -> bool:
         return True
     if "retweeted_status" in tweet and path in ("quoted_status", "retweeted_status.quoted_status"):
         return True  # v2 includes only what is one step away
+    if path.startswith(REFERRED) and path.endswith("user_mentions.name"):
+        return True  # and of that, not whom it mentions
     # Where a text is cut, v1.1 puts a link of its own making.
     holder = tweet
     *parents, _ = [name for name in path.split(".") if name in REFERRED] + [""]

@@ -222,14 +222,15 @@ class Simulator:
     def _stream(
         self, account: Account, connection: Connection, request: StreamRequest, connected: socket.socket
     ) -> Stream:
-        of_v2 = partial(v2.V2Stream, account.rules, account.recent, account.missed_seconds())
+        translator = v2.Translator(account.rules, account.recent, v2.expansions(request.query))
+        of_v2 = partial(v2.V2Stream, translator, account.missed_seconds())
         made = of_v2 if request.is_v2 else Stream
         feed = account.feed
         return made(
             connection,
             connected,
             Wire(connected, gzip=request.takes_gzip, on_sent=connection.count),
-            v2.Payloads(feed, account.rules, account.recent) if request.is_v2 else feed.messages(connection.predicates),
+            v2.Payloads(feed, translator) if request.is_v2 else feed.messages(connection.predicates),
             self.faults,
             rate=self._rate,
             room=lambda: self._limit - sum(connection.tweets for connection in account.connections),

@@ -313,13 +313,36 @@ def backfill_minutes(query: str) -> int:
     return int(asked)
 
 
+def expansions(query: str) -> frozenset[str]:
+    """What a request for the stream wants included."""
+    return frozenset(parse_qs(query).get("expansions", [""])[-1].split(","))
+
+
+class Translator(NamedTuple):
+    """How v2 sends tweets to one stream."""
+
+    book: RuleBook
+    recent: Recent
+    expansions: frozenset[str]
+
+    def payload(self, message: Message) -> Message | None:
+        """A tweet with the rules that it fits; None where it fits none, and for what is no tweet."""
+        tweet = decode(message.body) if message.tweet_id is not None else {}
+        held = self.book.matching(messages.view(tweet))
+        if not held:
+            return None
+        rules = [{"id": rule.id, **({"tag": rule.tag} if rule.tag else {})} for rule in held]
+        made = v2_payload.payload(tweet, rules, self.expansions)
+        return self.recent.keep(Message(encode(made), message.tweet_id))
+
+
 class Payloads:
     """A feed's tweets that fit the rules, as v2 sends them. A change of the rules is heeded at the next tweet."""
 
-    def __init__(self, feed: Feed, book: RuleBook, recent: Recent) -> None:
+    def __init__(self, feed: Feed, translator: Translator) -> None:
         self._feed = feed
-        self._book = book
-        self._recent = recent
+        self._translator = translator
+        self._book = translator.book
         self._version = -1
         self._tweets: Iterator[Message] = iter(())
 
@@ -329,8 +352,8 @@ class Payloads:
     def __next__(self) -> Message:
         """Raises StopIteration when the feed has no more, or nothing that fits the rules as they are."""
         for _ in range(MOST_MISSES):
-            if payload := _as_payload(self._next_tweet(), self._book):
-                return self._recent.keep(payload)
+            if payload := self._translator.payload(self._next_tweet()):
+                return payload
         raise StopIteration
 
     def _next_tweet(self) -> Message:
@@ -341,37 +364,26 @@ class Payloads:
         return next(self._tweets)
 
 
-def _as_payload(message: Message, book: RuleBook) -> Message | None:
-    """A tweet with the rules that it fits; None where it fits none, and for what is no tweet."""
-    tweet = decode(message.body) if message.tweet_id is not None else {}
-    held = book.matching(messages.view(tweet))
-    if not held:
-        return None
-    rules = [{"id": rule.id, **({"tag": rule.tag} if rule.tag else {})} for rule in held]
-    return Message(encode(v2_payload.payload(tweet, rules)), message.tweet_id)
-
-
 class V2Stream(Stream):
     """An open stream that speaks v2's words, also of what is pushed.
 
     It begins with what was sent shortly before the gap, if there were ``missed_seconds``, and the tweets of the gap.
     """
 
-    def __init__(self, book: RuleBook, recent: Recent, missed_seconds: float, *arguments: Any, **options: Any) -> None:
+    def __init__(self, translator: Translator, missed_seconds: float, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
-        self._book = book
-        self._recent = recent
+        self._translator = translator
         self._missed_seconds = missed_seconds
 
     def _open(self) -> None:
         super()._open()
         if self._missed_seconds:
-            self._pushed.extend(self._recent.since(time.time() - self._missed_seconds - BACKFILL_OVERLAP_SECONDS))
+            missed_since = time.time() - self._missed_seconds - BACKFILL_OVERLAP_SECONDS
+            self._pushed.extend(self._translator.recent.since(missed_since))
             self._started -= self._missed_seconds
 
     def push(self, message: Message) -> bool:
-        payload = _as_payload(message, self._book)
-        return super().push(self._recent.keep(payload) if payload else message)
+        return super().push(self._translator.payload(message) or message)
 
     def last_words(self, code: int) -> Message:
         error = {

@@ -1,6 +1,6 @@
 """Tweets of v1.1 as X API v2 sends them: the tweet under ``data``, what it refers to under ``includes``."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -12,19 +12,40 @@ SHORT_TEXT_CHARACTERS = 280
 Json = dict[str, Any]
 
 
-def payload(tweet: Mapping[str, Any], rules: Iterable[Json]) -> Json:
+class Includes:
+    """What a payload's tweets refer to, by kind and id: as far as ``expansions`` ask for it.
+
+    ``path`` is where the tweet stands that refers to it; of tweets that are referred to v2 includes less.
+    """
+
+    def __init__(self, expansions: Collection[str], path: str = "", found: dict[str, Json] | None = None) -> None:
+        self.found = found or {"users": {}, "tweets": {}, "media": {}, "places": {}}
+        self._expansions = expansions
+        self._path = path
+
+    def add(self, expansion: str, kind: str, key: str, known: Json) -> None:
+        """A mention knows less of a user than an author does."""
+        if self._path + expansion in self._expansions:
+            self.found[kind][key] = {**self.found[kind].get(key, {}), **known}
+
+    def of_referred(self) -> "Includes":
+        return Includes(self._expansions, "referenced_tweets.id.", self.found)
+
+
+def payload(tweet: Mapping[str, Any], rules: Iterable[Json], expansions: Collection[str]) -> Json:
     """One line of the stream. ``rules`` are those that the tweet fits, with id and tag."""
-    included: Json = {"users": {}, "tweets": {}, "media": {}, "places": {}}
+    included = Includes(expansions)
     data = _data(tweet, included)
     for name in ("retweeted_status", "quoted_status"):
         # A retweet brings its original's quoted tweet in v1.1, but v2 includes only what is one step away.
         if tweet.get(name) and not (name == "quoted_status" and "retweeted_status" in tweet):
-            included["tweets"][tweet[name]["id_str"]] = _data(tweet[name], included)
-    includes = {name: list(found.values()) for name, found in included.items() if found}
+            referred = _data(tweet[name], included.of_referred())
+            included.add("referenced_tweets.id", "tweets", referred["id"], referred)
+    includes = {name: list(found.values()) for name, found in included.found.items() if found}
     return {"data": data, "includes": includes, "matching_rules": list(rules)}
 
 
-def _data(tweet: Mapping[str, Any], included: Json) -> Json:
+def _data(tweet: Mapping[str, Any], included: Includes) -> Json:
     _include_user(tweet["user"], included)
     data: Json = {
         "id": tweet["id_str"],
@@ -64,13 +85,15 @@ def _references(tweet: Mapping[str, Any]) -> list[Json]:
     return [{"type": kind, "id": tweet_id} for kind, tweet_id in ids.items() if tweet_id]
 
 
-def _content(tweet: Mapping[str, Any], included: Json) -> Json:
+def _content(tweet: Mapping[str, Any], included: Includes) -> Json:
     whole = tweet.get("extended_tweet", tweet)
     text = whole.get("full_text", tweet["text"])
     media = whole.get("extended_entities", {}).get("media", [])
-    entities = _entities(whole["entities"], media, included)
-    content: Json = {"text": text} if len(text) <= SHORT_TEXT_CHARACTERS else {"text": text[:SHORT_TEXT_CHARACTERS]}
-    if len(text) > SHORT_TEXT_CHARACTERS:
+    is_note = len(text) > SHORT_TEXT_CHARACTERS
+    _include_mentioned(whole["entities"], "entities.note.mentions.username" if is_note else MENTIONS, included)
+    entities = _entities(whole["entities"], media)
+    content: Json = {"text": text[:SHORT_TEXT_CHARACTERS]}
+    if is_note:
         content["note_tweet"] = {"text": text, "entities": entities}
     elif entities:
         content["entities"] = entities
@@ -79,12 +102,17 @@ def _content(tweet: Mapping[str, Any], included: Json) -> Json:
     return content
 
 
-def _entities(entities: Json, media: list[Json], included: Json) -> Json:
-    """Photos are among the urls, each with its media_key."""
+MENTIONS = "entities.mentions.username"
+
+
+def _include_mentioned(entities: Json, expansion: str, included: Includes) -> None:
     for mention in entities["user_mentions"]:
-        included["users"].setdefault(
-            mention["id_str"], {"id": mention["id_str"], "name": mention["name"], "username": mention["screen_name"]}
-        )
+        known = {"id": mention["id_str"], "name": mention["name"], "username": mention["screen_name"]}
+        included.add(expansion, "users", mention["id_str"], known)
+
+
+def _entities(entities: Json, media: list[Json]) -> Json:
+    """Photos are among the urls, each with its media_key."""
     found = {
         "hashtags": [{**_place_of(tag), "tag": tag["text"]} for tag in entities["hashtags"]],
         "cashtags": [{**_place_of(tag), "tag": tag["text"]} for tag in entities["symbols"]],
@@ -113,21 +141,22 @@ def _media_key(medium: Json) -> str:
     return f"3_{medium['id_str']}"
 
 
-def _include_medium(medium: Json, included: Json) -> str:
+def _include_medium(medium: Json, included: Includes) -> str:
     large = medium["sizes"]["large"]
     key = _media_key(medium)
-    included["media"][key] = {
+    known = {
         "media_key": key,
         "type": medium["type"],
         "url": medium["media_url_https"],
         "width": large["w"],
         "height": large["h"],
     }
+    included.add("attachments.media_keys", "media", key, known)
     return key
 
 
-def _include_user(user: Json, included: Json) -> None:
-    included["users"][user["id_str"]] = {
+def _include_user(user: Json, included: Includes) -> None:
+    known = {
         "id": user["id_str"],
         "name": user["name"],
         "username": user["screen_name"],
@@ -147,14 +176,16 @@ def _include_user(user: Json, included: Json) -> None:
             "like_count": user["favourites_count"],
         },
     }
+    included.add("author_id", "users", user["id_str"], known)
 
 
-def _geo(tweet: Mapping[str, Any], included: Json) -> Json:
+def _geo(tweet: Mapping[str, Any], included: Includes) -> Json:
     geo: Json = {"coordinates": tweet["coordinates"]} if tweet["coordinates"] else {}
     if place := tweet["place"]:
         (west, south), _, (east, north), _ = place["bounding_box"]["coordinates"][0]
         names = ("id", "name", "full_name", "country", "country_code", "place_type")
         box = {"type": "Feature", "bbox": [west, south, east, north], "properties": {}}
-        included["places"][place["id"]] = {**{name: place[name] for name in names}, "geo": box}
+        known = {**{name: place[name] for name in names}, "geo": box}
+        included.add("geo.place_id", "places", place["id"], known)
         geo["place_id"] = place["id"]
     return geo
