@@ -161,6 +161,22 @@ def test_a_wrong_argument_is_a_value_error(wrong: dict[str, Any]) -> None:
         made(**wrong)
 
 
+@pytest.mark.parametrize("told,left_seconds", [(False, 8.0), (True, 3.0)])
+def test_the_time_to_stop_begins_when_it_is_told_to(
+    told: bool, left_seconds: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = made()
+    one._door = MagicMock()
+    if told:
+        earlier = time.monotonic() - 5
+        with monkeypatch.context() as moved:
+            moved.setattr(time, "monotonic", lambda: earlier)
+            one.stop()
+    one._shut_down()
+    (given,) = one._door.close.call_args.args
+    assert given == pytest.approx(left_seconds, abs=0.5)
+
+
 def test_after_run_signals_do_what_they_did_before(monkeypatch: pytest.MonkeyPatch) -> None:
     one = made(test=True)
     monkeypatch.setattr(one, "_live", lambda: os.kill(os.getpid(), signal.SIGTERM))

@@ -188,6 +188,8 @@ class Traptor:
         self._limit_watch = counters.LimitWatch()
         self._tweet_limit: int | None = None
         self._stopping = False
+        self._stop_by = math.inf
+        """When what was received is to be delivered, by time.monotonic()."""
         self._stopped = threading.Event()
         # A SimpleQueue may be put to by a signal handler, which an Event may not be set by.
         self._wake: queue.SimpleQueue[None] = queue.SimpleQueue()
@@ -254,6 +256,7 @@ class Traptor:
 
     def stop(self) -> None:
         """Stop reading, deliver what was received, and let ``run`` return. Safe in a signal handler."""
+        self._stop_by = min(self._stop_by, time.monotonic() + self.settings.STOP_TIMEOUT)
         self._stopping = True
         self._wake_up()
 
@@ -281,13 +284,13 @@ class Traptor:
             signal.setitimer(signal.ITIMER_REAL, self.settings.STOP_TIMEOUT)
 
     def _shut_down(self) -> None:
-        """Leave within ten seconds: STOP_TIMEOUT for what was received, and a moment for Redis."""
+        """Leave within ten seconds: STOP_TIMEOUT, since we were told to, for what was received; a moment for Redis."""
         if self._vitals.phase is not State.REFUSED:
             self._vitals.enter(State.STOPPING)
         self._close_stream()
         self._gaps.finish()
         # The side roads go on meanwhile: the lease, which is renewed, is the spool's as well.
-        self._door.close(self.settings.STOP_TIMEOUT)
+        self._door.close(min(self.settings.STOP_TIMEOUT, self._stop_by - time.monotonic()))
         self._stopped.set()
         self._within(FAREWELL_SECONDS, self._report)
         self._within(FAREWELL_SECONDS, self._credential.release)
