@@ -9,7 +9,7 @@ import pytest
 import requests
 from prometheus_client.parser import text_string_to_metric_families
 
-from traptor.metrics import COUNTERS, GAUGES, LATENCY_BUCKETS_SECONDS, Latency, TraptorCollector, serve
+from traptor.metrics import COUNTERS, GAUGES, KNOWN_LABELS, LATENCY_BUCKETS_SECONDS, Latency, TraptorCollector, serve
 from traptor.status import HEALTHY, State
 
 LABELS = {"type": "track", "id": "0"}
@@ -62,6 +62,13 @@ def test_every_count_stands_there_by_its_label(get: Any, told: Told) -> None:
     assert found["traptor_dropped_total", "spool_full"] == 2
     assert found["traptor_delivered_total",] == 4
     assert found["traptor_withheld_total",] == 0
+
+
+def test_what_has_not_happened_is_told_as_0(get: Any, told: Told) -> None:
+    """For Prometheus, a count that begins at 5 has not increased."""
+    found = samples(get("/metrics").text)
+    assert {found["traptor_dropped_total", reason] for reason in KNOWN_LABELS["dropped"]} == {0}
+    assert found["traptor_received_total", "tweet"] == 0
 
 
 def test_the_list_is_closed_and_explained(get: Any) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from traptor import metrics
 from traptor.metrics import COUNTERS, GAUGES
 from traptor.status import State
 
@@ -43,6 +44,15 @@ def test_an_expression_names_what_exists(expression: str) -> None:
     for states in re.findall(r'state=~?"([^"]+)"', expression):
         assert set(states.split("|")) <= set(State)
     assert expression.count("(") == expression.count(")")
+
+
+def test_every_reason_for_a_drop_is_known_and_explained() -> None:
+    source = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "traptor").rglob("*.py"))
+    named = re.findall(r'"dropped:(\w+)"|_drop\(.+, "(\w+)"\)|reason = "(\w+)" if .+ else "(\w+)"', source)
+    assert {name for names in named for name in names if name} == set(metrics.KNOWN_LABELS["dropped"])
+    table = RUNBOOK.partition("## Reasons for a drop")[2].partition("##")[0]
+    explained = re.findall(r"`(\w+)`", "".join(re.findall(r"^\| (`.+?) \|", table, re.MULTILINE)))
+    assert set(explained) == set(metrics.KNOWN_LABELS["dropped"])
 
 
 def test_every_metric_is_shown() -> None:

@@ -11,6 +11,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.registry import Collector
 
+from traptor.messages import KINDS
 from traptor.status import HEALTHY, State
 
 COUNTERS = {
@@ -29,6 +30,14 @@ COUNTERS = {
     "withheld": ("", "tweets that Twitter says it withheld: a lower bound"),
 }
 """Counters of the account: name, label, meaning."""
+KNOWN_LABELS = {
+    "received": ("tweet", *KINDS, "unknown", "unreadable", "gap"),
+    "dropped": (
+        "duplicate", "deleted", "other_rules", "not_json", "too_long", "spool_full", "memory_full", "spool_damaged",
+        "refused_by_kafka", "unsaved", "not_written",
+    ),
+}  # fmt: skip
+"""Told from the start, at 0: a count that begins with its first event has no increase for Prometheus."""
 GAUGES = {
     "gap_seconds": "time without a stream, all gaps that are over",
     "waiting_messages": "messages that Kafka has not acknowledged, in memory and on disk",
@@ -125,7 +134,8 @@ class TraptorCollector(Collector):
         if not has_label:
             yield [], counts.get(name, 0)
             return
-        for key, count in counts.items():
+        known = dict.fromkeys((f"{name}:{label}" for label in KNOWN_LABELS.get(name, ())), 0)
+        for key, count in (known | counts).items():
             prefix, _, label = key.partition(":")
             if prefix == name:
                 yield [label], count
