@@ -64,7 +64,8 @@ def write(
         with conn.pipeline(transaction=False) as pipe:
             for counter, value in changed:
                 if value:
-                    pipe.set(counter.key, value, ex=counter.window_seconds)
+                    # As ``pipe.set`` would, which looks at each of its many options first.
+                    pipe.execute_command("SET", counter.key, value, "EX", counter.window_seconds)
                 else:
                     pipe.delete(counter.key)
             for key, (text, ttl_seconds) in (texts or {}).items():
