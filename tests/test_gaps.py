@@ -160,11 +160,14 @@ def test_a_gap_that_is_open_at_a_crash_goes_on(conn: Any, watched: Gaps, told: l
 
 @pytest.mark.parametrize(
     "life", [{}, {"gap": 1}, {"gap": None, "at": "noon", "stopped": True, "last_tweet_id": None, "withheld": 0},
-             {"gap": {}, "at": 5}, {"gap": None, "at": None, "stopped": 1}]
+             {"gap": {}, "at": 5}, {"gap": None, "at": None, "stopped": 1},
+             {"gap": None, "at": "2026-01-01T00:00:00", "stopped": True, "last_tweet_id": None, "withheld": 0},
+             {"gap": None, "at": "2026-01-01T00:00:00Z", "stopped": True, "last_tweet_id": None, "withheld": "many"}]
 )  # fmt: skip
 def test_a_sign_of_life_that_means_nothing_is_told(watched: Gaps, life: dict[str, Any]) -> None:
     with pytest.raises(ValueError):  # noqa: PT011 - which one does not matter
         journal.take_up(life, watched)
+    assert watched.open is None
 
 
 def test_the_last_sign_of_life_is_not_written_over_before_it_is_read(conn: Any, watched: Gaps) -> None:

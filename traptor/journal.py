@@ -67,8 +67,11 @@ def take_up(life: dict[str, Any], gaps: Gaps) -> int:
     """Begin the gap since the last sign of life. Returns what was withheld so far. Raises ValueError."""
     try:
         gap = life["gap"] or {"from": life["at"], "cause": "stopped" if life["stopped"] else "died"}
+        since, withheld = datetime.fromisoformat(gap["from"]), int(life["withheld"])
+        if since.tzinfo is None:
+            raise ValueError(f"not a sign of life: {gap['from']} is without a time zone")
         gaps.last_tweet_id = life["last_tweet_id"]
-        gaps.begin(datetime.fromisoformat(gap["from"]), gap["cause"])
-        return int(life["withheld"])
+        gaps.begin(since, gap["cause"])
+        return withheld
     except (TypeError, KeyError) as error:
         raise ValueError(f"not a sign of life: {error!r}") from None
