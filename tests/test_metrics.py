@@ -93,6 +93,13 @@ def test_one_state_holds(get: Any, told: Told, state: State) -> None:
     assert (health.status_code, health.text) == (200 if state in HEALTHY else 503, f"{state}\n")
 
 
+def test_load_balancers_may_ask_in_their_own_way(get: Any) -> None:
+    url = get("/healthz").url
+    assert get("/healthz?from=balancer").status_code == 200
+    answer = requests.head(url, timeout=5)
+    assert (answer.status_code, answer.text, answer.headers["Content-Length"]) == (200, "", "10")
+
+
 def test_there_is_nothing_else(get: Any) -> None:
     assert get("/").status_code == 404
 

@@ -148,20 +148,24 @@ def serve(address: str, port: int, collector: TraptorCollector, state: Callable[
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            if self.path == "/metrics":
+            path = self.path.partition("?")[0]
+            if path == "/metrics":
                 self._answer(200, CONTENT_TYPE_LATEST, generate_latest(registry))
-            elif self.path == "/healthz":
+            elif path == "/healthz":
                 now = state()
                 self._answer(200 if now in HEALTHY else 503, "text/plain", f"{now}\n".encode())
             else:
                 self._answer(404, "text/plain", b"there are /metrics and /healthz\n")
+
+        do_HEAD = do_GET
 
         def _answer(self, code: int, content_type: str, body: bytes) -> None:
             self.send_response(code)
             self.send_header("Content-Type", content_type)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
-            self.wfile.write(body)
+            if self.command != "HEAD":
+                self.wfile.write(body)
 
         def log_message(self, *args: Any) -> None:
             """A scrape is not worth a line."""
