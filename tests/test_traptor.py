@@ -26,6 +26,7 @@ from tests.servers import wait_until
 from traptor import backoff, delivery, settings, traptor
 from traptor.rules import LIMITS
 from traptor.simulator import CREDENTIAL, Simulator
+from traptor.status import State
 from traptor.stream import StreamEnded
 from traptor.traptor import MyBirdyClient, Traptor
 
@@ -723,6 +724,14 @@ def test_a_making_that_makes_no_producer_is_an_error() -> None:
     one._create_kafka_producer = MagicMock(return_value=None)  # type: ignore[method-assign]
     with pytest.raises(TypeError, match="kafka_conn"):
         one._make_producer()
+
+
+def test_a_change_of_state_is_logged_without_redis(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    one = made()
+    one._vitals.enter(State.WAITING_FOR_RULES)
+    one._turn()
+    assert [record.state for record in caplog.records] == ["waiting-for-rules"]  # type: ignore[attr-defined]
 
 
 # The end

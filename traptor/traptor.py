@@ -775,6 +775,7 @@ class Traptor:
             self._tick_at = now + TICK_SECONDS
             self._door.tick()
             self._gaps.tick(now)
+            self._vitals.tell()
             self.account.mark()
             if self.birdy_stream is not None and not self._is_good_stretch and self._has_received:
                 self._is_good_stretch = self._lasted_seconds() >= GOOD_STRETCH_SECONDS

@@ -3,6 +3,7 @@
 import logging
 import os
 import socket
+import threading
 import time
 from collections import Counter
 from datetime import UTC, datetime, timedelta
@@ -42,6 +43,7 @@ class Vitals:
         self._id = traptor_id
         self._gaps = gaps
         self._log = logging.getLogger(f"traptor.{traptor_type}-{traptor_id}")
+        self._telling = threading.Lock()
         self._told = State.STARTING
         self._since = self._started = datetime.now(UTC)
 
@@ -71,11 +73,12 @@ class Vitals:
 
     def tell(self) -> State:
         """Log a change of state once, and remember since when it holds."""
-        state = self.state()
-        if state is not self._told:
-            self._told, self._since = state, datetime.now(UTC)
-            self._log.info("state", extra={"state": state.value, "reason": self.reason})
-        return state
+        with self._telling:
+            state = self.state()
+            if state is not self._told:
+                self._told, self._since = state, datetime.now(UTC)
+                self._log.info("state", extra={"state": state.value, "reason": self.reason})
+            return state
 
     def counts(self) -> Counter[str]:
         """The account's counts, with the bytes of the open stream."""
