@@ -96,6 +96,7 @@ class Trial:
         """Seconds since 1970."""
         self._settings = {
             "TWITTER_STREAM_URL": self.twitter.url,
+            "TWITTER_API_URL": self.twitter.url,
             "REDIS_URL": self.redis.url,
             "KAFKA_HOSTS": self.broker.hosts,
             "KAFKA_TOPIC": self.topic,

@@ -265,6 +265,7 @@ def test_an_answer_of_somebody_else_is_an_error(path: str, status: int, body: by
     with pytest.raises(TwitterApiError) as caught:
         V2Client("key", "secret", "bearer", "https://api.example").handle_response("GET", answer)
     assert caught.value.status_code == status
+    assert str(caught.value).startswith("not an answer of X API v2")
 
 
 def test_keys_do_not_follow_a_redirect(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -37,6 +37,15 @@ CHOSEN: dict[str, dict[str, int]] = {
 """By the fault's name: counts that are at least to be in the account."""
 
 
+ON_BOTH_APIS = (
+    "broker stopped",
+    "Redis stopped",
+    "stream cut in the middle of a message",
+    "disconnect with code 12",
+    "tweets sent twice, and in disorder",
+)
+
+
 @pytest.fixture
 def servers(tmp_path: Path, redis_server: RedisServer, kafka_broker: KafkaBroker) -> Servers:
     if not isinstance(kafka_broker, ApacheKafka):
@@ -65,10 +74,10 @@ def test_what_was_no_tweet_explains_no_missing_one(account: dict[str, int], miss
     assert outcome.unexplained() == unexplained
 
 
-@pytest.mark.parametrize("name", CHOSEN)
-def test_a_fault_costs_nothing_that_is_not_told(servers: Servers, name: str) -> None:
+@pytest.mark.parametrize("name, api", [*((name, "1.1") for name in CHOSEN), *((name, "2") for name in ON_BOTH_APIS)])
+def test_a_fault_costs_nothing_that_is_not_told(servers: Servers, name: str, api: str) -> None:
     (fault,) = [fault for fault in faults.FAULTS if fault.name == name]
-    outcome = fault.happens(servers, SHORT)
+    outcome = fault.happens(servers._replace(settings={"TWITTER_API": api}), SHORT)
     assert_nothing_is_lost_untold(outcome)
     assert [count for count, least in CHOSEN[name].items() if outcome.account[count] < least] == []
 

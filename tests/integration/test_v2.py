@@ -282,6 +282,19 @@ def test_without_a_rule_on_the_server_there_is_no_stream(
         assert len(twitter.connections) == 1
 
 
+def test_an_account_that_is_smaller_than_set_is_told(
+    collect: Collect, redis_db: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("traptor.simulator.v2.MOST_RULES", 5)
+    rules.write(redis_db, "track", 0, [{"rule_id": str(number), "value": f"word{number}"} for number in range(20)])
+    with Simulator(rate=50) as twitter, collect(twitter, "2") as daemon:
+        [warning] = daemon.wait_for_log("the account allows fewer rules: lower V2_RULE_LIMIT")
+        assert warning["limit"] == 5
+        daemon.messages(5)
+        daemon.stop()
+        assert daemon.logged("rule left out") == []
+
+
 def test_the_payload_is_kept_and_posts_are_counted(collect: Collect, redis_db: redis.Redis) -> None:
     rules.write(redis_db, "track", 0, [STORM])
     settings = {"KEEP_V2": True, "V2_POST_PRICE": 0.5, "BEARER_TOKEN": bearer_token(CREDENTIAL), "CONSUMER_KEY": ""}

@@ -240,7 +240,7 @@ def _json(response: requests.Response) -> dict[str, Any]:
 
 
 def _error(response: requests.Response, answer: dict[str, Any], method: str) -> TwitterApiError:
-    problem = _problem(answer) or response.reason or "no reason given"
+    problem = _problem(answer) or f"not an answer of X API v2 ({response.reason})"
     kind = {401: TwitterAuthError, 429: TwitterRateLimitError}.get(response.status_code, TwitterApiError)
     kind = RulesCapExceeded if "RulesCapExceeded" in problem else kind
     return kind(problem, response=response, request_method=method)
