@@ -18,7 +18,7 @@ from traptor.simulator.predicates import Predicates
 from traptor.simulator.snowflakes import Snowflakes
 from traptor.simulator.v2 import bearer_token, parse
 from traptor.stream import StreamEnded
-from traptor.v2.client import FilteredStream, RulesCapExceeded, Translated, V2Client, keep, translated
+from traptor.v2.client import FilteredStream, Translated, V2Client, keep, translated
 
 RULES = [{"rule_id": "1", "value": "storm,flood warning"}, {"rule_id": "2", "value": "#rocket"}]
 
@@ -131,10 +131,16 @@ def test_the_limit_of_the_account_is_found_where_the_setting_is_too_high(
     assert api.synchronise("track", 0, numbered(200), length=100, limit=2500) == done
 
 
-def test_an_account_for_no_rules_is_an_error(twitter: Simulator, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("traptor.simulator.v2.MOST_RULES", 0)
-    with pytest.raises(RulesCapExceeded):
-        synchronise(client(twitter), *RULES)
+@pytest.mark.parametrize("most", [0, 3, 5, 7, 1001])
+def test_every_limit_is_found(twitter: Simulator, monkeypatch: pytest.MonkeyPatch, most: int) -> None:
+    """Also one that Twitter does not tell of; what is there already is not given up for it."""
+    api = client(twitter)
+    synchronise(api, *numbered(most // 2))
+    monkeypatch.setattr("traptor.simulator.v2.MOST_RULES", most)
+    done = api.synchronise("track", 0, numbered(1100), length=20, limit=25_000)
+    assert done.limit <= most
+    assert done.placed == len(api.held_rules()) >= most // 2
+    assert len(done.problems) == 1100 - done.placed
 
 
 def test_what_a_dry_run_did_not_foresee_is_told(twitter: Simulator, monkeypatch: pytest.MonkeyPatch) -> None:

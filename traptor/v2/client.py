@@ -119,18 +119,18 @@ class V2Client(AppClient):  # type: ignore[misc]
     ) -> "Synchronised":
         """Make the server hold these rules of this Traptor, on an open stream too.
 
-        Where the account has room for fewer than ``limit``, the next of Twitter's limits is tried. Raises
-        RulesCapExceeded where not even the lowest fits.
+        Where the account has room for fewer than ``limit``, the next of Twitter's limits is tried that is not below
+        what it holds already.
         """
         limit = min(limit, self._known_limit)
         while True:
             try:
                 return self._place(traptor_type, traptor_id, wanted, length, limit)
             except RulesCapExceeded:
-                lower = [known for known in RULE_LIMITS if known < limit]
-                if not lower:
+                held = len(self.held_rules())
+                if held >= limit:
                     raise
-                limit = self._known_limit = max(lower)
+                limit = self._known_limit = max((one for one in RULE_LIMITS if held <= one < limit), default=held)
 
     def _place(
         self, traptor_type: str, traptor_id: int, wanted: Sequence[Rule], length: int, limit: int
