@@ -1,8 +1,12 @@
-"""Which Traptor runs where, and with which key of the pool."""
+"""Which Traptor runs where, and with which key of the pool; and what is in a release."""
 
+import json
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from hashlib import sha256
+from pathlib import PurePath
 from typing import Any
+from zipfile import ZipFile
 
 GROUPS = {"follow": "traptor-follow-nodes", "track": "traptor-track-nodes", "locations": "traptor-location-nodes"}
 PARTS = ("consumer_key", "consumer_secret", "access_token", "access_token_secret")
@@ -32,6 +36,8 @@ def traptor_pool_problem(apikeys: Sequence[Mapping[str, str]], plan: Sequence[Ma
     for place, key in enumerate(apikeys, start=1):
         if missing := [part for part in PARTS if not key.get(part)]:
             return f"key {place} of apikeys has no {', '.join(missing)}"
+        if any(key[part].startswith("YOUR_INFO") for part in PARTS):
+            return f"key {place} of apikeys is still the example's: put one of yours there"
     times = Counter((key["consumer_key"], key["access_token"]) for key in apikeys)
     if max(times.values(), default=0) > 1:
         places = [place for place, key in enumerate(apikeys, 1) if times[key["consumer_key"], key["access_token"]] > 1]
@@ -43,8 +49,27 @@ def traptor_pool_problem(apikeys: Sequence[Mapping[str, str]], plan: Sequence[Ma
     return ""
 
 
+def traptor_strangers(told: str, found: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Who lives, as ``status --json`` has told it (or nothing), without being among the files found on the nodes."""
+    known = {PurePath(file["path"]).stem for one in found for file in one["files"]}
+    living = [one for one in json.loads(told or "{}").get("traptors", ()) if one["living"]]
+    return [f"{one['status'].get('host')} runs {one['traptor']}" for one in living if one["traptor"] not in known]
+
+
+def traptor_content(wheel: str) -> str:
+    """What tells the content of a wheel from another's, and is the same whenever it was built: its RECORD's SHA-256."""
+    with ZipFile(wheel) as archive:
+        [record] = [name for name in archive.namelist() if name.endswith(".dist-info/RECORD")]
+        return sha256(archive.read(record)).hexdigest()
+
+
 class FilterModule:
     """What Ansible looks for."""
 
     def filters(self) -> dict[str, Callable[..., Any]]:
-        return {"traptor_plan": traptor_plan, "traptor_pool_problem": traptor_pool_problem}
+        return {
+            "traptor_plan": traptor_plan,
+            "traptor_pool_problem": traptor_pool_problem,
+            "traptor_strangers": traptor_strangers,
+            "traptor_content": traptor_content,
+        }

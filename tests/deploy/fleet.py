@@ -63,7 +63,9 @@ class Fleet:
             "sasl_plain_password": PASSWORD,
         }
 
-    def write_inventory(self, groups: Mapping[str, Sequence[str]], keys: Sequence[Credential]) -> None:
+    def write_inventory(
+        self, groups: Mapping[str, Sequence[str]], keys: Sequence[Credential], **settings: object
+    ) -> None:
         """``groups`` are those of nodes, without their prefix ``traptor-`` and suffix ``-nodes``."""
         lines = [f"{name} ansible_host={address}" for name, address in ADDRESSES.items()]
         lines += ["[traptor-redis]", "store", "[traptor-kafka]", "store", "[traptor-nodes:children]"]
@@ -94,6 +96,7 @@ class Fleet:
             traptor_settings={
                 "TWITTER_STREAM_URL": f"http://{CONTROL}:{SIMULATOR_PORT}",
                 "RULE_CHECK_INTERVAL": 1,
+                **settings,
             },
             apikeys=[key._asdict() for key in keys],
         )

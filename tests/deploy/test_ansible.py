@@ -34,6 +34,7 @@ TWO_NODES = {"follow": ["node-a", "node-b"], "track": ["node-a"], "location": ["
 FOUR = {"follow:0", "follow:1", "track:0", "locations:0"}
 ONE_MORE = {**TWO_NODES, "track": ["node-a", "node-b"]}
 ONE_NODE_LEFT = {"follow": ["node-a"], "track": ["node-a"], "retired": ["node-b"]}
+OTHER_PROGRAM = "[program:other]\ncommand=sleep 100000"
 OF_THE_HOST = {"numprocs": "", "numprocs_start": ""}
 PATIENCE_SECONDS = 60.0
 
@@ -81,11 +82,15 @@ def redis_db(fleet: Fleet) -> Iterator[redis.Redis]:
 
 def running(machines: Machines) -> set[str]:
     """The names of the Traptors that run somewhere."""
-    found = [machines[node].processes().items() for node in ("node-a", "node-b")]
+    return {name.removeprefix("traptor:").replace("-", ":") for _, name in pids(machines)}
+
+
+def pids(machines: Machines) -> dict[tuple[str, str], int]:
+    """Of the Traptors that run, by node and supervisor's name."""
     return {
-        name.removeprefix("traptor:").replace("-", ":")
-        for each in found
-        for name, (state, _) in each
+        (node, name): pid
+        for node in ("node-a", "node-b")
+        for name, (state, pid) in machines[node].processes().items()
         if state == "RUNNING" and name.startswith("traptor:")
     }
 
@@ -173,6 +178,40 @@ def test_a_second_run_changes_nothing(fleet: Fleet, machines: Machines) -> None:
     assert [machine.processes() for machine in machines.values()] == before
 
 
+def test_changed_settings_are_applied_whatever_else_changes(fleet: Fleet, machines: Machines) -> None:
+    before = pids(machines)
+    machines["node-a"].run("sh", "-ec", f"echo '{OTHER_PROGRAM}' > /etc/supervisor/conf.d/other.conf")
+    fleet.write_inventory(TWO_NODES, KEYS[:4], RULE_CHECK_INTERVAL=2)
+    tried = fleet.play("site.yml", "--check")
+    assert (tried.code, pids(machines)) == (0, before), tried.output
+    applied = fleet.play("site.yml")
+    assert applied.code == 0, applied.output
+    assert pids(machines).keys() == before.keys()
+    assert not set(pids(machines).values()) & set(before.values())
+
+
+def test_what_a_failed_run_has_stopped_is_started_by_the_next(fleet: Fleet, machines: Machines) -> None:
+    mistyped = KEYS[0]._replace(consumer_secret="mistyped")
+    fleet.write_inventory(TWO_NODES, [mistyped, KEYS[1], KEYS[4], KEYS[3]])
+    failed = fleet.play("site.yml")
+    assert failed.code != 0
+    assert "follow:0 did not come up" in failed.output
+    fleet.write_inventory(TWO_NODES, [KEYS[0], KEYS[1], KEYS[4], KEYS[3]])
+    mended = fleet.play("site.yml")
+    assert mended.code == 0, mended.output
+    wait_for(machines, FOUR)
+
+
+def test_nobody_leaves_tweets_behind(fleet: Fleet, machines: Machines) -> None:
+    machines["store"].run("supervisorctl", "signal", "STOP", "kafka")
+    fleet.write_inventory(ONE_NODE_LEFT, KEYS)
+    left = fleet.play("site.yml")
+    machines["store"].run("supervisorctl", "signal", "CONT", "kafka")
+    assert left.code != 0
+    assert "tweets wait for Kafka in the spool of" in left.output
+    wait_for(machines, FOUR)
+
+
 def test_keys_are_for_the_service_alone(machines: Machines) -> None:
     listed = machines["node-b"].run("find", "/etc/traptor", "-name", "*.env", "-printf", "%f %m %u\n").splitlines()
     assert set(listed) == {
@@ -247,17 +286,43 @@ def versions(redis_db: redis.Redis) -> list[str]:
     return [json.loads(redis_db.get(key) or "{}")["version"] for key in redis_db.scan_iter("traptor:status:*")]
 
 
-def test_an_upgrade_that_fails_stops_at_the_first(fleet: Fleet, machines: Machines, redis_db: redis.Redis) -> None:
-    failed = fleet.play("upgrade.yml", "-e", "traptor_version=7.2")
+@pytest.mark.parametrize("version", ["7.2", "7.3"])
+def test_an_upgrade_that_fails_leaves_all_as_it_was(
+    version: str, fleet: Fleet, machines: Machines, redis_db: redis.Redis
+) -> None:
+    failed = fleet.play("upgrade.yml", "-e", f"traptor_version={version}")
     assert failed.code != 0
-    assert len(running(machines)) == 4
-    assert set(versions(redis_db)) == {"7.1"}
+    assert f"follow:0 did not come up with {version}" in failed.output
+    assert len(running(machines)) == 5
+    assert versions(redis_db) == ["7.1"] * 5
+    assert machines["node-a"].run("readlink", "/opt/traptor/current") == "/opt/traptor/7.1\n"
+
+
+def test_an_upgrade_to_what_runs_already_restarts_nobody(fleet: Fleet, machines: Machines) -> None:
+    before = pids(machines)
+    again = fleet.play("upgrade.yml", "-e", "traptor_version=7.1")
+    assert (again.code, pids(machines)) == (0, before), again.output
+
+
+def test_other_content_needs_another_version(fleet: Fleet) -> None:
+    other = f"{hosts.ROOT}/.deploy/dist/traptor-7.2-py3-none-any.whl"
+    refused = fleet.play("upgrade.yml", "-e", "traptor_version=7.1", "-e", f"traptor_wheel={other}")
+    assert refused.code != 0
+    assert "raise __version__" in refused.output
 
 
 def test_a_rollback_is_one_command(fleet: Fleet, machines: Machines, redis_db: redis.Redis) -> None:
     back = fleet.play("upgrade.yml", "-e", "traptor_version=7.0")
     assert back.code == 0, back.output
     assert versions(redis_db) == ["7.0"] * 5
+
+
+def test_a_node_that_still_runs_must_not_be_left_out(fleet: Fleet, machines: Machines) -> None:
+    fleet.write_inventory({**ONE_NODE_LEFT, "retired": []}, KEYS)
+    refused = fleet.play("site.yml")
+    assert refused.code != 0
+    assert "node-b runs follow:1" in refused.output
+    assert set(refused.changed.values()) == {0}
 
 
 def test_a_retired_node_gives_its_keys_back(fleet: Fleet, machines: Machines, twitter: Simulator) -> None:
