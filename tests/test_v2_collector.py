@@ -9,7 +9,8 @@ import pytest
 from birdy.twitter import TwitterApiError, TwitterClientError
 
 from traptor import settings
-from traptor.v2.client import Translated
+from traptor.rules import Problem, write
+from traptor.v2.client import Synchronised, Translated
 from traptor.v2.collector import V2Traptor
 
 STORM = {"rule_id": "1", "value": "storm"}
@@ -75,3 +76,20 @@ def test_changed_rules_are_tried_again_when_twitter_wants_it(
     monkeypatch.setattr(time, "time", lambda: NOW)
     assert made._change_rules([STORM], [])
     assert made._read_rules_at - made._vitals.progress_at == pytest.approx(seconds)
+
+
+def test_a_rule_that_is_left_out_is_told_once_whoever_refuses_it(caplog: pytest.LogCaptureFixture) -> None:
+    """Each look at the rules sees the ones that cannot be translated, each synchronisation those that are refused."""
+
+    class Client:
+        def synchronise(self, *_: Any, **__: Any) -> Synchronised:
+            return Synchronised(1, [Problem("1", "storm", "is refused by Twitter: no room")], [], 1000)
+
+    made = traptor()
+    made.birdy_conn = Client()
+    write(made.redis_conn, "track", 0, [STORM, {"rule_id": "2", "value": "x" * 600}])
+    for _ in range(3):
+        made.redis_rules = made._read_rules(noticed=False)
+        made._synchronise()
+    told = [vars(record)["rule_id"] for record in caplog.records if record.message == "rule left out"]
+    assert sorted(told) == ["1", "2"]

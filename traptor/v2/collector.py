@@ -31,6 +31,9 @@ class V2Traptor(Traptor):
     def _adopt(self, wanted: settings.Settings) -> None:
         super()._adopt(wanted)
         self._prefix = tag_prefix(self.traptor_type, self.traptor_id)
+        self._untranslatable: list[rules.Problem] = []
+        self._refused: list[rules.Problem] = []
+        """Rules that the server did not take."""
         # Made once: what it has not written yet must outlive a change of secrets.
         self._budget = Budget(self._credential.name, wanted.V2_MONTHLY_POST_LIMIT)
         if wanted.DEDUPE_WINDOW:
@@ -61,7 +64,8 @@ class V2Traptor(Traptor):
                 problems.append(rules.Problem(rule["rule_id"], rule.get("value", ""), str(error)))
             else:
                 yield rule
-        self._tell_problems(problems)
+        self._untranslatable = problems
+        self._tell_problems([*problems, *self._refused])
 
     def _make_twitter_rules(self, rules_from_redis: list[dict[str, str]]) -> str:
         """Compile the matcher; gives all clauses, as a text that changes when they do."""
@@ -96,7 +100,8 @@ class V2Traptor(Traptor):
     def _synchronise(self) -> Synchronised:
         limits = {"length": self.settings.V2_RULE_LENGTH, "limit": self.settings.V2_RULE_LIMIT}
         done: Synchronised = self.birdy_conn.synchronise(self.traptor_type, self.traptor_id, self.redis_rules, **limits)
-        self._tell_problems(done.problems)
+        self._refused = list(done.problems)
+        self._tell_problems([*self._untranslatable, *self._refused])
         if done.limit < self.settings.V2_RULE_LIMIT:
             self.logger.warning("the account allows fewer rules: lower V2_RULE_LIMIT", extra={"limit": done.limit})
         return done
