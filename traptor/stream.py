@@ -115,10 +115,18 @@ class Framer:
         if b"\n" not in data:
             self._keep(data)
             return []
-        *lines, rest = b"".join((*self._tail, self._last_cut, data)).split(b"\r\n")
+        joined = b"".join((*self._tail, self._last_cut, data))
+        messages, begin = [], 0
+        # One byte is found many times faster than two.
+        at = joined.find(b"\n")
+        while at >= 0:
+            if joined.endswith(b"\r", begin, at):
+                messages.append(joined[begin : min(at - 1, begin + self._max_bytes + 1)])
+                begin = at + 1
+            at = joined.find(b"\n", at + 1)
         self._tail, self._tail_bytes, self._last_cut = [], 0, b""
-        self._keep(rest)
-        return [line[: self._max_bytes + 1] for line in lines if line]
+        self._keep(joined[begin:])
+        return [message for message in messages if message]
 
     def pending(self) -> bool:
         """Has a message begun that has not ended?"""
