@@ -54,6 +54,21 @@ def test_there_is_no_file_until_something_waits_and_none_when_nothing_does(spool
     assert spool.count == 1
 
 
+def test_a_file_that_another_process_uses_is_not_removed(spool: Spool, path: Path) -> None:
+    """As two of one name may, where one was frozen for longer than its lease lasts."""
+    spool.append(messages(1))
+    other = Spool(path, 1 << 20)
+    other.open_if_there()
+    other.remove(dict(other.after(0, 9)))
+    other.close()
+    spool.append(messages(2))
+    spool.close()
+    third = Spool(path, 1 << 20)
+    third.open_if_there()
+    assert [kept.key for _, kept in third.after(0, 9)] == [b"2"]
+    third.close()
+
+
 def test_only_its_owner_may_read_it(spool: Spool, path: Path) -> None:
     spool.append(messages(1))
     modes = {file: stat.S_IMODE(file.stat().st_mode) for file in [path.parent, *path.parent.iterdir()]}

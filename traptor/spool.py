@@ -1,6 +1,7 @@
 """What waits on disk while Kafka is away: one SQLite file per Traptor, oldest first out."""
 
 import contextlib
+import fcntl
 import json
 import os
 import sqlite3
@@ -93,6 +94,8 @@ class Spool:
         """Of the messages that wait and those set apart."""
         self.apart = 0
         self._db: sqlite3.Connection | None = None
+        self._file = -1
+        """Holds a shared lock for as long as the file is in use here."""
         self._found = 0
         self._version = 0
         """Changes when somebody else has written to the file."""
@@ -234,6 +237,7 @@ class Spool:
     def close(self) -> None:
         if self._db:
             self._db.close()
+            os.close(self._file)
             self._db = None
 
     @contextlib.contextmanager
@@ -251,9 +255,12 @@ class Spool:
 
     def _open(self) -> sqlite3.Connection:
         self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        os.close(os.open(self.path, os.O_CREAT | os.O_RDWR, 0o600))
+        self._file = os.open(self.path, os.O_CREAT | os.O_RDWR, 0o600)
+        fcntl.flock(self._file, fcntl.LOCK_SH)
         db = sqlite3.connect(self.path, timeout=2.0, isolation_level="IMMEDIATE", check_same_thread=False)
         try:
+            if not os.fstat(self._file).st_nlink:
+                raise OSError("removed by another process while it was opened")
             # A file that has grown shrinks again; only before it has a table can it be told to.
             db.execute("PRAGMA auto_vacuum = INCREMENTAL")
             db.execute("PRAGMA journal_mode = WAL")
@@ -264,6 +271,7 @@ class Spool:
             self._note_found(db)
         except BaseException:
             db.close()
+            os.close(self._file)
             raise
         return db
 
@@ -290,7 +298,11 @@ class Spool:
         return SpoolDamagedError(f"{self.path}: {error}; set aside as {aside}", lost)
 
     def _remove_if_empty(self) -> None:
-        if not self.count and not self.apart:
+        """But not while another process uses it: what that one writes next would be lost. An empty file harms nobody."""
+        if self._db and not self.count and not self.apart:
+            self._db.close()
+            with contextlib.suppress(OSError):
+                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                for suffix in _FILES:
+                    Path(f"{self.path}{suffix}").unlink(missing_ok=True)
             self.close()
-            for suffix in _FILES:
-                Path(f"{self.path}{suffix}").unlink(missing_ok=True)
