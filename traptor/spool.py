@@ -298,7 +298,7 @@ class Spool:
         return SpoolDamagedError(f"{self.path}: {error}; set aside as {aside}", lost)
 
     def _remove_if_empty(self) -> None:
-        """But not while another process uses it: what that one writes next would be lost. An empty file harms nobody."""
+        """But not while another process uses it, whose next messages would be lost. An empty file harms nobody."""
         if self._db and not self.count and not self.apart:
             self._db.close()
             with contextlib.suppress(OSError):
