@@ -65,7 +65,7 @@ def write(
             for counter, value in changed:
                 if value:
                     # As ``pipe.set`` would, which looks at each of its many options first.
-                    pipe.execute_command("SET", counter.key, value, "EX", counter.window_seconds)
+                    pipe.execute_command("SET", counter.key, value, "EX", counter.window_seconds)  # type: ignore[no-untyped-call]
                 else:
                     pipe.delete(counter.key)
             for key, (text, ttl_seconds) in (texts or {}).items():
