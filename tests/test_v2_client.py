@@ -50,6 +50,12 @@ def values(api: V2Client) -> list[str]:
     return [rule.value for rule in api.held_rules()]
 
 
+def opened(twitter: Simulator, backfill_minutes: int = 0) -> FilteredStream:
+    api = client(twitter)
+    synchronise(api, RULES[0])
+    return api.open(backfill_minutes)
+
+
 def take(stream: FilteredStream, wanted: Callable[[Any], bool], timeout_seconds: float = 10) -> Any:
     """The first message that is as wanted."""
     deadline = time.monotonic() + timeout_seconds
@@ -242,8 +248,15 @@ def test_refusals_have_status_and_headers(twitter: Simulator, code: int, kind: t
     assert 0 < float(caught.value.headers["x-rate-limit-reset"]) - time.time() <= 61
 
 
+def test_without_a_rule_there_is_no_stream(twitter: Simulator) -> None:
+    with pytest.raises(TwitterApiError, match="RuleConfigurationIssue") as caught:
+        client(twitter).open()
+    assert caught.value.status_code == 409
+
+
 def test_a_second_connection_is_refused(twitter: Simulator) -> None:
     api = client(twitter)
+    synchronise(api, RULES[0])
     stream = api.open()
     with pytest.raises(TwitterRateLimitError, match="TooManyConnections"):
         api.open()
@@ -350,20 +363,21 @@ def test_a_backfill_brings_the_tweets_of_the_gap_at_once(gap_seconds: float, twe
 @pytest.mark.parametrize("minutes", [6, -1, "some"])
 def test_a_wrong_backfill_is_refused(twitter: Simulator, minutes: Any) -> None:
     with pytest.raises(TwitterApiError, match="backfill_minutes"):
-        client(twitter).open(minutes)
+        opened(twitter, minutes)
 
 
-def test_a_quiet_stream_yields_none_and_closes_at_once(twitter: Simulator) -> None:
-    stream = client(twitter).open()
-    assert next(stream.messages()) is None
-    stream.close()
-    assert [message for message in stream.messages() if message] == []
+def test_a_quiet_stream_yields_none_and_closes_at_once() -> None:
+    with Simulator(tweets=[]) as quiet:
+        stream = opened(quiet)
+        assert next(stream.messages()) is None
+        stream.close()
+        assert [message for message in stream.messages() if message] == []
 
 
 def test_the_end_is_announced_as_v1_did(twitter: Simulator) -> None:
     twitter.faults.append({"fault": "disconnect", "code": 12})
-    stream = client(twitter).open()
-    message = json.loads(take(stream, bool))
+    stream = opened(twitter)
+    message = json.loads(take(stream, lambda message: b'"disconnect"' in message))
     assert message["disconnect"]["code"] == 12
     assert message["disconnect"]["reason"].startswith("OperationalDisconnect: ")
     with pytest.raises(StreamEnded):
@@ -374,7 +388,7 @@ def test_a_stream_without_keep_alives_is_stalled(twitter: Simulator, monkeypatch
     monkeypatch.setattr("traptor.v2.client.STALL_SECONDS", 0.3)
     twitter.faults.append({"fault": "stall", "seconds": 10})
     with pytest.raises(StreamEnded, match="stalled"):
-        take(client(twitter).open(), bool)
+        take(opened(twitter), bool)
 
 
 @pytest.mark.parametrize(

@@ -187,6 +187,8 @@ class Simulator:
             connection.predicates = predicates.parse(request.query)
         elif any(stream.connection in account.connections for stream in self._open_streams()):
             raise v2.too_many_connections()
+        elif not account.rules.rules:
+            raise v2.no_rules()
         else:
             connection.backfill_minutes = v2.backfill_minutes(request.query)
         account.connections.append(connection)

@@ -397,12 +397,14 @@ class V2Stream(Stream):
 
 def too_many_connections() -> Refusal:
     """v2 refuses the newer connection, where v1.1 ended the older."""
-    return refusal(
-        429,
-        {
-            "title": "ConnectionException",
-            "detail": "This stream is currently at the maximum allowed connection limit.",
-            "connection_issue": "TooManyConnections",
-            "type": f"{PROBLEMS}streaming-connection",
-        },
-    )
+    detail = "This stream is currently at the maximum allowed connection limit."
+    return _connection_refused(429, "TooManyConnections", detail)
+
+
+def no_rules() -> Refusal:
+    return _connection_refused(409, "RuleConfigurationIssue", "There are no rules to filter by: add some first.")
+
+
+def _connection_refused(status: int, issue: str, detail: str) -> Refusal:
+    kind = {"title": "ConnectionException", "type": f"{PROBLEMS}streaming-connection"}
+    return refusal(status, {**kind, "detail": detail, "connection_issue": issue})
