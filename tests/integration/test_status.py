@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import redis
 
-from tests.integration.daemon import ROOT, Output, to_stdout
+from tests.integration.daemon import BOTH_APIS, ROOT, Output, to_stdout
 from tests.servers import RedisServer, wait_until
 from traptor import keys, overview, rules
 from traptor.simulator import Simulator
@@ -42,13 +42,15 @@ def one(traptor: Traptor, name: str = "track:0") -> dict[str, Any]:
     return json.loads(traptor("status", name, "--json").stdout)
 
 
+@BOTH_APIS
 def test_a_life_as_status_tells_it(
-    traptor: Traptor, tmp_path: Path, redis_server: RedisServer, redis_db: redis.Redis
+    traptor: Traptor, tmp_path: Path, redis_server: RedisServer, redis_db: redis.Redis, api: str
 ) -> None:
     assert one(traptor)["seen_as"] == "never seen"
     assert traptor("status").returncode == 1
 
-    with Simulator(rate=50) as twitter, to_stdout(tmp_path, redis_server, twitter.url, HEARTBEAT_INTERVAL=1) as daemon:
+    settings = {"HEARTBEAT_INTERVAL": 1, "TWITTER_API": api}
+    with Simulator(rate=50) as twitter, to_stdout(tmp_path, redis_server, twitter.url, **settings) as daemon:
         wait_until(lambda: one(traptor)["seen_as"] == "streaming", "a streaming Traptor", 20)
         wait_until(lambda: redis_db.exists(*(keys.stats("track", 0, n) for n in "12")) == 2, "counts of both rules", 20)
         seen = one(traptor)
@@ -58,11 +60,12 @@ def test_a_life_as_status_tells_it(
 
         shown = traptor("status")
         assert shown.returncode == 0, shown.stdout
-        header, line = shown.stdout.splitlines()
+        header, line, *spent = shown.stdout.splitlines()
         assert header.split()[:3] == ["Traptor", "state", "since"]
         assert line.startswith("track:0  streaming")
         assert f"/{daemon.process.pid} " in line
-        assert "2/400" in line
+        assert {"1.1": "2/400", "2": "2/1000"}[api] in line
+        assert [" posts read this month" in text for text in spent] == ([True] if api == "2" else [])
 
         first, second = csv.DictReader(io.StringIO(traptor("stats", "--csv").stdout))
         assert {first["tag"], second["tag"]} == {"weather", "news"}
