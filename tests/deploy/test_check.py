@@ -1,4 +1,4 @@
-"""What an inventory is refused for, before a host is asked anything."""
+"""What is made of an inventory's variables, before a host is asked anything."""
 
 import json
 import shutil
@@ -15,6 +15,12 @@ KEYS = [
     for n in range(3)
 ]
 OURS = {"apikeys": KEYS, "redis_password": "one of ours", "kafka_password": "another"}
+TLS = {
+    "redis_tls_certificate": "store.crt",
+    "redis_tls_key": "store.key",
+    "kafka_tls_certificate": "store.crt",
+    "kafka_tls_key": "store.key",
+}
 
 
 @pytest.mark.parametrize(
@@ -35,10 +41,39 @@ def test_refused(variables: dict[str, object], without: str, refusal: str, tmp_p
     inventory = Path(shutil.copytree(ANSIBLE / "inventories/example", tmp_path / "mine"))
     hosts = (inventory / "hosts.ini").read_text()
     (inventory / "hosts.ini").write_text(hosts.replace(without, ""))
+    code, output = play("check.yml", inventory, variables)
+    assert code != 0
+    assert refusal in output
+
+
+@pytest.mark.parametrize(
+    "variables, redis_url, kafka_options",
+    [
+        ({}, "redis://traptor:one%20of%20ours@store:6379/0", {"security_protocol": "SASL_PLAINTEXT"}),
+        (
+            {**TLS, "traptor_ca": "ca.crt"},
+            "rediss://traptor:one%20of%20ours@store:6379/0?ssl_ca_certs=/etc/traptor/ca.crt",
+            {"security_protocol": "SASL_SSL", "ssl_cafile": "/etc/traptor/ca.crt"},
+        ),
+        (TLS, "rediss://traptor:one%20of%20ours@store:6379/0", {"security_protocol": "SASL_SSL"}),
+    ],
+)
+def test_how_servers_are_reached(
+    variables: dict[str, object], redis_url: str, kafka_options: dict[str, str], tmp_path: Path
+) -> None:
+    told = {"msg": {"redis": "{{ traptor_redis_url }}", "kafka": "{{ traptor_kafka_options }}"}}
+    defaults = [str(ANSIBLE / f"roles/{role}/defaults/main.yml") for role in ("redis", "kafka", "traptor")]
+    show = {"hosts": "store", "gather_facts": False, "vars_files": defaults, "tasks": [{"ansible.builtin.debug": told}]}
+    (tmp_path / "show.yml").write_text(json.dumps([show]))
+    _, output = play(tmp_path / "show.yml", ANSIBLE / "inventories/example", {**OURS, **variables})
+    shown = json.loads(output[output.index("=> ") + 3 : output.index("PLAY RECAP")])["msg"]
+    login = {"sasl_mechanism": "PLAIN", "sasl_plain_username": "traptor", "sasl_plain_password": "another"}
+    assert shown == {"redis": redis_url, "kafka": {**login, **kafka_options}}
+
+
+def play(playbook: str | Path, inventory: Path, variables: dict[str, object]) -> tuple[int, str]:
     done = subprocess.run(
-        [ROOT / ".deploy/ansible/bin/ansible-playbook", "-i", inventory, "check.yml", "-e", json.dumps(variables)],
-        check=False, cwd=ANSIBLE, env={"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "LC_ALL": "C.UTF-8"},
-        capture_output=True, text=True,
+        [ROOT / ".deploy/ansible/bin/ansible-playbook", "-i", inventory, playbook, "-e", json.dumps(variables)],
+        check=False, cwd=ANSIBLE, env={"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8"}, capture_output=True, text=True,
     )  # fmt: skip
-    assert done.returncode != 0
-    assert refusal in done.stdout
+    return done.returncode, done.stdout
