@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -61,14 +62,32 @@ def test_refused(variables: dict[str, object], without: str, refusal: str, tmp_p
 def test_how_servers_are_reached(
     variables: dict[str, object], redis_url: str, kafka_options: dict[str, str], tmp_path: Path
 ) -> None:
-    told = {"msg": {"redis": "{{ traptor_redis_url }}", "kafka": "{{ traptor_kafka_options }}"}}
-    defaults = [str(ANSIBLE / f"roles/{role}/defaults/main.yml") for role in ("redis", "kafka", "traptor")]
-    show = {"hosts": "store", "gather_facts": False, "vars_files": defaults, "tasks": [{"ansible.builtin.debug": told}]}
-    (tmp_path / "show.yml").write_text(json.dumps([show]))
-    _, output = play(tmp_path / "show.yml", ANSIBLE / "inventories/example", {**OURS, **variables})
-    shown = json.loads(output[output.index("=> ") + 3 : output.index("PLAY RECAP")])["msg"]
+    told = {"redis": "{{ traptor_redis_url }}", "kafka": "{{ traptor_kafka_options }}"}
+    shown = show(told, {**OURS, **variables}, tmp_path)
     login = {"sasl_mechanism": "PLAIN", "sasl_plain_username": "traptor", "sasl_plain_password": "another"}
     assert shown == {"redis": redis_url, "kafka": {**login, **kafka_options}}
+
+
+@pytest.mark.parametrize("settings, wait_seconds", [({}, 15), ({"STOP_TIMEOUT": 20}, 27), ({"STOP_TIMEOUT": "0.5"}, 8)])
+def test_supervisor_gives_a_stop_its_time(settings: dict[str, object], wait_seconds: int, tmp_path: Path) -> None:
+    template = ANSIBLE / "roles/traptor/templates/traptor.conf.j2"
+    variables = {
+        "traptor_here": [{"type": "track", "id": 0}],
+        "traptor_rebalances": False,
+        "traptor_settings": settings,
+    }
+    shown = show(f"{{{{ lookup('ansible.builtin.template', '{template}') }}}}", variables, tmp_path)
+    assert f"stopwaitsecs={wait_seconds}\n" in shown
+
+
+def show(text: object, variables: dict[str, object], folder: Path) -> Any:
+    """``text`` with the roles' defaults and these variables filled in."""
+    defaults = [str(ANSIBLE / f"roles/{role}/defaults/main.yml") for role in ("redis", "kafka", "traptor")]
+    tasks = [{"ansible.builtin.debug": {"msg": text}}]
+    one = {"hosts": "store", "gather_facts": False, "vars_files": defaults, "tasks": tasks}
+    (folder / "show.yml").write_text(json.dumps([one]))
+    _, output = play(folder / "show.yml", ANSIBLE / "inventories/example", variables)
+    return json.loads(output[output.index("=> ") + 3 : output.index("PLAY RECAP")])["msg"]
 
 
 def play(playbook: str | Path, inventory: Path, variables: dict[str, object]) -> tuple[int, str]:
