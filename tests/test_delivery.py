@@ -644,6 +644,7 @@ class AnyOrderOfEvents(RuleBasedStateMachine):
         self.folder = Path(tempfile.mkdtemp())
         self.number = 0
         self.in_memory_at_kill: set[bytes | None] = set()
+        self.deleted_apart: set[bytes | None] = set()
 
     @initialize(is_up=st.booleans(), room=st.sampled_from([0, 500, 1 << 20]))
     def begin(self, is_up: bool, room: int) -> None:
@@ -704,7 +705,15 @@ class AnyOrderOfEvents(RuleBasedStateMachine):
 
     @rule(back=st.integers(0, 30))
     def forget(self, back: int) -> None:
-        self.rig.door.forget(str(self.number - back).encode())
+        key = str(self.number - back).encode()
+        self.deleted_apart |= {key} & self.apart()
+        self.rig.door.forget(key)
+
+    def apart(self) -> set[bytes | None]:
+        """What can be seen of it: nothing while the disk fails, when nothing of it can be deleted either."""
+        with contextlib.suppress(SpoolError):
+            return {kept.message.key for kept in self.rig.spool.kept()} if self.rig.path.exists() else set()
+        return set()
 
     @rule()
     def end_and_start_again(self) -> None:
@@ -747,8 +756,8 @@ class AnyOrderOfEvents(RuleBasedStateMachine):
             if not rig.door.waiting():
                 break
         counts = rig.counts + getattr(self, "lost", Counter())
-        apart = {kept.message.key for kept in rig.spool.kept()} if rig.path.exists() else set()
-        missing = {message.key for message in rig.sent} - set(rig.arrived) - apart - self.in_memory_at_kill
+        told = self.apart() | self.deleted_apart | self.in_memory_at_kill
+        missing = {message.key for message in rig.sent} - set(rig.arrived) - told
         named = sum(count for name, count in counts.items() if name.startswith("dropped:"))
         assert rig.door.waiting() == 0
         assert len(missing) <= named
