@@ -148,11 +148,15 @@ def test_a_fleet_comes_up(fleet: Fleet, machines: Machines, twitter: Simulator, 
 
 
 def test_each_collects_with_a_key_of_its_own(fleet: Fleet, twitter: Simulator, redis_db: redis.Redis) -> None:
-    for name in FOUR:
-        kind, number = name.split(":")
-        rules.write(redis_db, kind, int(number), RULES[kind])
+    write_rules(redis_db, FOUR)
     wait_until(lambda: len(collecting(twitter)) == 4, "four streams")
     wait_until(lambda: collectors(fleet, 0) == FOUR, "tweets of all four")
+
+
+def write_rules(redis_db: redis.Redis, traptors: set[str]) -> None:
+    for name in traptors:
+        kind, number = name.split(":")
+        rules.write(redis_db, kind, int(number), RULES[kind])
 
 
 def test_status_on_the_control_host_shows_the_fleet(fleet: Fleet) -> None:
@@ -260,7 +264,8 @@ def test_one_more_traptor_needs_one_more_key(fleet: Fleet, machines: Machines, t
 def test_an_upgrade_under_load_loses_nothing(
     fleet: Fleet, machines: Machines, twitter: Simulator, redis_db: redis.Redis
 ) -> None:
-    rules.write(redis_db, "track", 1, RULES["track"])
+    # follow:0 was dead for long enough to lose its rules to follow:1.
+    write_rules(redis_db, {*FOUR, "track:1"})
     wait_until(lambda: len(collecting(twitter)) == 5, "five streams", PATIENCE_SECONDS)
     upgraded = fleet.play("upgrade.yml", "-e", "traptor_version=7.1")
     assert upgraded.code == 0, upgraded.output
