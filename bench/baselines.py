@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections import deque
 from typing import Any
 
 import redis
@@ -14,12 +15,15 @@ from traptor.stream import MyBirdyClient
 
 
 def relay(wanted: settings.Settings, predicates: dict[str, str]) -> None:
-    """The least there is to do: Traptor's own reading and framing, the same producer, the bytes as they come."""
+    """The least there is to do: Traptor's own reading and framing, the same producer and its answers, raw bytes."""
     client = MyBirdyClient(*stream.credentials(wanted.apikeys), wanted.TWITTER_STREAM_URL)
-    producer = delivery.connect(wanted.KAFKA_HOSTS, wanted.KAFKA_TOPIC, {})
+    producer = delivery.connect(wanted.KAFKA_HOSTS, wanted.KAFKA_TOPIC, {}, client=wanted.KAFKA_CLIENT)
+    answers: deque[Any] = deque()
     for message in client.stream.statuses.filter.post(**predicates).messages():
         if message is not None:
-            producer.send(wanted.KAFKA_TOPIC, message)
+            answers.append(producer.send(wanted.KAFKA_TOPIC, message))
+        while answers and answers[0].is_done:
+            answers.popleft()
 
 
 def loop(wanted: settings.Settings, predicates: dict[str, str], rule_set: list[dict[str, str]]) -> None:

@@ -20,6 +20,7 @@ from rich.table import Table
 
 from bench import processes, tweets
 from bench.processes import Servers, Twitter, Watch
+from traptor.settings import CONFLUENT, KAFKA_PYTHON
 
 DIFFERENT_TWEETS = 4000
 STALL_SECONDS = 6.0
@@ -38,6 +39,10 @@ class Contender:
     command: tuple[str, ...]
     tweets: int
     to_kafka: bool = True
+    client: str = KAFKA_PYTHON
+
+    def said(self) -> str:
+        return f"{self.name} {self.rules} {self.rule_type} {self.client}"
 
 
 def contenders(tweets_each: int) -> list[Contender]:
@@ -46,9 +51,13 @@ def contenders(tweets_each: int) -> list[Contender]:
         Contender("relay", "track", 400, (*BASELINE, "relay"), tweets_each),
         *(Contender("traptor", "track", count, TRAPTOR, tweets_each) for count in (1, 50, 400)),
         Contender("traptor, to nowhere", "track", 400, (*TRAPTOR, "--test"), tweets_each, to_kafka=False),
+        Contender("relay", "track", 400, (*BASELINE, "relay"), tweets_each, client=CONFLUENT),
+        Contender("traptor", "track", 400, TRAPTOR, tweets_each, client=CONFLUENT),
         Contender("loop", "track", 400, (*BASELINE, "loop"), slow),
         Contender("relay", "follow", 5000, (*BASELINE, "relay"), tweets_each),
         *(Contender("traptor", "follow", count, TRAPTOR, tweets_each) for count in (1, 500, 5000)),
+        Contender("relay", "follow", 5000, (*BASELINE, "relay"), tweets_each, client=CONFLUENT),
+        Contender("traptor", "follow", 5000, TRAPTOR, tweets_each, client=CONFLUENT),
         Contender("loop", "follow", 5000, (*BASELINE, "loop"), slow),
         Contender("relay", "locations", 25, (*BASELINE, "relay"), tweets_each),
         *(Contender("traptor", "locations", count, TRAPTOR, tweets_each) for count in (1, 25)),
@@ -95,6 +104,7 @@ class Bench:
         options = ("--file", str(self._path(contender)), "--rate", "0", "--faults", faults)
         with processes.twitter(*options, "--limit", str(first + contender.tweets)) as simulated:
             environment = self._servers.environment(simulated.url, contender.rule_type, topic)
+            environment["KAFKA_CLIENT"] = contender.client
             log = self._servers.folder / "contender.log"
             with processes.started(contender.command, environment, log) as process:
                 watch = Watch(process)
@@ -133,12 +143,15 @@ Round = dict[Contender, Result]
 
 def table(rounds: list[Round]) -> Table:
     """Medians over the rounds; a ratio is made within its round."""
-    made = Table("program", "rules", "CPU µs/tweet", "tweets/s", "× relay", "loop ÷", "× json.loads", box=MARKDOWN)
+    figures = "CPU µs/tweet", "tweets/s", "× relay", "loop ÷", "× json.loads"
+    made = Table("program", "client", "rules", *figures, box=MARKDOWN)
     for contender in rounds[0]:
-        relay, loop = (_baseline(rounds[0], contender, name) for name in ("relay", "loop"))
+        relay = _baseline(rounds[0], contender, "relay", contender.client)
+        loop = _baseline(rounds[0], contender, "loop", KAFKA_PYTHON)
         own = [results[contender] for results in rounds]
         made.add_row(
             contender.name,
+            contender.client if contender.to_kafka else "",
             f"{contender.rules:,} {contender.rule_type}",
             f"{median(result.cpu_us for result in own):.0f}",
             f"{median(result.rate for result in own):,.0f}" if contender.to_kafka else "",
@@ -149,8 +162,9 @@ def table(rounds: list[Round]) -> Table:
     return made
 
 
-def _baseline(results: Round, contender: Contender, name: str) -> Contender | None:
-    return next((one for one in results if (one.name, one.rule_type) == (name, contender.rule_type)), None)
+def _baseline(results: Round, contender: Contender, name: str, client: str) -> Contender | None:
+    wanted = name, contender.rule_type, client
+    return next((one for one in results if (one.name, one.rule_type, one.client) == wanted), None)
 
 
 def _ratio(results: Round, above: Contender, below: Contender) -> float:
@@ -161,9 +175,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.pipeline", description=__doc__)
     parser.add_argument("--tweets", type=int, default=16_000, help="of each program and round")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--only", default="", help="a part of the names of programs and rules, like 'track'")
+    parser.add_argument("--only", default="", help="a part of the names of program, rules and client, like '400 track'")
     options = parser.parse_args()
-    wanted = [one for one in contenders(options.tweets) if options.only in f"{one.name} {one.rules} {one.rule_type}"]
+    wanted = [one for one in contenders(options.tweets) if options.only in one.said()]
     with tempfile.TemporaryDirectory() as folder, processes.servers(Path(folder)) as servers:
         bench = Bench(servers)
         rounds = [{contender: bench.run(contender) for contender in wanted} for _ in range(options.rounds)]

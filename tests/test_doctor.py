@@ -13,7 +13,7 @@ import redis
 import requests
 from kafka.admin import KafkaAdminClient
 
-from traptor import doctor, keys, rules, settings
+from traptor import delivery, doctor, keys, rules, settings
 from traptor.doctor import Finding
 from traptor.lease import credential_hash
 
@@ -200,6 +200,13 @@ def test_disk(tmp_path: Path) -> None:
 def test_unknown_options_of_kafka_are_told() -> None:
     [(level, text)] = lines(doctor.kafka(wanted(KAFKA_OPTIONS={"acsk": 1}), None))
     assert (level, text) == ("error", "does not know the option acsk")
+
+
+def test_a_client_of_kafka_that_is_not_installed_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(delivery, "find_spec", lambda name: None)
+    [(level, text)] = lines(doctor.kafka(wanted(KAFKA_CLIENT="confluent"), None))
+    assert level == "error"
+    assert text.startswith("KAFKA_CLIENT: confluent is not installed")
 
 
 def test_a_certificate_that_is_not_there_is_told() -> None:

@@ -14,6 +14,7 @@ import zlib
 from collections import Counter
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
+from types import ModuleType
 from typing import Any, BinaryIO, Protocol
 
 from kafka import KafkaProducer
@@ -31,7 +32,7 @@ from kafka.partitioner.abc import Partitioner
 from traptor import broker
 from traptor.backlog import Backlog
 from traptor.broker import Broker
-from traptor.settings import SettingError
+from traptor.settings import KAFKA_PYTHON, SettingError
 from traptor.spool import Message, Spool
 from traptor.window import Sent, Window
 
@@ -83,7 +84,7 @@ NEVER_TAKEN = (
     TypeError,
 )
 """What is wrong with the message itself, not with Kafka."""
-CAUTIOUS = {"enable_idempotence": False, "batch_size": 0, "linger_ms": 0}
+CAUTIOUS = {"enable_idempotence": False, "batch_size": 1, "linger_ms": 0}
 """For a producer that answers for each message by itself.
 
 An idempotent one of kafka-python refuses everything, for the same reason, from the first message on that a broker
@@ -379,12 +380,19 @@ class Kafka:
         self._is_slow = is_slow
 
 
-def connect(hosts: str, topic: str, options: dict[str, Any], *more_topics: str) -> KafkaProducer:
+def connect(hosts: str, topic: str, options: dict[str, Any], *more_topics: str, client: str = KAFKA_PYTHON) -> Any:
     """A producer that knows the topics, with Traptor's waits and batches and the user's options on top.
 
-    Raises KafkaError where the broker does not answer or does not have a topic; SettingError where kafka-python
-    makes no producer with such options, which it finds out when a broker has answered.
+    Raises KafkaError where the broker does not answer or does not have a topic; SettingError where the client is not
+    there or makes no producer with such options, which kafka-python finds out when a broker has answered.
     """
+    wanted = {**PRODUCER, **options}
+    if client == KAFKA_PYTHON:
+        return _connect_kafka_python(hosts, (topic, *more_topics), wanted)
+    return _confluent().connect(hosts, (topic, *more_topics), wanted)
+
+
+def _connect_kafka_python(hosts: str, topics: Sequence[str], options: dict[str, Any]) -> KafkaProducer:
     if find_spec("crc32c") is None:
         log.warning(
             "crc32c is missing: each tweet costs several times the CPU time; pip install 'kafka-python[crc32c]' helps"
@@ -396,9 +404,7 @@ def connect(hosts: str, topic: str, options: dict[str, Any], *more_topics: str) 
         return clients[-1]
 
     try:
-        producer = KafkaProducer(
-            bootstrap_servers=hosts.split(","), kafka_client=make_client, **{**PRODUCER, **options}
-        )
+        producer = KafkaProducer(bootstrap_servers=hosts.split(","), kafka_client=make_client, **options)
     except BaseException as error:
         # kafka-python does not close its own where no broker answers.
         for client in clients:
@@ -407,12 +413,21 @@ def connect(hosts: str, topic: str, options: dict[str, Any], *more_topics: str) 
             raise SettingError(f"KAFKA_OPTIONS: kafka-python makes no producer with them: {error}") from error
         raise
     try:
-        for name in (topic, *more_topics):
-            producer.partitions_for(name)
+        for topic in topics:
+            producer.partitions_for(topic)
     except BaseException:
         broker.close(producer, 0.0)
         raise
     return producer
+
+
+def _confluent() -> ModuleType:
+    """Raises SettingError where it is not installed."""
+    if find_spec("confluent_kafka") is None:
+        raise SettingError("KAFKA_CLIENT: confluent is not installed; pip install 'traptor[fast]' brings it")
+    from traptor import confluent
+
+    return confluent
 
 
 _OUR_OWN = {"bootstrap_servers", "kafka_client"}
@@ -423,6 +438,9 @@ def give_up_writing(*_: object) -> None:
     raise BrokenPipeError("nobody reads our standard output")
 
 
-def unknown_options(options: dict[str, Any]) -> list[str]:
-    """The names among these that the producer does not know."""
-    return sorted(set(options) - (set(KafkaProducer.DEFAULT_CONFIG) - _OUR_OWN))
+def unknown_options(options: dict[str, Any], client: str = KAFKA_PYTHON) -> list[str]:
+    """The names among these that the producer does not know. Raises SettingError where its client is not there."""
+    known = set(KafkaProducer.DEFAULT_CONFIG) - _OUR_OWN
+    if client != KAFKA_PYTHON:
+        known -= _confluent().WITHOUT_COUNTERPART
+    return sorted(set(options) - known)

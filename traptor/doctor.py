@@ -25,7 +25,7 @@ from traptor.lease import Lease, credential_hash
 from traptor.logs import NO_FILE
 from traptor.messages import Rule
 from traptor.rules import LIMITS
-from traptor.settings import Settings, known
+from traptor.settings import SettingError, Settings, known
 from traptor.v2.rules import pack
 
 SLOW_REDIS_SECONDS = 0.05
@@ -299,7 +299,12 @@ def kafka(wanted: Settings, probe_topic: str | None) -> Iterator[Finding]:
         yield ok("kafka", "switched off by KAFKA_ENABLED")
         return
     options = wanted.KAFKA_OPTIONS or {}
-    if unknown := delivery.unknown_options(options):
+    try:
+        unknown = delivery.unknown_options(options, wanted.KAFKA_CLIENT)
+    except SettingError as missing:
+        yield error("kafka", str(missing), "install it, or set KAFKA_CLIENT to kafka-python")
+        return
+    if unknown:
         yield error("kafka", f"does not know the option {', '.join(unknown)}", "correct KAFKA_OPTIONS")
         return
     for name in _FILES & options.keys():

@@ -17,6 +17,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 _IN_FILE = "file "
+KAFKA_CLIENTS = KAFKA_PYTHON, CONFLUENT = "kafka-python", "confluent"
 APIKEY_NAMES = ("CONSUMER_KEY", "CONSUMER_SECRET", "ACCESS_TOKEN", "ACCESS_TOKEN_SECRET")
 
 
@@ -225,6 +226,11 @@ class Settings:
     KAFKA_TOPIC: str = _setting("traptor", TOPIC, "topic of the enriched tweets")
     KAFKA_NOTICES_TOPIC: str = _setting(
         "", TOPIC, "topic of delete, limit and other notices and of gap records; unset: notices go with the tweets"
+    )
+    KAFKA_CLIENT: str = _setting(
+        KAFKA_PYTHON,
+        _one_of(*KAFKA_CLIENTS),
+        "what sends to Kafka; `confluent` takes less CPU time, and needs `pip install traptor[fast]`",
     )
     KAFKA_OPTIONS: dict[str, Any] | None = _setting(  # noqa: RUF009 - it makes a field
         None, JSON_OBJECT, "more arguments of kafka-python's producer: TLS, SASL, compression", secret=True

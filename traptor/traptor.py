@@ -358,10 +358,11 @@ class Traptor:
         if not self.kafka_enabled or self.test:
             self._door = delivery.StandardOutput(self.account.counts)
             return
-        if unknown := delivery.unknown_options(self.settings.KAFKA_OPTIONS or {}):
+        client = self.settings.KAFKA_CLIENT
+        if unknown := delivery.unknown_options(self.settings.KAFKA_OPTIONS or {}, client):
             raise settings.SettingError(
                 f"KAFKA_OPTIONS: {', '.join(unknown)} is not allowed; allowed are options of kafka-python's producer"
-                " other than the servers and the client"
+                f" other than the servers and the client, as far as {client} has them"
             )
         self._door = self._make_kafka_door()
         self._door.open()
@@ -389,7 +390,8 @@ class Traptor:
         """Create the Kafka producer. Raises kafka.errors.KafkaError where no broker answers."""
         wanted = {**(self.settings.KAFKA_OPTIONS or {}), **self._producer_options}
         notices_topics = filter(None, [self.settings.KAFKA_NOTICES_TOPIC])
-        return delivery.connect(self.kafka_hosts, self.kafka_topic, wanted, *notices_topics)
+        client = self.settings.KAFKA_CLIENT
+        return delivery.connect(self.kafka_hosts, self.kafka_topic, wanted, *notices_topics, client=client)
 
     def _setup_birdy(self) -> None:
         """Create ``self.birdy_conn``. Connects to nothing yet."""

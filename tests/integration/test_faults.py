@@ -14,6 +14,7 @@ from bench.faults import Fault
 from bench.trial import Outcome, Servers, Trial
 from tests.servers import ApacheKafka, KafkaBroker, RedisServer, wait_until
 from traptor.cli import command
+from traptor.settings import CONFLUENT, KAFKA_CLIENTS, KAFKA_PYTHON
 
 SHORT = 0.15
 """Of the full lengths."""
@@ -44,6 +45,13 @@ ON_BOTH_APIS = (
     "disconnect with code 12",
     "tweets sent twice, and in disorder",
 )
+WITH_BOTH_CLIENTS = (
+    "broker stopped",
+    "broker frozen (SIGSTOP)",
+    "3 messages too large for the topic",
+    "spool full (SPOOL_MAX_BYTES), broker stopped",
+)
+"""Those of the broker: of others Kafka's client knows nothing."""
 
 
 @pytest.fixture
@@ -74,10 +82,17 @@ def test_what_was_no_tweet_explains_no_missing_one(account: dict[str, int], miss
     assert outcome.unexplained() == unexplained
 
 
-@pytest.mark.parametrize("name, api", [*((name, "1.1") for name in CHOSEN), *((name, "2") for name in ON_BOTH_APIS)])
-def test_a_fault_costs_nothing_that_is_not_told(servers: Servers, name: str, api: str) -> None:
+@pytest.mark.parametrize(
+    "name, api, client",
+    [
+        *((name, "1.1", KAFKA_PYTHON) for name in CHOSEN),
+        *((name, "2", KAFKA_PYTHON) for name in ON_BOTH_APIS),
+        *((name, "1.1", CONFLUENT) for name in WITH_BOTH_CLIENTS),
+    ],
+)
+def test_a_fault_costs_nothing_that_is_not_told(servers: Servers, name: str, api: str, client: str) -> None:
     (fault,) = [fault for fault in faults.FAULTS if fault.name == name]
-    outcome = fault.happens(servers._replace(settings={"TWITTER_API": api}), SHORT)
+    outcome = fault.happens(servers._replace(settings={"TWITTER_API": api, "KAFKA_CLIENT": client}), SHORT)
     assert_nothing_is_lost_untold(outcome)
     assert [count for count, least in CHOSEN[name].items() if outcome.account[count] < least] == []
 
@@ -100,14 +115,17 @@ def test_a_soak_costs_nothing_that_is_not_told(servers: Servers) -> None:
     assert_nothing_is_lost_untold(chaos.soak(servers, SOAK_SECONDS))
 
 
-@pytest.mark.parametrize("with_broker", [True, False])
-def test_a_kill_costs_the_last_second_at_most(servers: Servers, with_broker: bool) -> None:
+@pytest.mark.parametrize("with_broker, client", [(True, KAFKA_PYTHON), (False, KAFKA_PYTHON), (False, CONFLUENT)])
+def test_a_kill_costs_the_last_second_at_most(servers: Servers, with_broker: bool, client: str) -> None:
+    servers = servers._replace(settings={"KAFKA_CLIENT": client})
     outcome = Fault("SIGKILL", faults.sigkill(2, with_broker=with_broker)).happens(servers)
     assert_nothing_is_lost_untold(outcome)
     assert [gap["cause"] for gap in outcome.gaps] == ["died", "died"]
 
 
-def test_sigterm_costs_nothing(servers: Servers) -> None:
+@pytest.mark.parametrize("client", KAFKA_CLIENTS)
+def test_sigterm_costs_nothing(servers: Servers, client: str) -> None:
+    servers = servers._replace(settings={"KAFKA_CLIENT": client})
     outcome = Fault("SIGTERM", faults.sigterm_at_any_moment(2)).happens(servers)
     assert_nothing_is_lost_untold(outcome)
     assert {gap["cause"] for gap in outcome.gaps} == {"stopped"}

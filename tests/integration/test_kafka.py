@@ -14,6 +14,7 @@ import redis
 from tests.integration.daemon import BOTH_APIS, PATIENCE_SECONDS, Daemon, addresses, to_stdout
 from tests.servers import KafkaBroker, RedisServer
 from traptor import rules
+from traptor.settings import KAFKA_CLIENTS
 from traptor.simulator import Simulator
 from traptor.simulator.feed import Synthetic
 from traptor.simulator.predicates import parse
@@ -46,13 +47,16 @@ NOT_TWEETS = [
 Collect = Callable[..., Daemon]
 
 
-@pytest.fixture
-def collect(tmp_path: Path, redis_server: RedisServer, kafka_broker: KafkaBroker, topic: str) -> Collect:
-    """Makes a Traptor that sends what it collects from a Twitter to the topic."""
+@pytest.fixture(params=KAFKA_CLIENTS)
+def collect(
+    request: pytest.FixtureRequest, tmp_path: Path, redis_server: RedisServer, kafka_broker: KafkaBroker, topic: str
+) -> Collect:
+    """Makes a Traptor that sends what it collects from a Twitter to the topic, with either client."""
+    kafka = {"KAFKA_CLIENT": request.param, "KAFKA_HOSTS": kafka_broker.hosts, "KAFKA_TOPIC": topic}
 
     def made(twitter_url: str, *arguments: str, **settings: object) -> Daemon:
-        wanted = {"REDIS_URL": redis_server.url, "KAFKA_HOSTS": kafka_broker.hosts, "KAFKA_TOPIC": topic}
-        return Daemon(tmp_path, *arguments, **addresses(twitter_url), **wanted, **settings)
+        wanted = {"REDIS_URL": redis_server.url, **kafka, **settings}
+        return Daemon(tmp_path, *arguments, **addresses(twitter_url), **wanted)
 
     return made
 
@@ -64,7 +68,7 @@ def sample(traptor_type: str, count: int) -> list[bytes]:
     return [message.body for message in islice(messages, count)]
 
 
-@pytest.mark.parametrize("options", [{"compression_type": "lz9"}, {"delivery_timeout_ms": 100}, {"linger_ms": "5"}])
+@pytest.mark.parametrize("options", [{"compression_type": "lz9"}, {"delivery_timeout_ms": 10}, {"linger_ms": "soon"}])
 def test_options_that_no_producer_can_have_end_it(collect: Collect, options: dict[str, Any]) -> None:
     with collect("http://127.0.0.1:1", KAFKA_OPTIONS=json.dumps(options)) as daemon:
         assert daemon.process.wait(PATIENCE_SECONDS) == 2

@@ -139,19 +139,23 @@ class TlsKafka(ApacheKafka):
             return False
 
 
+@pytest.mark.parametrize("client", settings.KAFKA_CLIENTS)
 @CASES
 @pytest.mark.filterwarnings("ignore:unclosed <ssl.SSLSocket:ResourceWarning")  # kafka-python leaves refused ones open
-def test_kafka(tmp_path: Path, certificates: Certificates, name: str, is_ca_known: bool, is_taken: bool) -> None:
+def test_kafka(  # noqa: PLR0917 - pytest passes by name
+    tmp_path: Path, certificates: Certificates, name: str, is_ca_known: bool, is_taken: bool, client: str
+) -> None:
     if not apache_kafka.at_hand():
         pytest.skip("Apache Kafka is needed, which speaks TLS: `make kafka`")
     with TlsKafka(tmp_path, certificates.issue(name), certificates.ca) as broker:
         options = broker.options(**({"ssl_cafile": str(certificates.ca)} if is_ca_known else {}))
         if is_taken:
-            with contextlib.closing(delivery.connect(broker.hosts, "traptor", options)) as producer:
-                assert producer.send("traptor", b"{}").get(timeout=30).offset == 0
+            producer = delivery.connect(broker.hosts, "traptor", options, client=client)
+            producer.send("traptor", b"{}").get(timeout=30)
+            producer.close(timeout=1)
         else:
             with pytest.raises(KafkaError):
-                delivery.connect(broker.hosts, "traptor", options)
+                delivery.connect(broker.hosts, "traptor", options, client=client)
             gc.collect()
 
 
