@@ -2,7 +2,6 @@
 
 import json
 import sys
-from collections import deque
 from typing import Any
 
 import redis
@@ -15,15 +14,13 @@ from traptor.stream import MyBirdyClient
 
 
 def relay(wanted: settings.Settings, predicates: dict[str, str]) -> None:
-    """The least there is to do: Traptor's own reading and framing, the same producer and its answers, raw bytes."""
+    """The least there is to do: Traptor's own reading and framing, the same producer, the bytes as they come."""
     client = MyBirdyClient(*stream.credentials(wanted.apikeys), wanted.TWITTER_STREAM_URL)
     producer = delivery.connect(wanted.KAFKA_HOSTS, wanted.KAFKA_TOPIC, {}, client=wanted.KAFKA_CLIENT)
-    answers: deque[Any] = deque()
     for message in client.stream.statuses.filter.post(**predicates).messages():
         if message is not None:
-            answers.append(producer.send(wanted.KAFKA_TOPIC, message))
-        while answers and answers[0].is_done:
-            answers.popleft()
+            answer = producer.send(wanted.KAFKA_TOPIC, message)
+            assert answer.is_done in {True, False}  # librdkafka lets go of what it has delivered only when asked
 
 
 def loop(wanted: settings.Settings, predicates: dict[str, str], rule_set: list[dict[str, str]]) -> None:

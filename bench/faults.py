@@ -221,6 +221,7 @@ def reconnects(number: int) -> Callable[[Trial, float], None]:
 
 def sigterm_at_any_moment(times: int) -> Callable[[Trial, float], None]:
     def stop_often(trial: Trial, seconds: float) -> None:
+        trial.wait_for_tweets(1)
         for _ in range(times):
             time.sleep(random.uniform(0.0, 3.0))
             trial.stop()
