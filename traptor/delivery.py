@@ -53,7 +53,7 @@ class KeyPartitioner(Partitioner):  # type: ignore[misc]
 PRODUCER = {
     "partitioner": KeyPartitioner(),
     # Waits and batches as measured for load and for quiet: see bench/.
-    "linger_ms": 25,
+    "linger_ms": 15,
     "batch_size": 896 * 1024,
     "max_request_size": 2 * 1024 * 1024,
     "acks": "all",
@@ -64,7 +64,7 @@ PRODUCER = {
     "reconnect_backoff_max_ms": 2_000,
     "metrics_enabled": False,
 }
-WINDOW_BYTES = 16 << 20
+WINDOW_BYTES = 8 << 20
 """What may be on its way to Kafka without an acknowledgement."""
 SLOW_SECONDS = 1.0
 """A message without acknowledgement for so long goes to the spool as well, so that a killed process keeps it."""
