@@ -2,7 +2,6 @@
 
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 
 import redis
@@ -16,7 +15,8 @@ class RollingCounter:
         self.window_seconds = window_seconds
         self._clock = clock
         self._lock = threading.Lock()
-        self._seconds: deque[list[int]] = deque()
+        # There are thousands of counters, and an empty deque takes ten times the memory of an empty list.
+        self._seconds: list[list[int]] = []
         """[second, count], oldest first."""
         self._value = 0
         self._written = 0
@@ -39,7 +39,7 @@ class RollingCounter:
         oldest = int(self._clock()) - self.window_seconds
         with self._lock:
             while self._seconds and self._seconds[0][0] <= oldest:
-                self._value -= self._seconds.popleft()[1]
+                self._value -= self._seconds.pop(0)[1]
             return self._value
 
     def changed(self) -> bool:

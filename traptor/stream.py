@@ -22,7 +22,7 @@ MAX_MESSAGE_BYTES = 1 << 20
 IDLE_SECONDS = 0.1
 """How long a quiet stream waits before it yields None, so that flags are seen."""
 READ_BYTES = 1 << 16
-ARRIVED_BYTES = 2 << 20
+ARRIVED_BYTES = 1 << 20
 """What may wait to be looked at; the rest stays in the socket meanwhile."""
 ERROR_BODY_BYTES = 500
 CLOSING_SECONDS = 2.0
