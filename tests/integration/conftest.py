@@ -1,4 +1,7 @@
-"""Every test in this folder is marked `integration` and may ask for a real Redis and a real broker."""
+"""Every test in this folder is marked `integration` and may ask for a real Redis and a real broker.
+
+Those that ask for a broker are marked `kafka`.
+"""
 
 import os
 import signal
@@ -19,6 +22,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if Path(__file__).parent in item.path.parents:
             item.add_marker(pytest.mark.integration)
+            if "kafka_broker" in getattr(item, "fixturenames", ()):
+                item.add_marker(pytest.mark.kafka)
 
 
 def missing(error: servers.ServerMissing) -> None:

@@ -139,6 +139,7 @@ class TlsKafka(ApacheKafka):
             return False
 
 
+@pytest.mark.kafka
 @pytest.mark.parametrize("client", settings.KAFKA_CLIENTS)
 @CASES
 @pytest.mark.filterwarnings("ignore:unclosed <ssl.SSLSocket:ResourceWarning")  # kafka-python leaves refused ones open
