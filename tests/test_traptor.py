@@ -516,7 +516,7 @@ def test_a_storm_of_notices_cuts_one_wait_short() -> None:
 def test_the_main_loop_takes_any_stream_of_dicts() -> None:
     one = with_rules()
     one.birdy_stream = MagicMock()
-    one.birdy_stream.stream.return_value = [tweet(1), LIMIT_NOTICE, tweet(2, **OTHER), *NOTICES]
+    one.birdy_stream.stream.return_value = [tweet(1), None, LIMIT_NOTICE, tweet(2, **OTHER), *NOTICES]
     one._main_loop()
     assert [message.get("id_str") for message in sent(one)] == ["1", None, "2", *[None] * len(NOTICES)]
     assert [message["traptor"]["rule_value"] for message in sent(one) if "traptor" in message] == ["happy", "Not Found"]

@@ -7,7 +7,6 @@ often, and ``close``.
 import contextlib
 import gc
 import logging
-import random
 import sys
 import time
 import zlib
@@ -27,7 +26,7 @@ from kafka.errors import (
     RecordListTooLargeError,
 )
 from kafka.net.compat import KafkaNetClient
-from kafka.partitioner.abc import Partitioner
+from kafka.partitioner import DefaultPartitioner
 
 from traptor import broker
 from traptor.backlog import Backlog
@@ -37,7 +36,7 @@ from traptor.spool import Message, Spool
 from traptor.window import Sent, Window
 
 
-class KeyPartitioner(Partitioner):  # type: ignore[misc]
+class KeyPartitioner(DefaultPartitioner):  # type: ignore[misc]
     """The same key, the same partition, by CRC-32 as librdkafka's clients choose it.
 
     kafka-python's own way hashes in Python, which takes longer than all that Traptor does to deliver a message.
@@ -46,8 +45,9 @@ class KeyPartitioner(Partitioner):  # type: ignore[misc]
     def partition(  # noqa: PLR0917 - kafka-python calls it so
         self, topic: str, key: object, key_bytes: bytes | None, value: object, value_bytes: object, cluster: Any
     ) -> int:
-        count = len(cluster.partitions_for_topic(topic))
-        return zlib.crc32(key_bytes) % count if key_bytes else random.randrange(count)
+        if not key_bytes:
+            return int(super().partition(topic, key, key_bytes, value, value_bytes, cluster))
+        return zlib.crc32(key_bytes) % len(cluster.partitions_for_topic(topic))
 
 
 PRODUCER = {

@@ -753,7 +753,9 @@ class Traptor:
         method that takes dicts.
         """
         if not isinstance(self.birdy_stream, FilterStream):
-            return ([message] for message in self.birdy_stream.stream()), self._handle_dicts
+            # None stands for a moment in which nothing came.
+            singly = ([] if message is None else [message] for message in self.birdy_stream.stream())
+            return singly, self._handle_dicts
         if self._is_dict_method_replaced():
             return self.birdy_stream.reads(), self._handle_bytes_as_dicts
         return self.birdy_stream.reads(), self._handle_bytes
@@ -799,12 +801,7 @@ class Traptor:
         Each step is done for all of them before the next begins: what a step needs stays in the processor's caches.
         """
         tweets: list[tuple[bytes, messages.Tweet]] = []
-        for raw in received:
-            try:
-                message = messages.decode(raw)
-            except ValueError:
-                self._skip(raw)
-                continue
+        for raw, message in self._decoded(received, messages.decode):
             self._note_message()
             if not isinstance(message, messages.Tweet):
                 self._pass_on(tweets)
@@ -819,13 +816,22 @@ class Traptor:
         found = [self._matcher.match(tweet) for _, tweet in tweets]
         for matches in found:
             self._count_matches(matches)
-        values = [
-            self._blocks.append(raw, tweet.created_at, matches)
-            for (raw, tweet), matches in zip(tweets, found, strict=True)
-        ]
         self._door.send(
-            [self._message(tweet.id_str or "", value) for (_, tweet), value in zip(tweets, values, strict=True)]
+            [
+                self._message(tweet.id_str or "", self._blocks.append(raw, tweet.created_at, matches))
+                for (raw, tweet), matches in zip(tweets, found, strict=True)
+            ]
         )
+
+    def _decoded(self, received: Sequence[bytes], decode: Callable[[bytes], Any]) -> Iterator[tuple[bytes, Any]]:
+        """The messages among them, each with its bytes. What is no message is skipped."""
+        for raw in received:
+            try:
+                message = decode(raw)
+            except ValueError:
+                self._skip(raw)
+            else:
+                yield raw, message
 
     def _handle_odd(self, message: Any, raw: bytes) -> None:
         """A notice, which passes through untouched, or a tweet whose bytes cannot be kept as they are."""
@@ -837,12 +843,7 @@ class Traptor:
             self._deliver_notice(self._enrich_tweet(message), raw)
 
     def _handle_bytes_as_dicts(self, received: Sequence[bytes]) -> None:
-        for raw in received:
-            try:
-                message = messages.load(raw)
-            except ValueError:
-                self._skip(raw)
-                continue
+        for _, message in self._decoded(received, messages.load):
             self._handle_dict(message)
 
     def _handle_dicts(self, received: Sequence[Any]) -> None:
