@@ -398,7 +398,7 @@ class Traptor:
         self.birdy_conn = MyBirdyClient(*stream.credentials(self.apikeys), self.settings.TWITTER_STREAM_URL)
 
     def _own_credential(self) -> Credential:
-        return Credential(self.redis_conn, self.apikeys, self.traptor_type, self.traptor_id)
+        return Credential(self.redis_conn, self.settings.credential, self.traptor_type, self.traptor_id)
 
     # One connection, from its rules to its end
 

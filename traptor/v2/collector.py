@@ -10,7 +10,6 @@ import redis
 from birdy.twitter import TwitterApiError, TwitterClientError
 
 from traptor import backoff, messages, rules, settings
-from traptor.credential import Credential
 from traptor.duplicates import RecentIds
 from traptor.messages import Match
 from traptor.status import State
@@ -48,9 +47,6 @@ class V2Traptor(Traptor):
         self.birdy_conn = V2Client(
             wanted.CONSUMER_KEY, wanted.CONSUMER_SECRET, wanted.BEARER_TOKEN, wanted.TWITTER_API_URL
         )
-
-    def _own_credential(self) -> Credential:
-        return Credential(self.redis_conn, self.settings.credential, self.traptor_type, self.traptor_id)
 
     # Rules
 
