@@ -219,14 +219,14 @@ class Backlog:
             self._failed(error)
 
     def _failed(self, error: SpoolError) -> None:
-        is_damaged = isinstance(error, SpoolDamagedError)
         if isinstance(error, SpoolDamagedError):
+            self._failed_at = -FULL_SECONDS  # told each time
             self._counts["spool_damaged_files"] += 1
             self._counts["dropped:spool_damaged"] += error.lost - len(self._window.rows) - len(self._finished)
             self._window.unspool()
             self._finished.clear()
             self._cursor = 0
-        if is_damaged or self._clock() - self._failed_at >= FULL_SECONDS:
+        if self._clock() - self._failed_at >= FULL_SECONDS:
             self._failed_at = self._clock()
             log.error("spool fails", extra={"error": str(error), "waiting_in_memory": len(self._gathered)})
 

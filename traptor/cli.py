@@ -10,7 +10,7 @@ import click
 
 from traptor import __version__, settings
 from traptor.doctor_cli import doctor
-from traptor.exits import Exit
+from traptor.exits import Exit, drop_output
 from traptor.fleet_cli import stats, status
 from traptor.replay import replay
 from traptor.report_cli import report
@@ -107,18 +107,13 @@ def run(wanted: settings.Settings, *, test: bool, limit: int | None, delay: floa
     try:
         traptor.run(tweet_limit=limit, delay=delay)
     except BrokenPipeError:
-        _drop_output()
+        drop_output()
     except OutputError as error:
-        _drop_output()
+        drop_output()
         raise click.ClickException(str(error)) from None
     finally:
         summary = ", ".join(f"{name} {count}" for name, count in traptor.summary().items())
         click.echo(f"traptor: {summary}", err=True)
-
-
-def _drop_output() -> None:
-    """What Python still holds for standard output must not raise at exit."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _traptor_class(wanted: settings.Settings) -> "type[Traptor]":

@@ -1,5 +1,7 @@
-"""The exit codes, by name. Supervisor restarts what ends with any other."""
+"""How a process ends: the exit codes by name, and a standard output that nobody takes any more."""
 
+import os
+import sys
 from enum import IntEnum
 
 
@@ -12,3 +14,8 @@ class Exit(IntEnum):
     """Wrong usage or settings."""
     REFUSED = 3
     """Twitter refused us for good: a restart would only lock the account out."""
+
+
+def drop_output() -> None:
+    """What Python still holds for standard output must neither raise nor wait at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

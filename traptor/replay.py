@@ -23,7 +23,7 @@ from rich.table import Table
 from traptor import archives, outlets, rules, settings
 from traptor.archives import Part, Problem
 from traptor.bookmarks import DONE, Bookmarks
-from traptor.exits import Exit
+from traptor.exits import Exit, drop_output
 from traptor.messages import Rule
 from traptor.tally import Tally
 from traptor.workers import Batch, Crew, Task, WorkerDied
@@ -181,8 +181,7 @@ def _told_to_stop(*, is_for_a_reader: bool) -> threading.Event:
 
 
 def _end_without_output(code: int = Exit.ENDED) -> NoReturn:
-    """What Python still holds for standard output must neither raise nor wait at exit."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    drop_output()
     sys.exit(code)
 
 
