@@ -25,10 +25,11 @@ test: .venv/test ## all tests, on real servers
 test-deploy: .venv/test ## Vagrant, supervisor and Ansible for real, on Debian roots; needs root on Debian
 	@tests/deploy/run
 
-lint: .venv/test ## ruff and mypy
+lint: .venv/test ## ruff, mypy, and the layers
 	@.venv/bin/ruff check
 	@.venv/bin/ruff format --check
 	@.venv/bin/mypy
+	@.venv/bin/lint-imports
 
 bench: .venv/test ## what a tweet costs, beside a relay, a loop and json.loads; a quarter of an hour
 	@for one in enrich pipeline latency memory; do .venv/bin/python -m bench.$$one || exit; done

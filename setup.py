@@ -28,8 +28,8 @@ setup(
     author="The Traptor authors",
     license="MIT",
     python_requires=">=3.11",
-    packages=find_packages(include=["traptor", "traptor.*", "scripts"]),
-    package_data={"traptor": ["py.typed", "report.html"]},
+    packages=find_packages(include=["traptor", "traptor.*"]),
+    package_data={"traptor": ["py.typed"], "traptor.archives": ["report.html"]},
     install_requires=requirements(),
     extras_require={"fast": ["confluent-kafka>=2.6.1,<3"]},  # from 2.6.1 on with wheels for Python 3.13
     entry_points={"console_scripts": ["traptor=traptor.cli:main"]},

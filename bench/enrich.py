@@ -20,12 +20,14 @@ from rich.table import Table
 
 from bench import tweets
 from bench.baselines import rules_in
-from traptor import messages
-from traptor.counters import RollingCounter
-from traptor.matching import compile_rules
-from traptor.messages import Blocks, Match, Tweet
+from traptor.account.counters import RollingCounter
 from traptor.simulator.feed import encode
-from traptor.stream import READ_BYTES, Framer
+from traptor.sources.stream import READ_BYTES, Framer
+from traptor.tweets import fields, times
+from traptor.tweets.blocks import Blocks
+from traptor.tweets.fields import Tweet
+from traptor.tweets.matching import compile_rules
+from traptor.tweets.rule import Match
 
 TWEETS = 2000
 REPEATS = 7
@@ -44,7 +46,7 @@ def steps() -> Iterator[Step]:
     lines = _lines("track", 400)
     yield Step("json.loads, the yardstick", "", json.loads, lines)
     yield from _reading(lines)
-    yield Step("decode the needed fields", "", messages.decode, lines)
+    yield Step("decode the needed fields", "", fields.decode, lines)
     yield from _matching()
     yield from _writing(lines)
 
@@ -88,7 +90,7 @@ def _match(rule_type: str, count: int) -> Callable[[Tweet], list[Match]]:
 
 
 def _decoded(line: bytes) -> Tweet:
-    tweet = messages.decode(line)
+    tweet = fields.decode(line)
     assert isinstance(tweet, Tweet)
     return tweet
 
@@ -98,11 +100,11 @@ def _writing(lines: list[bytes]) -> Iterator[Step]:
     match, blocks = _match("track", 400), Blocks("track", 0, rule_set, "version")
     found = [(line, view.created_at, match(view)) for line, view in zip(lines, map(_decoded, lines), strict=True)]
     enriched = [json.loads(blocks.append(*one)) for one in found]
-    times = [created_at for _, created_at, _ in found]
+    stamps = [created_at for _, created_at, _ in found]
     yield Step("make the object and append it", "400 track", lambda one: blocks.append(*one), found)
     yield Step("… by json.dumps of the tweet", "400 track", json.dumps, enriched)
-    yield Step("created_at to ISO", "", messages.iso_time, times)
-    yield Step("… by dateutil", "", lambda created_at: parser.parse(created_at).isoformat(), times)
+    yield Step("created_at to ISO", "", times.iso_time, stamps)
+    yield Step("… by dateutil", "", lambda created_at: parser.parse(created_at).isoformat(), stamps)
     counter = RollingCounter("stats:track:0:1", 900)
     yield Step("count a match", "", counter.increment, [1] * TWEETS)
 

@@ -16,7 +16,8 @@ import requests
 from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
 
 from tests.servers import KafkaBroker, RedisServer, kafka, wait_until
-from traptor import rules, settings
+from traptor import settings
+from traptor.rules import stored
 from traptor.simulator import CREDENTIAL
 
 STILL_SECONDS = 0.4
@@ -48,7 +49,7 @@ class Servers(NamedTuple):
         """These rules, and nothing else, into Redis."""
         with contextlib.closing(self.redis.client()) as client:
             client.flushall()
-            rules.write(client, rule_type, 0, rule_set)
+            stored.write(client, rule_type, 0, rule_set)
 
 
 @contextlib.contextmanager

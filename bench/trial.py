@@ -20,8 +20,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tests.integration.daemon import Daemon
 from tests.servers import OwnBroker, RedisServer, free_port, wait_until
-from traptor import rules
-from traptor.account import Account
+from traptor.account.ledger import Account
+from traptor.rules import stored
 from traptor.simulator import Simulator
 from traptor.simulator.snowflakes import EPOCH_MS
 
@@ -127,7 +127,7 @@ class Trial:
     def write_rules(self) -> None:
         with self.client() as conn:
             conn.flushall()
-            rules.write(conn, "track", 0, RULES)
+            stored.write(conn, "track", 0, RULES)
 
     def client(self) -> redis.Redis:
         return self.redis.client(decode_responses=True)

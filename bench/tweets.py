@@ -10,12 +10,12 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
-from traptor.matching import phrases
 from traptor.simulator.feed import encode
 from traptor.simulator.phrasebook import EMOJI
 from traptor.simulator.predicates import Predicates
 from traptor.simulator.snowflakes import Snowflakes
 from traptor.simulator.tweets import Writer
+from traptor.tweets.matching import phrases
 
 SEED = 2021
 LATIN = ("en",)

@@ -13,9 +13,9 @@ import click
 sys.path.append(str(Path(__file__).parent.parent))
 
 from traptor import keys, settings
+from traptor.commands.loading import load, load_source
 from traptor.exits import Exit
-from traptor.loading_cli import load, load_source
-from traptor.rules import LIMITS
+from traptor.rules.checked import LIMITS
 
 
 class RulesToRedis:

@@ -16,8 +16,10 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from tests.servers import RedisServer
-from traptor import fleet, rules, settings
-from traptor.fleet import Name
+from traptor import settings
+from traptor.fleet import roster
+from traptor.fleet.roster import Name
+from traptor.rules import stored
 from traptor.simulator import Credential, Simulator
 
 PAGE = Path(__file__).parent.parent / "docs" / "fleet.md"
@@ -61,8 +63,8 @@ def running(folder: Path) -> Iterator[dict[str, str]]:
         words = [
             {"rule_id": str(n), "value": word, "tag": "sample"} for n, word in enumerate(("storm", "flood", "rain"))
         ]
-        rules.write(conn, "track", 0, words[:2])
-        rules.write(conn, "track", 1, words[2:])
+        stored.write(conn, "track", 0, words[:2])
+        stored.write(conn, "track", 1, words[2:])
         environs = [environment(folder, server.url, twitter.url, n) for n in range(2)]
         commands = [[sys.executable, "-m", "traptor", "--delay", "0"] for _ in environs]
         with contextlib.ExitStack() as stack:
@@ -72,9 +74,9 @@ def running(folder: Path) -> Iterator[dict[str, str]]:
                 )
                 stack.callback(process.wait)
                 stack.callback(process.kill)
-            wait_for(lambda: len(fleet.look(conn)[Name("track", 0)].status.get("rates") or []) >= 3)
+            wait_for(lambda: len(roster.look(conn)[Name("track", 0)].status.get("rates") or []) >= 3)
             process.kill()
-            wait_for(lambda: not fleet.look(conn)[Name("track", 1)].status)
+            wait_for(lambda: not roster.look(conn)[Name("track", 1)].status)
             yield environs[0]
 
 

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 import redis
 
-from traptor import demo, rules, settings
+from traptor import demo, settings
+from traptor.rules import stored
 from traptor.traptor import Traptor
 
 
@@ -32,7 +33,7 @@ def test_its_rules_are_in_redis_and_its_tweets_satisfy_them(
     monkeypatch.setattr(demo, "TWEETS_PER_SECOND", 200.0)
     with demo.running({"TRAPTOR_TYPE": traptor_type}) as made:
         with redis.Redis.from_url(made.REDIS_URL, protocol=2) as conn:
-            assert rules.read(conn, traptor_type, 0) == demo.RULES[traptor_type]
+            assert stored.read(conn, traptor_type, 0) == demo.RULES[traptor_type]
         one = Traptor.from_settings(made, test=True)
         one.run(tweet_limit=5)
         for conn in (one.redis_conn, one.pubsub_conn, one.heartbeat_conn):

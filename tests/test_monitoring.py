@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from traptor import metrics
-from traptor.metrics import COUNTERS, GAUGES
-from traptor.status import State
+from traptor.account import metrics
+from traptor.account.metrics import COUNTERS, GAUGES
+from traptor.account.state import State
 
 ROOT = Path(__file__).parent.parent
 ALERTS = (ROOT / "monitoring" / "traptor-alerts.yml").read_text(encoding="utf-8")

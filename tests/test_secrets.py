@@ -21,7 +21,7 @@ from traptor.connections import connect_to_redis
 from traptor.reports import Reporter
 from traptor.settings import Settings
 from traptor.simulator import Credential, Simulator
-from traptor.stream import MyBirdyClient
+from traptor.sources.v1 import MyBirdyClient
 from traptor.traptor import Traptor
 
 SECRETS = [

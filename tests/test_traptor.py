@@ -23,11 +23,13 @@ from kafka.future import Future
 
 from scripts.rule_extract import RulesToRedis
 from tests.servers import wait_until
-from traptor import backoff, delivery, settings, traptor
-from traptor.rules import LIMITS
+from traptor import settings, traptor
+from traptor.account.state import State
+from traptor.delivery import producers
+from traptor.rules.checked import LIMITS
 from traptor.simulator import CREDENTIAL, Simulator
-from traptor.status import State
-from traptor.stream import StreamEnded
+from traptor.sources import backoff
+from traptor.sources.stream import StreamEnded
 from traptor.traptor import MyBirdyClient, Traptor
 
 APIKEYS = dict(zip(settings.APIKEY_NAMES, CREDENTIAL, strict=True))
@@ -716,7 +718,7 @@ def test_a_replaced_making_of_the_producer_is_honoured(returned: bool) -> None:
     one = Mine(*[fakeredis.FakeRedis()] * 3, apikeys=APIKEYS)
     one._setup_kafka()
     wait_until(lambda: one.kafka_conn is mine, "the producer")
-    assert one._make_producer(**delivery.CAUTIOUS) is mine
+    assert one._make_producer(**producers.CAUTIOUS) is mine
 
 
 def test_a_making_that_makes_no_producer_is_an_error() -> None:

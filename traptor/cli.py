@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from traptor import __version__, settings
-from traptor.doctor_cli import doctor
+from traptor.commands.doctor import doctor
+from traptor.commands.fleet import stats, status
+from traptor.commands.replay import replay
+from traptor.commands.report import report
+from traptor.commands.rules import rules
+from traptor.commands.simulate import simulate
+from traptor.commands.spool import spool
 from traptor.exits import Exit, drop_output
-from traptor.fleet_cli import stats, status
-from traptor.replay import replay
-from traptor.report_cli import report
-from traptor.rules_cli import rules
-from traptor.simulator.cli import simulate
-from traptor.spool_cli import spool
 
 if TYPE_CHECKING:
     from traptor.traptor import Traptor
@@ -99,7 +99,7 @@ def run(wanted: settings.Settings, *, test: bool, limit: int | None, delay: floa
             " (environment, localsettings.py, or NAME_FILE). To try without an account: traptor --demo --test"
         )
     traptor = _traptor_class(wanted).from_settings(wanted, test=test)
-    from traptor.delivery import OutputError  # imported by then
+    from traptor.delivery.door import OutputError  # imported by then
 
     # A tweet leaves no cycles; looking for some among all that is on its way costs a twentieth of the time.
     gc.freeze()
@@ -119,7 +119,7 @@ def run(wanted: settings.Settings, *, test: bool, limit: int | None, delay: floa
 def _traptor_class(wanted: settings.Settings) -> "type[Traptor]":
     """Imported only here, so that --help and the other subcommands start fast."""
     if wanted.TWITTER_API == "2":
-        from traptor.v2.collector import V2Traptor
+        from traptor.sources.v2.collector import V2Traptor
 
         return V2Traptor
     from traptor.traptor import Traptor

@@ -11,8 +11,9 @@ import click
 import redis
 from fakeredis import TcpFakeServer
 
-from traptor import rules, settings
+from traptor import settings
 from traptor.logs import NO_FILE
+from traptor.rules import stored
 from traptor.simulator import CREDENTIAL, Simulator
 
 TWEETS_PER_SECOND = 5.0
@@ -51,7 +52,7 @@ def running(command_line: Mapping[str, Any]) -> Iterator[settings.Settings]:
             USE_SENTRY=False,
         )
         with contextlib.closing(redis.Redis.from_url(url, protocol=2)) as conn:
-            rules.write(conn, made.TRAPTOR_TYPE, made.TRAPTOR_ID, RULES[made.TRAPTOR_TYPE])
+            stored.write(conn, made.TRAPTOR_TYPE, made.TRAPTOR_ID, RULES[made.TRAPTOR_TYPE])
         _tell(made)
         yield made
 

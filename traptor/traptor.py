@@ -4,6 +4,7 @@ import contextlib
 import logging
 import math
 import queue
+import runpy
 import signal
 import threading
 import time
@@ -19,36 +20,28 @@ from typing import Any, NoReturn, TypeVar
 import redis
 from birdy.twitter import TwitterApiError, TwitterClientError
 
-from traptor import (
-    backoff,
-    counters,
-    delivery,
-    heartbeat,
-    journal,
-    keys,
-    logs,
-    messages,
-    metrics,
-    notices,
-    rules,
-    settings,
-    stream,
-)
-from traptor.account import Account
+from traptor import keys, logs, settings
+from traptor.account import counters, heartbeat, journal, metrics
+from traptor.account.gaps import Gap, Gaps
+from traptor.account.journal import Journal
+from traptor.account.ledger import Account
+from traptor.account.state import State
+from traptor.account.vitals import Vitals
 from traptor.connections import connect_to_redis
-from traptor.credential import Credential
-from traptor.duplicates import RecentIds
+from traptor.delivery import door, kafka_door, producers, standard_output
+from traptor.delivery.spool import Message, Spool, file_name
 from traptor.exits import Exit
-from traptor.gaps import Gap, Gaps
-from traptor.journal import Journal
-from traptor.lease import RENEW_SECONDS
-from traptor.matching import Matcher, compile_rules
-from traptor.messages import Match
 from traptor.reports import Reporter
-from traptor.spool import Message, Spool, file_name
-from traptor.status import State
-from traptor.stream import FilterStream, MyBirdyClient, StreamEnded
-from traptor.vitals import Vitals
+from traptor.rules import checked, notices, stored
+from traptor.sources import backoff, stream, v1
+from traptor.sources.credential import Credential
+from traptor.sources.lease import RENEW_SECONDS
+from traptor.sources.stream import FilterStream, StreamEnded
+from traptor.sources.v1 import MyBirdyClient
+from traptor.tweets import blocks, fields, kinds, times
+from traptor.tweets.duplicates import RecentIds
+from traptor.tweets.matching import Matcher, compile_rules
+from traptor.tweets.rule import Match
 
 __all__ = ["MyBirdyClient", "Traptor", "main"]
 
@@ -159,11 +152,13 @@ class Traptor:
         self.limit_counter: Any = None
         self.account = Account()
 
-        self._door: delivery.Kafka | delivery.StandardOutput = delivery.StandardOutput(self.account.counts)
+        self._door: kafka_door.Kafka | standard_output.StandardOutput = standard_output.StandardOutput(
+            self.account.counts
+        )
         self._producer_options: dict[str, Any] = {}
         """What the producer is to have whatever KAFKA_OPTIONS say."""
         self._reporter = Reporter(None)
-        self._problems: list[rules.Problem] = []
+        self._problems: list[checked.Problem] = []
         self._gaps = Gaps(self.traptor_type, self.traptor_id, self._tell_gap)
         self._journal = Journal(
             self.heartbeat_conn,
@@ -208,11 +203,11 @@ class Traptor:
     @property
     def kafka_conn(self) -> Any:
         """The producer; None while there is none."""
-        return self._door.producer if isinstance(self._door, delivery.Kafka) else None
+        return self._door.producer if isinstance(self._door, kafka_door.Kafka) else None
 
     @kafka_conn.setter
     def kafka_conn(self, producer: Any) -> None:
-        if not isinstance(self._door, delivery.Kafka):
+        if not isinstance(self._door, kafka_door.Kafka):
             self._door = self._make_kafka_door()
         self._door.producer = producer
 
@@ -229,7 +224,7 @@ class Traptor:
             with self._handling_signals():
                 self._setup()
                 self._live()
-        except (BrokenPipeError, delivery.OutputError):
+        except (BrokenPipeError, door.OutputError):
             raise
         except Exception as error:
             self._reporter.report(error)
@@ -278,9 +273,9 @@ class Traptor:
 
     def _told_to_stop(self, *_: object) -> None:
         self.stop()
-        if isinstance(self._door, delivery.StandardOutput):
+        if isinstance(self._door, standard_output.StandardOutput):
             # Whoever reads our output may have stopped reading without closing it: then a write never returns.
-            signal.signal(signal.SIGALRM, delivery.give_up_writing)
+            signal.signal(signal.SIGALRM, standard_output.give_up_writing)
             signal.setitimer(signal.ITIMER_REAL, self.settings.STOP_TIMEOUT)
 
     def _shut_down(self) -> None:
@@ -356,10 +351,10 @@ class Traptor:
     def _setup_kafka(self) -> None:
         """Set up the door: Kafka, looked for in the background until it is there, or standard output."""
         if not self.kafka_enabled or self.test:
-            self._door = delivery.StandardOutput(self.account.counts)
+            self._door = standard_output.StandardOutput(self.account.counts)
             return
         client = self.settings.KAFKA_CLIENT
-        if unknown := delivery.unknown_options(self.settings.KAFKA_OPTIONS or {}, client):
+        if unknown := producers.unknown_options(self.settings.KAFKA_OPTIONS or {}, client):
             raise settings.SettingError(
                 f"KAFKA_OPTIONS: {', '.join(unknown)} is not allowed; allowed are options of kafka-python's producer"
                 f" other than the servers and the client, as far as {client} has them"
@@ -367,15 +362,15 @@ class Traptor:
         self._door = self._make_kafka_door()
         self._door.open()
 
-    def _make_kafka_door(self) -> delivery.Kafka:
+    def _make_kafka_door(self) -> kafka_door.Kafka:
         path = Path(self.settings.SPOOL_DIR) / file_name(self.traptor_type, self.traptor_id)
         spool = Spool(path, self.settings.SPOOL_MAX_BYTES)
-        return delivery.Kafka(
+        return kafka_door.Kafka(
             self._make_producer,
             spool,
             self.account.counts,
             self._acknowledged,
-            connect_cautiously=lambda: self._make_producer(**delivery.CAUTIOUS),
+            connect_cautiously=lambda: self._make_producer(**producers.CAUTIOUS),
         )
 
     def _make_producer(self, **options: Any) -> Any:
@@ -391,11 +386,11 @@ class Traptor:
         wanted = {**(self.settings.KAFKA_OPTIONS or {}), **self._producer_options}
         notices_topics = filter(None, [self.settings.KAFKA_NOTICES_TOPIC])
         client = self.settings.KAFKA_CLIENT
-        return delivery.connect(self.kafka_hosts, self.kafka_topic, wanted, *notices_topics, client=client)
+        return producers.connect(self.kafka_hosts, self.kafka_topic, wanted, *notices_topics, client=client)
 
     def _setup_birdy(self) -> None:
         """Create ``self.birdy_conn``. Connects to nothing yet."""
-        self.birdy_conn = MyBirdyClient(*stream.credentials(self.apikeys), self.settings.TWITTER_STREAM_URL)
+        self.birdy_conn = MyBirdyClient(*v1.credentials(self.apikeys), self.settings.TWITTER_STREAM_URL)
 
     def _own_credential(self) -> Credential:
         return Credential(self.redis_conn, self.settings.credential, self.traptor_type, self.traptor_id)
@@ -516,7 +511,7 @@ class Traptor:
             self.redis_rules = found
             if found:
                 return
-            self._vitals.rules = rules.facts(self.traptor_type, found, len(self._problems))
+            self._vitals.rules = checked.facts(self.traptor_type, found, len(self._problems))
             self._vitals.enter(State.WAITING_FOR_RULES)
             if not told:
                 self.logger.info("waiting for rules", extra={"keys": keys.rules(self.traptor_type, self.traptor_id)})
@@ -550,11 +545,11 @@ class Traptor:
         Each is a hash under ``traptor-<type>:<id>:<rule_id>``; a connection may have 5000 follow rules, 400 track
         phrases or 25 locations boxes. What Twitter would refuse is left out with a warning. Raises redis.RedisError.
         """
-        found = rules.check(self.traptor_type, rules.read(self.redis_conn, self.traptor_type, self.traptor_id))
+        found = checked.check(self.traptor_type, stored.read(self.redis_conn, self.traptor_type, self.traptor_id))
         self._tell_problems(found.problems)
         yield from found.rules
 
-    def _tell_problems(self, problems: list[rules.Problem]) -> None:
+    def _tell_problems(self, problems: list[checked.Problem]) -> None:
         """Warn of each rule that is left out, once for as long as it stays so."""
         for problem in problems:
             if problem not in self._problems:
@@ -565,21 +560,21 @@ class Traptor:
 
     def _make_twitter_rules(self, rules_from_redis: list[dict[str, str]]) -> str:
         """The rules, dicts as they come from Redis, as the value of Twitter's parameter. Compiles the matcher."""
-        checked = rules.check(self.traptor_type, sorted(rules_from_redis, key=rules.order))
-        if checked.problems:
-            self._tell_problems(checked.problems)
-        self._compiled(checked.rules)
+        sound = checked.check(self.traptor_type, sorted(rules_from_redis, key=checked.order))
+        if sound.problems:
+            self._tell_problems(sound.problems)
+        self._compiled(sound.rules)
         if self.traptor_type == "locations":
             self.locations_rule = self._get_locations_traptor_rule()
-        joined = rules.join(self.traptor_type, checked.rules)
-        self._vitals.rules = rules.facts(self.traptor_type, checked.rules, len(self._problems))
+        joined = checked.join(self.traptor_type, sound.rules)
+        self._vitals.rules = checked.facts(self.traptor_type, sound.rules, len(self._problems))
         self.logger.debug("rules for Twitter", extra={"rules": joined})
         return joined
 
     def _compiled(self, rule_set: list[dict[str, str]]) -> None:
-        self.rule_set = rules.version(rule_set)
+        self.rule_set = checked.version(rule_set)
         self._matcher: Matcher = compile_rules(self.traptor_type, rule_set)
-        self._blocks = messages.Blocks(self.traptor_type, self.traptor_id, rule_set, self.rule_set)
+        self._blocks = blocks.Blocks(self.traptor_type, self.traptor_id, rule_set, self.rule_set)
         self._rule_ids = [rule.get("rule_id", "") for rule in rule_set]
 
     def _get_locations_traptor_rule(self) -> dict[str, Any]:
@@ -738,7 +733,7 @@ class Traptor:
 
     def _change_rules(self, found: list[dict[str, str]], _before: list[dict[str, str]]) -> bool:
         """Take other rules up on the open stream; False where what Twitter was asked for is not what they ask for."""
-        if rules.join(self.traptor_type, found) != self.twitter_rules:
+        if checked.join(self.traptor_type, found) != self.twitter_rules:
             return False
         self._make_twitter_rules(found)
         self._make_rule_counters()
@@ -800,10 +795,10 @@ class Traptor:
 
         Each step is done for all of them before the next begins: what a step needs stays in the processor's caches.
         """
-        tweets: list[tuple[bytes, messages.Tweet]] = []
-        for raw, message in self._decoded(received, messages.decode):
+        tweets: list[tuple[bytes, fields.Tweet]] = []
+        for raw, message in self._decoded(received, fields.decode):
             self._note_message()
-            if not isinstance(message, messages.Tweet):
+            if not isinstance(message, fields.Tweet):
                 self._pass_on(tweets)
                 tweets = []
                 self._handle_odd(message, raw)
@@ -811,7 +806,7 @@ class Traptor:
                 tweets.append((raw, message))
         self._pass_on(tweets)
 
-    def _pass_on(self, tweets: Sequence[tuple[bytes, messages.Tweet]]) -> None:
+    def _pass_on(self, tweets: Sequence[tuple[bytes, fields.Tweet]]) -> None:
         """Match, count, append and deliver."""
         found = [self._matcher.match(tweet) for _, tweet in tweets]
         for matches in found:
@@ -836,14 +831,14 @@ class Traptor:
     def _handle_odd(self, message: Any, raw: bytes) -> None:
         """A notice, which passes through untouched, or a tweet whose bytes cannot be kept as they are."""
         if self._message_is_tweet(message):
-            if self._is_new_tweet(id_str := messages.tweet_id(message)):
-                self._deliver(id_str, messages.dump(self._enrich_tweet(message)))
+            if self._is_new_tweet(id_str := kinds.tweet_id(message)):
+                self._deliver(id_str, fields.dump(self._enrich_tweet(message)))
         else:
             self._heed(message)
             self._deliver_notice(self._enrich_tweet(message), raw)
 
     def _handle_bytes_as_dicts(self, received: Sequence[bytes]) -> None:
-        for _, message in self._decoded(received, messages.load):
+        for _, message in self._decoded(received, fields.load):
             self._handle_dict(message)
 
     def _handle_dicts(self, received: Sequence[Any]) -> None:
@@ -854,7 +849,7 @@ class Traptor:
         """One message on the long way, through the methods that people replace."""
         self._note_message()
         if self._message_is_tweet(message):
-            if not self._is_new_tweet(messages.tweet_id(message)):
+            if not self._is_new_tweet(kinds.tweet_id(message)):
                 return
         else:
             self._heed(message)
@@ -885,17 +880,17 @@ class Traptor:
 
     def _heed(self, message: Any) -> None:
         """Do what a notice asks for, or remember what it says. Limit notices are counted where tweets are enriched."""
-        kind = messages.kind(message)
+        kind = kinds.kind(message)
         self.account.counts[f"received:{kind}"] += 1
-        if kind == "delete" and (id_str := messages.deleted_id(message)):
+        if kind == "delete" and (id_str := kinds.deleted_id(message)):
             self._door.forget(id_str.encode("utf-8", "replace"))
-        elif kind == "scrub_geo" and (scrubbed := messages.scrubbed(message)):
+        elif kind == "scrub_geo" and (scrubbed := kinds.scrubbed(message)):
             self._door.scrub(*scrubbed)
         elif kind == "disconnect":
-            self._disconnect_code = messages.number(message, "disconnect", "code")
+            self._disconnect_code = kinds.number(message, "disconnect", "code")
             self.logger.warning("Twitter disconnects us", extra={"notice": message["disconnect"]})
         elif kind == "warning":
-            self._vitals.percent_full = messages.number(message, "warning", "percent_full") or 0
+            self._vitals.percent_full = kinds.number(message, "warning", "percent_full") or 0
             self.logger.warning("Twitter warns", extra={"notice": message["warning"]})
 
     def _deliver(self, id_str: str, value: bytes) -> None:
@@ -908,16 +903,16 @@ class Traptor:
     def _deliver_notice(self, message: Any, value: bytes) -> None:
         """To the topic of notices, keyed by the id it speaks of, or else where the tweets go."""
         if topic := self.settings.KAFKA_NOTICES_TOPIC:
-            key = messages.subject_id(message)
+            key = kinds.subject_id(message)
             self._door.send([Message(key.encode("utf-8", "replace") if key else None, value, topic)])
         else:
             self._door.send([Message(None, value, self.kafka_topic)])
 
     def _send_enriched_data_to_kafka(self, tweet: Any, enriched_data: Any) -> None:
         """Send the enriched data, keyed by the tweet's id. Waits for nobody; standard output where Kafka is off."""
-        value = messages.dump(enriched_data)
+        value = fields.dump(enriched_data)
         if self._message_is_tweet(tweet):
-            self._deliver(messages.tweet_id(tweet), value)
+            self._deliver(kinds.tweet_id(tweet), value)
         else:
             self._deliver_notice(tweet, value)
 
@@ -929,17 +924,17 @@ class Traptor:
             tweet = self._create_traptor_obj(tweet)
             tweet = self._add_iso_created_at(tweet)
             return self._find_rule_matches(tweet)
-        if self._message_is_limit_message(tweet) and (count := messages.limit_count(tweet)) is not None:
+        if self._message_is_limit_message(tweet) and (count := kinds.limit_count(tweet)) is not None:
             self._increment_limit_message_counter(count)
         return tweet
 
     @staticmethod
     def _message_is_tweet(message: Any) -> bool:
-        return messages.kind(message) == "tweet"
+        return kinds.kind(message) == "tweet"
 
     @staticmethod
     def _message_is_limit_message(message: Any) -> bool:
-        return messages.kind(message) == "limit"
+        return kinds.kind(message) == "limit"
 
     def _create_traptor_obj(self, tweet_dict: dict[str, Any]) -> dict[str, Any]:
         """The tweet with a ``traptor`` dict that holds type and id of this Traptor."""
@@ -947,20 +942,20 @@ class Traptor:
 
     def _add_iso_created_at(self, tweet_dict: dict[str, Any]) -> dict[str, Any]:
         """The tweet with ``traptor.created_at_iso``; None where it has no time that can be read."""
-        iso = messages.iso_time_or_none(tweet_dict.get("created_at"))
+        iso = times.iso_time_or_none(tweet_dict.get("created_at"))
         return {**tweet_dict, "traptor": {**tweet_dict.get("traptor", {}), "created_at_iso": iso}}
 
     def _find_rule_matches(self, tweet_dict: dict[str, Any]) -> dict[str, Any]:
         """The tweet with the flat fields of the last rule that holds, and all that hold in ``rules``."""
-        matches = self._matcher.match(messages.view(tweet_dict))
+        matches = self._matcher.match(fields.view(tweet_dict))
         self._count_matches(matches)
-        matched = messages.load(self._blocks.matched(matches))
+        matched = fields.load(self._blocks.matched(matches))
         return {**tweet_dict, "traptor": {**tweet_dict.get("traptor", {}), **matched}}
 
     @staticmethod
     def _tweet_time_to_iso(tweet_time: str) -> str:
         """``created_at`` in ISO format. Raises ValueError for what is no time."""
-        return messages.iso_time(tweet_time)
+        return times.iso_time(tweet_time)
 
     # Counting
 
@@ -1105,7 +1100,7 @@ class Traptor:
         if topic := self.settings.KAFKA_NOTICES_TOPIC:
             self.account.counts["received:gap"] += 1
             key = keys.notice(self.traptor_type, self.traptor_id)
-            self._door.send([Message(key.encode(), messages.dump({"gap": record}), topic)])
+            self._door.send([Message(key.encode(), fields.dump({"gap": record}), topic)])
 
     # Waiting
 
@@ -1148,7 +1143,5 @@ SIDE_ROAD_RETRY_SECONDS = 5.0
 
 
 def main() -> None:
-    """The command line: run a Traptor instance."""
-    from traptor.cli import main as command_line  # the command line itself imports this module
-
-    command_line()
+    """The command line, as ``python -m traptor`` runs it."""
+    runpy.run_module("traptor", run_name="__main__", alter_sys=True)

@@ -18,7 +18,7 @@ from tests.deploy import hosts
 from tests.deploy.fleet import ADDRESSES, KEYS, SECRETS, SIMULATOR_PORT, Fleet
 from tests.deploy.hosts import BASE, CONTROL, Host
 from tests.servers import wait_until
-from traptor import rules
+from traptor.rules import stored
 from traptor.simulator import Simulator
 from traptor.simulator.connection import Connection
 
@@ -156,7 +156,7 @@ def test_each_collects_with_a_key_of_its_own(fleet: Fleet, twitter: Simulator, r
 def write_rules(redis_db: redis.Redis, traptors: set[str]) -> None:
     for name in traptors:
         kind, number = name.split(":")
-        rules.write(redis_db, kind, int(number), RULES[kind])
+        stored.write(redis_db, kind, int(number), RULES[kind])
 
 
 def test_status_on_the_control_host_shows_the_fleet(fleet: Fleet) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from tests.deploy.supervisord import Supervisord
 from tests.servers import KafkaBroker, RedisServer, kafka, wait_until
-from traptor import rules
+from traptor.rules import stored
 from traptor.simulator import CREDENTIAL, Credential, Simulator
 
 pytestmark = pytest.mark.integration
@@ -47,7 +47,7 @@ def supervisor(
     (tmp_path_factory.getbasetemp() / "redis").mkdir()
     with RedisServer(tmp_path_factory.getbasetemp() / "redis") as redis_server:
         for traptor_id in (0, 1):
-            rules.write(redis_server.client(), "track", traptor_id, RULES)
+            stored.write(redis_server.client(), "track", traptor_id, RULES)
         made = Supervisord(folder, track_processes=3)
         made.write_settings(
             TWITTER_STREAM_URL=twitter.url,

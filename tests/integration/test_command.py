@@ -16,7 +16,7 @@ import redis
 
 from tests.integration.daemon import BOTH_APIS, Daemon, environment, to_stdout
 from tests.servers import RedisServer
-from traptor import rules
+from traptor.rules import stored
 from traptor.simulator import CREDENTIAL, Simulator
 
 COFFEE = {"rule_id": "1", "tag": "drinks", "value": "coffee"}
@@ -171,7 +171,7 @@ def test_wrong_usage_is_told(tmp_path: Path, arguments: list[str]) -> None:
 def test_a_log_directory_that_cannot_be_written_is_a_warning(
     tmp_path: Path, collect: Collect, redis_db: redis.Redis
 ) -> None:
-    rules.write(redis_db, "track", 0, [COFFEE])
+    stored.write(redis_db, "track", 0, [COFFEE])
     (tmp_path / "file").touch()
     folder = tmp_path / "file" / "log"
     with Simulator() as twitter, collect(twitter.url, "--limit", "1", LOG_DIR=folder) as daemon:
@@ -184,7 +184,7 @@ def test_a_log_directory_that_cannot_be_written_is_a_warning(
 def test_the_log_stands_on_standard_error_and_in_its_file(
     tmp_path: Path, collect: Collect, redis_db: redis.Redis, json_lines: bool
 ) -> None:
-    rules.write(redis_db, "track", 0, [COFFEE])
+    stored.write(redis_db, "track", 0, [COFFEE])
     with (
         Simulator() as twitter,
         collect(twitter.url, "--limit", "1", LOG_JSON=json_lines, LOG_FILE="one.log") as daemon,
@@ -200,7 +200,7 @@ def test_no_secret_is_shown(
     tmp_path: Path, collect: Collect, redis_server: RedisServer, redis_db: redis.Redis, api: str
 ) -> None:
     """Not to who lists the processes, and not in the logs at their most talkative, where much goes wrong."""
-    rules.write(redis_db, "track", 0, [COFFEE])
+    stored.write(redis_db, "track", 0, [COFFEE])
     redis_db.acl_setuser("guard", enabled=True, passwords=["+hush"], categories=["+@all"], keys=["*"], channels=["*"])
     url = redis_server.url.replace("//", "//guard:hush@")
     faults = [{"fault": "drop"}, {"fault": "status", "code": 401, "retry_after": 1, "connection": 2}]

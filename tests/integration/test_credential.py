@@ -9,9 +9,10 @@ import redis
 
 from tests.integration.daemon import APIKEYS, BOTH_APIS, Daemon, to_stdout
 from tests.servers import RedisServer, wait_until
-from traptor import lease, rules
+from traptor.rules import stored
 from traptor.simulator import CREDENTIAL, Credential, Simulator
 from traptor.simulator.v2 import bearer_token
+from traptor.sources import lease
 
 COFFEE = {"rule_id": "1", "tag": "drinks", "value": "coffee"}
 OTHER = Credential("other-key", "other-secret", "other-token", "other-token-secret")
@@ -20,7 +21,7 @@ OTHER = Credential("other-key", "other-secret", "other-token", "other-token-secr
 @pytest.fixture(autouse=True)
 def _rules(redis_db: redis.Redis) -> None:
     for traptor_id in range(2):
-        rules.write(redis_db, "track", traptor_id, [COFFEE])
+        stored.write(redis_db, "track", traptor_id, [COFFEE])
 
 
 def a_traptor(

@@ -17,8 +17,8 @@ from kafka.admin import KafkaAdminClient, NewTopic
 from tests.integration.daemon import APIKEYS, ROOT
 from tests.servers import KafkaBroker, RedisServer
 from traptor import keys
-from traptor.lease import credential_hash
 from traptor.simulator import CREDENTIAL, Simulator
+from traptor.sources.lease import credential_hash
 
 Doctor = Callable[..., tuple[int, list[dict[str, str]]]]
 

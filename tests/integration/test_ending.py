@@ -13,14 +13,14 @@ import redis
 
 from tests.integration.daemon import BOTH_APIS, PATIENCE_SECONDS, ROOT, Daemon, environment, to_stdout
 from tests.servers import RedisServer, wait_until
-from traptor import rules
+from traptor.rules import stored
 from traptor.simulator import Simulator
 
 STOP_SECONDS = 10.0
 
 
 def write_rule(conn: "redis.Redis") -> None:
-    rules.write(conn, "track", 0, [{"rule_id": "1", "tag": "weather", "value": "storm"}])
+    stored.write(conn, "track", 0, [{"rule_id": "1", "tag": "weather", "value": "storm"}])
 
 
 @BOTH_APIS

@@ -16,7 +16,7 @@ import redis
 
 from tests.integration.daemon import APIKEYS, ROOT, Daemon, to_stdout
 from tests.servers import RedisServer, wait_until
-from traptor import rules
+from traptor.rules import stored
 from traptor.simulator import Credential, Simulator
 
 CREDENTIALS = [Credential(f"key-{n}", f"secret-{n}", f"token-{n}", f"token-secret-{n}") for n in range(3)]
@@ -55,7 +55,7 @@ def rebalancing(redis_server: RedisServer, *options: str) -> Iterator["subproces
 
 
 def held(conn: redis.Redis) -> dict[int, set[str]]:
-    return {i: {rule["value"] for rule in some.values()} for i, some in rules.read_all(conn, "track").items()}
+    return {i: {rule["value"] for rule in some.values()} for i, some in stored.read_all(conn, "track").items()}
 
 
 def asked(twitter: Simulator) -> dict[str, set[str]]:
@@ -99,7 +99,7 @@ def test_the_rules_of_a_killed_traptor_are_collected_by_the_others(
     tmp_path: Path, twitter: Simulator, redis_server: RedisServer, redis_db: redis.Redis
 ) -> None:
     for traptor_id in range(3):
-        rules.write(redis_db, "track", traptor_id, RULES[traptor_id::3])
+        stored.write(redis_db, "track", traptor_id, RULES[traptor_id::3])
     before = held(redis_db)
     with contextlib.ExitStack() as stack:
         fleet = [stack.enter_context(traptor(tmp_path, twitter, redis_server, n)) for n in range(3)]
@@ -130,7 +130,7 @@ def test_rules_go_home_when_their_traptor_lives_again(
     tmp_path: Path, twitter: Simulator, redis_server: RedisServer, redis_db: redis.Redis
 ) -> None:
     for traptor_id in range(2):
-        rules.write(redis_db, "track", traptor_id, RULES[traptor_id::2])
+        stored.write(redis_db, "track", traptor_id, RULES[traptor_id::2])
     before = held(redis_db)
     with traptor(tmp_path, twitter, redis_server, 1), rebalancing(redis_server, "--return"):
         wait_until(lambda: collected(twitter) == ALL_ONCE, "one stream with all phrases")
@@ -143,7 +143,7 @@ def test_a_frozen_traptor_counts_as_dead_and_finds_its_rules_gone(
     tmp_path: Path, twitter: Simulator, redis_server: RedisServer, redis_db: redis.Redis
 ) -> None:
     for traptor_id in range(2):
-        rules.write(redis_db, "track", traptor_id, RULES[traptor_id::2])
+        stored.write(redis_db, "track", traptor_id, RULES[traptor_id::2])
     with traptor(tmp_path, twitter, redis_server, 0) as frozen, traptor(tmp_path, twitter, redis_server, 1):
         wait_until(lambda: collected(twitter) == ALL_ONCE and len(asked(twitter)) == 2, "two streams")
         with rebalancing(redis_server):

@@ -13,7 +13,7 @@ import redis
 
 from tests.integration.daemon import BOTH_APIS, PATIENCE_SECONDS, Daemon, addresses, to_stdout
 from tests.servers import KafkaBroker, RedisServer
-from traptor import rules
+from traptor.rules import stored
 from traptor.settings import KAFKA_CLIENTS
 from traptor.simulator import Simulator
 from traptor.simulator.feed import Synthetic
@@ -83,7 +83,7 @@ def test_kafka_has_what_twitter_sent_and_nothing_else(
     collect: Collect, redis_db: redis.Redis, kafka_broker: KafkaBroker, topic: str, *, api: str, traptor_type: str
 ) -> None:
     """v2 takes fewer tweets to be inside a box; it has no bytes to keep, nor the tweet that a retweet quotes."""
-    rules.write(redis_db, traptor_type, 3, RULES[traptor_type])
+    stored.write(redis_db, traptor_type, 3, RULES[traptor_type])
     tweets = sample(traptor_type, 300)
     with (
         Simulator(tweets=tweets, rate=600) as twitter,
@@ -115,7 +115,7 @@ def check_traptor(traptor: dict[str, Any], traptor_type: str) -> None:
 def test_what_is_no_tweet_passes_through_untouched(
     collect: Collect, redis_db: redis.Redis, kafka_broker: KafkaBroker, topic: str
 ) -> None:
-    rules.write(redis_db, "track", 0, [COFFEE])
+    stored.write(redis_db, "track", 0, [COFFEE])
     with Simulator(tweets=[]) as twitter, collect(twitter.url) as daemon:
         twitter.wait_for_connection(timeout_seconds=30)
         for message in NOT_TWEETS:
@@ -130,7 +130,7 @@ def test_what_is_no_message_is_told_and_skipped(
     tmp_path: Path, redis_server: RedisServer, redis_db: redis.Redis, api: str
 ) -> None:
     """However Twitter cuts its chunks; and a message with a line feed in it is one line all the same."""
-    rules.write(redis_db, "track", 0, RULES["track"])
+    stored.write(redis_db, "track", 0, RULES["track"])
     faults = [
         {"fault": "split", "bytes": 50},
         {"fault": "newline", "after": 2},
@@ -152,7 +152,7 @@ def test_what_is_no_message_is_told_and_skipped(
 def test_tweets_wait_for_a_kafka_that_is_away(
     collect: Collect, redis_db: redis.Redis, kafka_broker: KafkaBroker, topic: str
 ) -> None:
-    rules.write(redis_db, "track", 0, [COFFEE])
+    stored.write(redis_db, "track", 0, [COFFEE])
     kafka_broker.stop()
     with Simulator(rate=100, limit=200) as twitter, collect(twitter.url) as daemon:
         try:
@@ -175,7 +175,7 @@ def test_what_was_received_is_delivered_on_sigterm(
     collect: Collect, redis_db: redis.Redis, kafka_broker: KafkaBroker, topic: str, api: str
 ) -> None:
     """Twitter may have sent more than was read by then."""
-    rules.write(redis_db, "track", 0, RULES["track"])
+    stored.write(redis_db, "track", 0, RULES["track"])
     with Simulator(rate=0) as twitter, collect(twitter.url, TWITTER_API=api) as daemon:
         twitter.wait_for_sent(2000, 60)
         daemon.signal(signal.SIGTERM)

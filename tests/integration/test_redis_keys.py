@@ -13,7 +13,7 @@ import redis
 
 from tests.integration.daemon import BOTH_APIS, Daemon, to_stdout
 from tests.servers import RedisServer, wait_until
-from traptor import rules
+from traptor.rules import stored
 from traptor.simulator import Simulator
 
 RULES = [
@@ -27,7 +27,7 @@ Collect = Callable[..., Daemon]
 @pytest.fixture
 def collect(tmp_path: Path, redis_server: RedisServer, redis_db: redis.Redis) -> Collect:
     """Makes a Traptor that has rules, and prints what it collects from a Twitter."""
-    rules.write(redis_db, "track", 0, RULES)
+    stored.write(redis_db, "track", 0, RULES)
     return partial(to_stdout, tmp_path, redis_server)
 
 
@@ -77,7 +77,7 @@ def test_what_twitter_withheld_is_the_largest_number_of_each_connection(
         {"fault": "end", "connection": 1, "after": 12},
         {"fault": "limit", "connection": 2, "after": 3, "track": [3, 7, 4]},
     ]
-    rules.write(redis_db, traptor_type, 1, [{"rule_id": "1", "value": value}])
+    stored.write(redis_db, traptor_type, 1, [{"rule_id": "1", "value": value}])
     with (
         Simulator(rate=50, faults=faults) as twitter,
         collect(twitter.url, "--type", traptor_type, "--id", "1", LIMIT_COUNT_COLLECTION_WINDOW=60) as daemon,

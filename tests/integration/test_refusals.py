@@ -12,7 +12,7 @@ import redis
 
 from tests.integration.daemon import BOTH_APIS, Daemon, publish, to_stdout
 from tests.servers import RedisServer, free_port
-from traptor import rules
+from traptor.rules import stored
 from traptor.simulator import Simulator
 
 Collect = Callable[..., Daemon]
@@ -21,7 +21,7 @@ Collect = Callable[..., Daemon]
 @pytest.fixture
 def collect(tmp_path: Path, redis_server: RedisServer, redis_db: redis.Redis) -> Collect:
     """Makes a Traptor that has a rule, and prints what it collects from a Twitter."""
-    rules.write(redis_db, "track", 0, [{"rule_id": "1", "tag": "drinks", "value": "coffee"}])
+    stored.write(redis_db, "track", 0, [{"rule_id": "1", "tag": "drinks", "value": "coffee"}])
     return partial(to_stdout, tmp_path, redis_server)
 
 

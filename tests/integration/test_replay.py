@@ -21,7 +21,7 @@ from kafka.admin import ConfigResource, ConfigResourceType, KafkaAdminClient
 
 from tests.integration.daemon import Output, environment, to_stdout
 from tests.servers import KafkaBroker, RedisServer, wait_until
-from traptor import rules
+from traptor.rules import stored
 from traptor.simulator import Simulator
 from traptor.simulator.feed import Synthetic
 from traptor.simulator.predicates import Predicates
@@ -102,7 +102,7 @@ def ids(lines: Sequence[bytes]) -> list[str]:
 def test_a_replay_equals_the_live_stream(
     tmp_path: Path, redis_server: RedisServer, redis_db: redis.Redis, traptor_type: str
 ) -> None:
-    rules.write(redis_db, traptor_type, 4, RULES[traptor_type])
+    stored.write(redis_db, traptor_type, 4, RULES[traptor_type])
     tweets = sample(traptor_type, 500)
     archive = tmp_path / "tweets.jsonl.gz"
     archive.write_bytes(gzip.compress(b"\r\n".join(tweets)))
@@ -214,7 +214,7 @@ def test_a_replay_that_was_ended_goes_on_and_writes_each_tweet_once(tmp_path: Pa
 def test_kafka_has_every_tweet_under_its_id(
     tmp_path: Path, kafka_broker: KafkaBroker, topic: str, redis_server: RedisServer, redis_db: redis.Redis
 ) -> None:
-    rules.write(redis_db, "track", 0, RULES["track"])
+    stored.write(redis_db, "track", 0, RULES["track"])
     tweets = sample("track", 1000)
     tar_of(tmp_path / "day.tar", tweets, 5)
     done = run(

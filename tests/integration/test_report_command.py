@@ -13,7 +13,8 @@ from kafka import KafkaProducer
 
 from tests.integration.daemon import environment
 from tests.servers import KafkaBroker, RedisServer
-from traptor import gaps, keys
+from traptor import keys
+from traptor.account import gaps
 
 
 def run(folder: Path, *arguments: str, **wanted: object) -> "subprocess.CompletedProcess[bytes]":

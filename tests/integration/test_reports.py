@@ -14,7 +14,7 @@ import redis
 
 from tests.integration.daemon import to_stdout
 from tests.servers import RedisServer
-from traptor import rules
+from traptor.rules import stored
 from traptor.simulator import CREDENTIAL, Simulator
 
 
@@ -41,7 +41,7 @@ def sentry() -> Iterator[tuple[str, "queue.Queue[bytes]"]]:
 
 
 def test_a_refusal_is_reported(tmp_path: Path, redis_server: RedisServer, redis_db: redis.Redis) -> None:
-    rules.write(redis_db, "track", 0, [{"rule_id": "1", "value": "coffee"}])
+    stored.write(redis_db, "track", 0, [{"rule_id": "1", "value": "coffee"}])
     body = f"Not with {CREDENTIAL.consumer_key}"
     with sentry() as (dsn, events), Simulator(faults=[{"fault": "status", "code": 403, "body": body}]) as twitter:
         with to_stdout(tmp_path, redis_server, twitter.url, USE_SENTRY="true", SENTRY_URL=dsn) as daemon:
@@ -53,7 +53,7 @@ def test_a_refusal_is_reported(tmp_path: Path, redis_server: RedisServer, redis_
 
 
 def test_nothing_is_reported_unasked(tmp_path: Path, redis_server: RedisServer, redis_db: redis.Redis) -> None:
-    rules.write(redis_db, "track", 0, [{"rule_id": "1", "value": "coffee"}])
+    stored.write(redis_db, "track", 0, [{"rule_id": "1", "value": "coffee"}])
     with sentry() as (dsn, events), Simulator(faults=[{"fault": "status", "code": 403}]) as twitter:
         with to_stdout(tmp_path, redis_server, twitter.url, USE_SENTRY="false", SENTRY_URL=dsn) as daemon:
             assert daemon.wait_for_exit() == 3

@@ -11,7 +11,7 @@ import redis
 
 from tests.integration.daemon import BOTH_APIS, Daemon, publish, to_stdout, wait_for_listener
 from tests.servers import RedisServer
-from traptor import rules
+from traptor.rules import stored
 from traptor.simulator import Simulator
 
 COFFEE = {"rule_id": "1", "tag": "drinks", "value": "coffee"}
@@ -28,10 +28,10 @@ def collect(tmp_path: Path, redis_server: RedisServer, redis_db: redis.Redis) ->
 
 @pytest.mark.parametrize("rate", [50, 0.0001], ids=["busy", "silent"])
 def test_a_notice_takes_effect_within_a_second(collect: Collect, redis_db: redis.Redis, rate: float) -> None:
-    rules.write(redis_db, "track", 0, [COFFEE])
+    stored.write(redis_db, "track", 0, [COFFEE])
     with Simulator(rate=rate) as twitter, collect(twitter.url) as daemon:
         daemon.messages(1)
-        rules.write(redis_db, "track", 0, [TEA])
+        stored.write(redis_db, "track", 0, [TEA])
         published_at = publish(redis_db, "track:0")
         second = twitter.wait_for_connection(2, 30)
         assert second.predicates.track == ("coffee", "tea")
@@ -41,10 +41,10 @@ def test_a_notice_takes_effect_within_a_second(collect: Collect, redis_db: redis
 
 
 def test_a_burst_of_notices_is_one_restart(collect: Collect, redis_db: redis.Redis) -> None:
-    rules.write(redis_db, "track", 0, [COFFEE])
+    stored.write(redis_db, "track", 0, [COFFEE])
     with Simulator() as twitter, collect(twitter.url, RESTART_MIN_INTERVAL=1) as daemon:
         daemon.messages(1)
-        rules.write(redis_db, "track", 0, [TEA])
+        stored.write(redis_db, "track", 0, [TEA])
         publish(redis_db, *["track:0"] * 50)
         assert twitter.wait_for_connection(2, 30).predicates.track == ("coffee", "tea")
         redis_db.delete("traptor-track:0:1")
@@ -55,12 +55,12 @@ def test_a_burst_of_notices_is_one_restart(collect: Collect, redis_db: redis.Red
 
 def test_a_notice_that_comes_while_the_stream_is_opened_counts(collect: Collect, redis_db: redis.Redis) -> None:
     """Twitter is played by hand: it takes its time to answer."""
-    rules.write(redis_db, "track", 0, [COFFEE])
+    stored.write(redis_db, "track", 0, [COFFEE])
     with socket.create_server(("127.0.0.1", 0)) as listener:
         listener.settimeout(30)
         with collect(f"http://127.0.0.1:{listener.getsockname()[1]}") as daemon:
             with accepted(listener, b"coffee") as first:
-                rules.write(redis_db, "track", 0, [TEA])
+                stored.write(redis_db, "track", 0, [TEA])
                 publish(redis_db, "track:0")
                 daemon.wait_for_log("restart notice")
                 first.sendall(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
@@ -82,10 +82,10 @@ def accepted(listener: socket.socket, wanted: bytes) -> socket.socket:
 
 @BOTH_APIS
 def test_a_new_tag_shows_without_a_reconnect(collect: Collect, redis_db: redis.Redis, api: str) -> None:
-    rules.write(redis_db, "track", 0, [COFFEE])
+    stored.write(redis_db, "track", 0, [COFFEE])
     with Simulator(rate=50) as twitter, collect(twitter.url, TWITTER_API=api) as daemon:
         daemon.messages(1)
-        rules.write(redis_db, "track", 0, [{**COFFEE, "tag": "hot drinks", "team": "north"}])
+        stored.write(redis_db, "track", 0, [{**COFFEE, "tag": "hot drinks", "team": "north"}])
         publish(redis_db, "track:0")
         tweet = daemon.wait_for_message(lambda tweet: tweet["traptor"]["rule_tag"] == "hot drinks")
         assert tweet["traptor"]["team"] == tweet["traptor"]["rules"][0]["team"] == "north"
@@ -96,10 +96,10 @@ def test_a_new_tag_shows_without_a_reconnect(collect: Collect, redis_db: redis.R
 @BOTH_APIS
 def test_only_a_notice_for_this_traptor_counts(collect: Collect, redis_db: redis.Redis, api: str) -> None:
     strangers = ["track:1", "follow:0", "track:00", "", "track", "{", b"\xff\xfe", b"\x00" * 9000, "x" * 100_000]
-    rules.write(redis_db, "track", 0, [COFFEE])
+    stored.write(redis_db, "track", 0, [COFFEE])
     with Simulator(rate=50) as twitter, collect(twitter.url, TWITTER_API=api) as daemon:
         daemon.messages(1)
-        rules.write(redis_db, "track", 0, [TEA])
+        stored.write(redis_db, "track", 0, [TEA])
         publish(redis_db, *strangers, "track:0")
         daemon.wait_for_message(lambda tweet: tweet["traptor"]["rule_value"] == "tea")
         assert len(daemon.wait_for_log("restart notice")) == 1
@@ -115,7 +115,7 @@ def test_rules_may_come_later(
     with Simulator() as twitter, collect(twitter.url, **settings) as daemon:
         (waiting,) = daemon.wait_for_log("waiting for rules")
         assert waiting["keys"] == "traptor-track:0:*"
-        rules.write(redis_db, "track", 0, [COFFEE])
+        stored.write(redis_db, "track", 0, [COFFEE])
         if is_published:
             publish(redis_db, "track:0")
         assert daemon.messages(1)[0]["traptor"]["rule_value"] == "coffee"
@@ -125,7 +125,7 @@ def test_rules_may_come_later(
 @BOTH_APIS
 def test_bad_rules_are_left_out_loudly(collect: Collect, redis_db: redis.Redis, api: str) -> None:
     long_phrase = "x" * 61
-    rules.write(
+    stored.write(
         redis_db,
         "track",
         0,
@@ -163,7 +163,7 @@ def test_rules_over_the_limit_are_left_out_loudly(
     collect: Collect, redis_db: redis.Redis, traptor_type: str, values: list[str]
 ) -> None:
     over = [{"rule_id": str(number), "value": value} for number, value in enumerate(values)]
-    rules.write(redis_db, traptor_type, 0, over)
+    stored.write(redis_db, traptor_type, 0, over)
     with Simulator(tweets=[]) as twitter, collect(twitter.url, TRAPTOR_TYPE=traptor_type) as daemon:
         twitter.wait_for_connection(timeout_seconds=30)
         assert list(getattr(twitter.connections[0].predicates, traptor_type)) == values[:-2]
@@ -176,7 +176,7 @@ def test_rules_over_the_limit_are_left_out_loudly(
 def test_the_stream_outlives_a_redis_that_goes_and_comes_back(
     collect: Collect, redis_server: RedisServer, redis_db: redis.Redis, api: str
 ) -> None:
-    rules.write(redis_db, "track", 0, [COFFEE])
+    stored.write(redis_db, "track", 0, [COFFEE])
     with Simulator(rate=50) as twitter, collect(twitter.url, TWITTER_API=api) as daemon:
         daemon.messages(1)
         redis_server.stop()
@@ -186,9 +186,9 @@ def test_the_stream_outlives_a_redis_that_goes_and_comes_back(
             assert len(twitter.connections) == 1
         finally:
             redis_server.start()
-        rules.write(redis_db, "track", 0, [COFFEE])
+        stored.write(redis_db, "track", 0, [COFFEE])
         wait_for_listener(redis_db)
-        rules.write(redis_db, "track", 0, [TEA])
+        stored.write(redis_db, "track", 0, [TEA])
         publish(redis_db, "track:0")
         daemon.wait_for_message(lambda tweet: tweet["traptor"]["rule_value"] == "tea")
         daemon.stop()

@@ -18,7 +18,8 @@ import redis
 
 from tests.integration.daemon import CHANNEL, ROOT
 from tests.servers import RedisServer
-from traptor import keys, rules
+from traptor import keys
+from traptor.rules import stored
 
 Traptor = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -51,7 +52,7 @@ def told(conn: redis.Redis, run: Callable[[], Any]) -> tuple[Any, list[str]]:
 
 def hold(conn: redis.Redis, name: str, *held: dict[str, str]) -> None:
     traptor_type, traptor_id = name.split(":")
-    rules.write(conn, traptor_type, int(traptor_id), held)
+    stored.write(conn, traptor_type, int(traptor_id), held)
 
 
 def live(conn: redis.Redis, *names: str) -> None:

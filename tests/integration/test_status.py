@@ -16,7 +16,9 @@ import redis
 
 from tests.integration.daemon import BOTH_APIS, ROOT, Output, to_stdout
 from tests.servers import RedisServer, wait_until
-from traptor import keys, overview, rules
+from traptor import keys
+from traptor.fleet import overview
+from traptor.rules import stored
 from traptor.simulator import Simulator
 
 Traptor = Callable[..., subprocess.CompletedProcess[str]]
@@ -25,7 +27,7 @@ RULES = [{"rule_id": "1", "value": "storm", "tag": "weather"}, {"rule_id": "2", 
 
 @pytest.fixture
 def environ(redis_server: RedisServer, redis_db: redis.Redis) -> dict[str, str]:
-    rules.write(redis_db, "track", 0, RULES)
+    stored.write(redis_db, "track", 0, RULES)
     return {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "REDIS_URL": redis_server.url}
 
 

@@ -21,8 +21,10 @@ from kafka.errors import KafkaError
 from scripts import apache_kafka
 from tests.integration.daemon import to_stdout
 from tests.servers import HOST, ApacheKafka, RedisServer
-from traptor import delivery, rules, settings
+from traptor import settings
 from traptor.connections import connect_to_redis
+from traptor.delivery import producers
+from traptor.rules import stored
 from traptor.simulator import Simulator
 
 STRANGER = "elsewhere.example"
@@ -151,12 +153,12 @@ def test_kafka(  # noqa: PLR0917 - pytest passes by name
     with TlsKafka(tmp_path, certificates.issue(name), certificates.ca) as broker:
         options = broker.options(**({"ssl_cafile": str(certificates.ca)} if is_ca_known else {}))
         if is_taken:
-            producer = delivery.connect(broker.hosts, "traptor", options, client=client)
+            producer = producers.connect(broker.hosts, "traptor", options, client=client)
             producer.send("traptor", b"{}").get(timeout=30)
             producer.close(timeout=1)
         else:
             with pytest.raises(KafkaError):
-                delivery.connect(broker.hosts, "traptor", options, client=client)
+                producers.connect(broker.hosts, "traptor", options, client=client)
             gc.collect()
 
 
@@ -216,7 +218,7 @@ def test_twitter(  # noqa: PLR0917 - pytest passes by name
     is_ca_known: bool,
     is_taken: bool,
 ) -> None:
-    rules.write(redis_db, "track", 0, [{"rule_id": "1", "value": "coffee", "tag": "drinks"}])
+    stored.write(redis_db, "track", 0, [{"rule_id": "1", "value": "coffee", "tag": "drinks"}])
     trust = {"REQUESTS_CA_BUNDLE": str(certificates.ca)} if is_ca_known else {}
     with (
         Simulator() as twitter,

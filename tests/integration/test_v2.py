@@ -16,14 +16,15 @@ import requests
 
 from tests.integration.daemon import BOTH_APIS, Daemon, publish, to_stdout
 from tests.servers import RedisServer, free_port, wait_until
-from tests.v2_differences import unexcused
-from traptor import keys, rules
+from tests.sources.v2.differences import unexcused
+from traptor import keys
+from traptor.rules import stored
 from traptor.simulator import CREDENTIAL, Simulator
 from traptor.simulator.feed import Synthetic
 from traptor.simulator.predicates import Predicates
 from traptor.simulator.snowflakes import Snowflakes
 from traptor.simulator.v2 import RuleBook, bearer_token
-from traptor.v2.client import V2Client
+from traptor.sources.v2.client import V2Client
 
 STORM = {"rule_id": "1", "tag": "weather", "value": "storm,flood warning"}
 ROCKET = {"rule_id": "2", "tag": "space", "value": "#rocket", "colour": "red"}
@@ -64,7 +65,7 @@ def test_the_same_tweets_come_out_of_both(
     collect: Collect, redis_db: redis.Redis, traptor_type: str, wanted: list[dict[str, str]], predicates: Predicates
 ) -> None:
     """In all fields that docs/v2.md promises. A place is found by v2 only inside a box, so these have points."""
-    rules.write(redis_db, traptor_type, 0, wanted)
+    stored.write(redis_db, traptor_type, 0, wanted)
     made = (message.body for message in Synthetic(3, Snowflakes()).messages(predicates))
     fitting = (tweet for tweet in made if traptor_type != "locations" or json.loads(tweet)["coordinates"])
     tweets = list(islice(fitting, 400))
@@ -92,11 +93,11 @@ def ids_of(listed: list[dict[str, Any]]) -> list[str]:
 
 @BOTH_APIS
 def test_a_change_of_rules_brings_the_tweets_of_the_new_ones(collect: Collect, redis_db: redis.Redis, api: str) -> None:
-    rules.write(redis_db, "track", 0, [STORM])
+    stored.write(redis_db, "track", 0, [STORM])
     with Simulator(rate=50) as twitter, collect(twitter, api) as daemon:
         daemon.wait_for_message(lambda tweet: tweet["traptor"]["rule_tag"] == "weather")
         redis_db.delete(keys.rule("track", 0, 1))
-        rules.write(redis_db, "track", 0, [ROCKET])
+        stored.write(redis_db, "track", 0, [ROCKET])
         publish(redis_db, "track:0")
         tweet = daemon.wait_for_message(lambda tweet: tweet["traptor"]["rule_tag"] == "space")
         assert tweet["traptor"]["colour"] == "red"
@@ -115,7 +116,7 @@ def test_what_v2_has_other_words_for_is_found(
     collect: Collect, redis_db: redis.Redis, traptor_type: str, value: str, predicates: Predicates
 ) -> None:
     """What looks like a link, in texts and in links; and what is at a point, but not in a place around it."""
-    rules.write(redis_db, traptor_type, 0, [{"rule_id": "1", "value": value}])
+    stored.write(redis_db, traptor_type, 0, [{"rule_id": "1", "value": value}])
     tweets = [message.body for message in islice(Synthetic(3, Snowflakes()).messages(predicates), 200)]
     wanted = [id_str for id_str, tweet in by_id(tweets).items() if traptor_type == "track" or tweet["coordinates"]]
     with Simulator(tweets=tweets, rate=0) as twitter, collect(twitter, "2", "--type", traptor_type) as daemon:
@@ -129,13 +130,13 @@ def test_what_still_comes_for_an_old_value_is_not_taken_for_the_new_one(
 ) -> None:
     """Twitter's rules act on for up to 20 s after they are deleted."""
     monkeypatch.setattr(RuleBook, "_delete", lambda *_: {"meta": {}})
-    rules.write(redis_db, "track", 0, [STORM])
+    stored.write(redis_db, "track", 0, [STORM])
     made = Synthetic(7, Snowflakes())
     storms = [message.body for message in islice(made.messages(Predicates(track=("storm",))), 30)]
     rockets = [message.body for message in islice(made.messages(Predicates(track=("#rocket",))), 5)]
     with Simulator(tweets=[]) as twitter, collect(twitter, "2") as daemon:
         twitter.wait_for_connection(1)
-        rules.write(redis_db, "track", 0, [{**ROCKET, "rule_id": "1"}])
+        stored.write(redis_db, "track", 0, [{**ROCKET, "rule_id": "1"}])
         publish(redis_db, "track:0")
         daemon.wait_for_log("rules changed on the server")
         for tweet in storms + rockets:
@@ -147,10 +148,10 @@ def test_what_still_comes_for_an_old_value_is_not_taken_for_the_new_one(
 
 @pytest.mark.parametrize("rate", [50, 0.0001], ids=["busy", "silent"])
 def test_a_notice_is_on_the_server_within_a_second(collect: Collect, redis_db: redis.Redis, rate: float) -> None:
-    rules.write(redis_db, "track", 0, [STORM])
+    stored.write(redis_db, "track", 0, [STORM])
     with Simulator(rate=rate) as twitter, collect(twitter, "2") as daemon:
         daemon.messages(1)
-        rules.write(redis_db, "track", 0, [ROCKET])
+        stored.write(redis_db, "track", 0, [ROCKET])
         published_at = publish(redis_db, "track:0")
         wait_until(lambda: held_rules(twitter) == ["storm OR flood warning", "#rocket"], "the new rule")
         assert time.time() - published_at < 1
@@ -161,7 +162,7 @@ def test_a_notice_is_on_the_server_within_a_second(collect: Collect, redis_db: r
 @BOTH_APIS
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_it_ends_when_asked(collect: Collect, redis_db: redis.Redis, api: str, number: signal.Signals) -> None:
-    rules.write(redis_db, "track", 0, [STORM])
+    stored.write(redis_db, "track", 0, [STORM])
     with Simulator(rate=50) as twitter, collect(twitter, api) as daemon:
         daemon.messages(5)
         daemon.signal(number)
@@ -172,7 +173,7 @@ def test_it_ends_when_asked(collect: Collect, redis_db: redis.Redis, api: str, n
 @BOTH_APIS
 @pytest.mark.parametrize("code", [403, 404])
 def test_a_refusal_for_good_ends_it_with_3(collect: Collect, redis_db: redis.Redis, api: str, code: int) -> None:
-    rules.write(redis_db, "track", 0, [STORM])
+    stored.write(redis_db, "track", 0, [STORM])
     with Simulator(faults=[{"fault": "status", "code": code}]) as twitter, collect(twitter, api) as daemon:
         assert daemon.wait_for_exit() == 3
         assert daemon.stdout.lines == []
@@ -180,7 +181,7 @@ def test_a_refusal_for_good_ends_it_with_3(collect: Collect, redis_db: redis.Red
 
 @BOTH_APIS
 def test_a_rate_limit_is_waited_out_as_asked(collect: Collect, redis_db: redis.Redis, api: str) -> None:
-    rules.write(redis_db, "track", 0, [STORM])
+    stored.write(redis_db, "track", 0, [STORM])
     faults = [{"fault": "status", "code": 429, "reset_after": 2}]
     with Simulator(rate=50, faults=faults) as twitter, collect(twitter, api) as daemon:
         daemon.messages(5)
@@ -193,7 +194,7 @@ def test_a_rate_limit_is_waited_out_as_asked(collect: Collect, redis_db: redis.R
 @BOTH_APIS
 @pytest.mark.parametrize("fault", ["cut", "reset", "end", "disconnect", "garbage", "duplicate", "newline", "split"])
 def test_faults_cost_no_tweet_that_was_sent(collect: Collect, redis_db: redis.Redis, api: str, fault: str) -> None:
-    rules.write(redis_db, "track", 0, [STORM, ROCKET])
+    stored.write(redis_db, "track", 0, [STORM, ROCKET])
     faults = [{"fault": fault, "after": 20}]
     with Simulator(rate=100, limit=60, faults=faults) as twitter, collect(twitter, api) as daemon:
         sent = twitter.wait_for_sent(60, timeout_seconds=30)
@@ -206,7 +207,7 @@ def test_faults_cost_no_tweet_that_was_sent(collect: Collect, redis_db: redis.Re
 
 def test_a_backfill_brings_the_tweets_of_a_gap(collect: Collect, redis_db: redis.Redis) -> None:
     """The one that was cut in half among them; those that come twice are dropped, and counted."""
-    rules.write(redis_db, "track", 0, [STORM])
+    stored.write(redis_db, "track", 0, [STORM])
     made = Synthetic(5, Snowflakes()).messages(Predicates(track=("storm",)))
     tweets = [message.body for message in islice(made, 300)]
     port = free_port()
@@ -228,7 +229,7 @@ def test_a_backfill_brings_the_tweets_of_a_gap(collect: Collect, redis_db: redis
 
 
 def test_the_server_is_left_with_our_rules_and_those_of_others(collect: Collect, redis_db: redis.Redis) -> None:
-    rules.write(redis_db, "track", 0, [STORM])
+    stored.write(redis_db, "track", 0, [STORM])
     with Simulator(rate=50) as twitter:
         client = V2Client(CREDENTIAL.consumer_key, "", bearer_token(CREDENTIAL), twitter.url)
         client.request("POST", "tweets/search/stream/rules", add=[{"value": "espresso", "tag": "of somebody else"}])
@@ -241,7 +242,7 @@ def test_the_server_is_left_with_our_rules_and_those_of_others(collect: Collect,
 
 
 def test_rules_of_a_retired_traptor_are_told_and_can_be_removed(collect: Collect, redis_db: redis.Redis) -> None:
-    rules.write(redis_db, "track", 0, [STORM])
+    stored.write(redis_db, "track", 0, [STORM])
     with Simulator(rate=50) as twitter:
         client = V2Client(CREDENTIAL.consumer_key, "", bearer_token(CREDENTIAL), twitter.url)
         client.request("POST", "tweets/search/stream/rules", add=[{"value": "espresso", "tag": "of somebody else"}])
@@ -263,7 +264,7 @@ def test_without_a_rule_on_the_server_there_is_no_stream(
     collect: Collect, redis_db: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """At the start, where others have taken all room; and when none of the changed rules is accepted."""
-    rules.write(redis_db, "track", 0, [STORM])
+    stored.write(redis_db, "track", 0, [STORM])
     with Simulator(rate=50) as twitter:
         client = V2Client(CREDENTIAL.consumer_key, "", bearer_token(CREDENTIAL), twitter.url)
         client.synchronise("follow", 0, FOLLOW[:1], length=1024, limit=1000)
@@ -275,7 +276,7 @@ def test_without_a_rule_on_the_server_there_is_no_stream(
             client.synchronise("follow", 0, [], length=1024, limit=1000)
             daemon.messages(5)
             monkeypatch.setattr("traptor.simulator.v2.LONGEST_RULE_CHARACTERS", 6)
-            rules.write(redis_db, "track", 0, [{"rule_id": "1", "value": "thunder"}])
+            stored.write(redis_db, "track", 0, [{"rule_id": "1", "value": "thunder"}])
             publish(redis_db, "track:0")
             twitter.wait_for_close(1)
             daemon.stop()
@@ -286,7 +287,7 @@ def test_an_account_that_is_smaller_than_set_is_told(
     collect: Collect, redis_db: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("traptor.simulator.v2.MOST_RULES", 5)
-    rules.write(redis_db, "track", 0, [{"rule_id": str(number), "value": f"word{number}"} for number in range(20)])
+    stored.write(redis_db, "track", 0, [{"rule_id": str(number), "value": f"word{number}"} for number in range(20)])
     with Simulator(rate=50) as twitter, collect(twitter, "2") as daemon:
         [warning] = daemon.wait_for_log("the account allows fewer rules: lower V2_RULE_LIMIT")
         assert warning["limit"] == 5
@@ -296,7 +297,7 @@ def test_an_account_that_is_smaller_than_set_is_told(
 
 
 def test_the_payload_is_kept_and_posts_are_counted(collect: Collect, redis_db: redis.Redis) -> None:
-    rules.write(redis_db, "track", 0, [STORM])
+    stored.write(redis_db, "track", 0, [STORM])
     settings = {"KEEP_V2": True, "V2_POST_PRICE": 0.5, "BEARER_TOKEN": bearer_token(CREDENTIAL), "CONSUMER_KEY": ""}
     with Simulator(rate=50, limit=10) as twitter, collect(twitter, "2", **settings) as daemon:
         for tweet in daemon.messages(10):
@@ -310,7 +311,7 @@ def test_the_payload_is_kept_and_posts_are_counted(collect: Collect, redis_db: r
 
 
 def test_a_spent_budget_closes_the_stream(collect: Collect, redis_db: redis.Redis) -> None:
-    rules.write(redis_db, "track", 0, [STORM])
+    stored.write(redis_db, "track", 0, [STORM])
     with Simulator(rate=100) as twitter, collect(twitter, "2", V2_MONTHLY_POST_LIMIT=10) as daemon:
         daemon.wait_for_log("monthly post limit reached: no stream until next month")
         twitter.wait_for_close(1)
@@ -329,7 +330,7 @@ def test_the_demo_speaks_v2_and_reaches_for_nobody(tmp_path: Path, traptor_type:
 @pytest.mark.parametrize("wrong", ["CONSUMER_SECRET", "BEARER_TOKEN"])
 def test_wrong_keys_end_it_with_3(collect: Collect, redis_db: redis.Redis, wrong: str) -> None:
     """A refused token at the third try, after the waits between them; refused keys at once."""
-    rules.write(redis_db, "track", 0, [STORM])
+    stored.write(redis_db, "track", 0, [STORM])
     with Simulator() as twitter, collect(twitter, "2", **{wrong: "wrong"}) as daemon:
         assert daemon.wait_for_exit(60) == 3
 

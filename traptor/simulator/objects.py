@@ -4,9 +4,9 @@ import random
 from string import ascii_letters, digits
 from typing import Any
 
-from traptor.matching import Box
 from traptor.simulator import phrasebook
 from traptor.simulator.snowflakes import created_at
+from traptor.tweets.matching import Box
 
 Json = dict[str, Any]
 

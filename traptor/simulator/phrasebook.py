@@ -1,6 +1,6 @@
 """What synthetic people write, who they are and where: by language, in several scripts."""
 
-from traptor.matching import Box
+from traptor.tweets.matching import Box
 
 SENTENCES = {
     "en": [

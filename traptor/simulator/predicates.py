@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qsl
 
-from traptor import messages
-from traptor.matching import Matcher, compile_rules, parse_boxes
 from traptor.simulator.refusals import Refusal
+from traptor.tweets import fields
+from traptor.tweets.matching import Matcher, compile_rules, parse_boxes
 
 MOST_PHRASES, MOST_USER_IDS, MOST_BOXES = 400, 5000, 25
 LONGEST_PHRASE_BYTES = 60
@@ -43,7 +43,7 @@ class Filter:
             return True
         if self._languages and message.get("lang") not in self._languages:
             return False
-        tweet = messages.view(message)
+        tweet = fields.view(message)
         return any(matcher.match(tweet) for matcher in self._matchers)
 
 

@@ -8,12 +8,12 @@ import random
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 
-from traptor.matching import Box, parse_box
 from traptor.simulator import phrasebook
 from traptor.simulator.objects import photo, place, short_link, user
 from traptor.simulator.predicates import Predicates
 from traptor.simulator.snowflakes import Stamp, stamp
 from traptor.simulator.text import Json, Text
+from traptor.tweets.matching import Box, parse_box
 
 KINDS = {"retweet": 46, "quote": 5, "reply": 28, "manual reply": 2, "plain": 19}
 SHARE_EXTENDED, SHARE_EXTENDED_RETWEETED, SHARE_QUOTING_RETWEETED, SHARE_MEDIA, SHARE_PLACE = 0.1, 0.33, 0.07, 0.2, 0.01

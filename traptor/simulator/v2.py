@@ -12,9 +12,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 from urllib.parse import parse_qs
 
-from traptor import messages
-from traptor.matching import compile_rules, parse_box
-from traptor.messages import Tweet
 from traptor.simulator import v2_payload
 from traptor.simulator.feed import Feed, decode, encode
 from traptor.simulator.oauth import Credential, Unauthorized
@@ -22,6 +19,9 @@ from traptor.simulator.predicates import Predicates
 from traptor.simulator.refusals import Refusal
 from traptor.simulator.stream import Stream
 from traptor.simulator.wire import Message
+from traptor.tweets import fields
+from traptor.tweets.fields import Tweet
+from traptor.tweets.matching import compile_rules, parse_box
 
 STREAM_PATH = "/2/tweets/search/stream"
 RULES_PATH = "/2/tweets/search/stream/rules"
@@ -328,7 +328,7 @@ class Translator(NamedTuple):
     def payload(self, message: Message) -> Message | None:
         """A tweet with the rules that it fits; None where it fits none, and for what is no tweet."""
         tweet = decode(message.body) if message.tweet_id is not None else {}
-        held = self.book.matching(messages.view(tweet))
+        held = self.book.matching(fields.view(tweet))
         if not held:
             return None
         rules = [{"id": rule.id, **({"tag": rule.tag} if rule.tag else {})} for rule in held]

@@ -1,0 +1,136 @@
+"""/metrics and /healthz over HTTP, as Prometheus reads them."""
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import requests
+from prometheus_client.parser import text_string_to_metric_families
+
+from traptor.account.metrics import (
+    COUNTERS,
+    GAUGES,
+    KNOWN_LABELS,
+    LATENCY_BUCKETS_SECONDS,
+    Latency,
+    TraptorCollector,
+    serve,
+)
+from traptor.account.state import HEALTHY, State
+
+LABELS = {"type": "track", "id": "0"}
+NOW_MS = 1_456_104_893_000
+SNOWFLAKE_EPOCH_MS = 1_288_834_974_657
+
+
+class Told:
+    """What a Traptor would tell."""
+
+    def __init__(self) -> None:
+        self.counts: Counter[str] = Counter()
+        self.gauges: dict[str, float] = {}
+        self.state = State.STREAMING
+        self.latency = Latency()
+
+
+@pytest.fixture
+def told() -> Told:
+    return Told()
+
+
+@pytest.fixture
+def get(told: Told) -> Iterator[Callable[[str], requests.Response]]:
+    collector = TraptorCollector(LABELS, lambda: told.counts, lambda: told.gauges, lambda: told.state, told.latency)
+    server = serve("127.0.0.1", 0, collector, lambda: told.state)
+    url = f"http://127.0.0.1:{server.server_address[1]}"
+    yield lambda path: requests.get(url + path, timeout=5)
+    server.shutdown()
+    server.server_close()
+
+
+def samples(text: str) -> dict[tuple[str, ...], float]:
+    """By name and labels besides type and id."""
+    found: dict[tuple[str, ...], float] = {}
+    for family in text_string_to_metric_families(text):
+        for sample in family.samples:
+            assert sample.labels["type"] == "track"
+            assert sample.labels["id"] == "0"
+            others = [value for name, value in sample.labels.items() if name not in LABELS]
+            found[(sample.name, *others)] = sample.value
+    return found
+
+
+def test_every_count_stands_there_by_its_label(get: Any, told: Told) -> None:
+    told.counts.update({"received:tweet": 5, "received:limit": 1, "delivered": 4, "dropped:spool_full": 2})
+    found = samples(get("/metrics").text)
+    assert found["traptor_received_total", "tweet"] == 5
+    assert found["traptor_received_total", "limit"] == 1
+    assert found["traptor_dropped_total", "spool_full"] == 2
+    assert found["traptor_delivered_total",] == 4
+    assert found["traptor_withheld_total",] == 0
+
+
+def test_what_has_not_happened_is_told_as_0(get: Any, told: Told) -> None:
+    """For Prometheus, a count that begins at 5 has not increased."""
+    found = samples(get("/metrics").text)
+    assert {found["traptor_dropped_total", reason] for reason in KNOWN_LABELS["dropped"]} == {0}
+    assert found["traptor_received_total", "tweet"] == 0
+
+
+def test_the_list_is_closed_and_explained(get: Any) -> None:
+    names = {family.name: family for family in text_string_to_metric_families(get("/metrics").text)}
+    expected = {f"traptor_{name}" for name in [*COUNTERS, *GAUGES, "state", "latency_seconds"]}
+    assert names.keys() == expected
+    assert all(family.documentation for family in names.values())
+
+
+def test_a_gauge_is_there_when_there_is_a_value(get: Any, told: Told) -> None:
+    told.gauges = {"waiting_messages": 3, "seconds_since_last_byte": 0.5}
+    found = samples(get("/metrics").text)
+    assert [found.get((f"traptor_{name}",)) for name in GAUGES] == [told.gauges.get(name) for name in GAUGES]
+
+
+@pytest.mark.parametrize("state", list(State))
+def test_one_state_holds(get: Any, told: Told, state: State) -> None:
+    told.state = state
+    found = samples(get("/metrics").text)
+    assert {other: found["traptor_state", other.value] for other in State} == {other: other is state for other in State}
+    health = get("/healthz")
+    assert (health.status_code, health.text) == (200 if state in HEALTHY else 503, f"{state}\n")
+
+
+def test_load_balancers_may_ask_in_their_own_way(get: Any) -> None:
+    url = get("/healthz").url
+    assert get("/healthz?from=balancer").status_code == 200
+    answer = requests.head(url, timeout=5)
+    assert (answer.status_code, answer.text, answer.headers["Content-Length"]) == (200, "", "10")
+
+
+def test_there_is_nothing_else(get: Any) -> None:
+    assert get("/").status_code == 404
+
+
+def id_of(seconds_ago: float) -> bytes:
+    return str(int(NOW_MS - seconds_ago * 1000 - SNOWFLAKE_EPOCH_MS) << 22).encode()
+
+
+@pytest.mark.parametrize(
+    "id_str,first_bucket",
+    [(id_of(0), 0.05), (id_of(0.2), 0.25), (id_of(100), 300.0), (id_of(1e6), None), (id_of(-5), 0.05)],
+)
+def test_a_latency_falls_into_its_bucket(get: Any, told: Told, id_str: bytes, first_bucket: float | None) -> None:
+    told.latency.observe([id_str], NOW_MS / 1000)
+    found = samples(get("/metrics").text)
+    for bound in LATENCY_BUCKETS_SECONDS:
+        expected = first_bucket is not None and bound >= first_bucket
+        assert found["traptor_latency_seconds_bucket", str(bound)] == expected
+    assert found["traptor_latency_seconds_bucket", "+Inf"] == found["traptor_latency_seconds_count",] == 1
+
+
+@pytest.mark.parametrize("id_str", [b"", b"20", b"x", b"-5", "٣".encode(), b"9" * 4000])
+def test_an_id_without_a_time_says_nothing(id_str: bytes) -> None:
+    latency = Latency()
+    latency.observe([id_str], time.time())
+    assert dict(latency.buckets())["+Inf"] == 0

@@ -1,0 +1,47 @@
+import pytest
+
+from traptor.account.state import HEALTHY, QUIET_SECONDS, STALLED_SECONDS, State, of_stream, worst
+
+
+@pytest.mark.parametrize(
+    "byte_seconds,message_seconds,state",
+    [
+        (0, 0, State.STREAMING),
+        (QUIET_SECONDS - 30, QUIET_SECONDS - 1, State.STREAMING),
+        (1, QUIET_SECONDS, State.QUIET),
+        (29, 86_400, State.QUIET),
+        (STALLED_SECONDS - 1, QUIET_SECONDS, State.QUIET),
+        (STALLED_SECONDS, STALLED_SECONDS, State.STALLED),
+        (STALLED_SECONDS, 86_400, State.STALLED),
+    ],
+)
+def test_quiet_is_not_stalled(byte_seconds: float, message_seconds: float, state: State) -> None:
+    assert of_stream(byte_seconds, message_seconds) is state
+
+
+@pytest.mark.parametrize("stream", list(State))
+@pytest.mark.parametrize(
+    "kafka_down,spool_full,told",
+    [
+        (False, False, None),
+        (True, False, State.KAFKA_DOWN),
+        (True, True, State.SPOOL_FULL),
+        (False, True, State.SPOOL_FULL),
+    ],
+)
+def test_what_loses_messages_is_told_first(
+    stream: State, kafka_down: bool, spool_full: bool, told: State | None
+) -> None:
+    is_the_end = stream in {State.REFUSED, State.STOPPING}
+    state = worst(stream, kafka_down=kafka_down, spool_full=spool_full)
+    assert state is (stream if is_the_end or told is None else told)
+
+
+def test_the_states_have_the_names_that_people_know() -> None:
+    assert {str(state) for state in State} == {
+        "starting", "waiting-for-rules", "connecting", "streaming", "quiet", "stalled", "backing-off", "kafka-down",
+        "spool-full", "refused", "stopping",
+    }  # fmt: skip
+    assert HEALTHY.isdisjoint(
+        {State.STALLED, State.BACKING_OFF, State.KAFKA_DOWN, State.SPOOL_FULL, State.REFUSED, State.STOPPING}
+    )

@@ -1,0 +1,286 @@
+"""The spool: what is stored is there again, after a kill and in spite of damage, and never more than was allowed."""
+
+import json
+import os
+import sqlite3
+import stat
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from traptor.delivery.spool import Message, Spool, SpoolDamagedError, SpoolError
+
+ROOT = Path(__file__).parents[2]
+
+
+def message(number: int, text: str = "coffee") -> Message:
+    return Message(str(number).encode(), json.dumps({"id_str": str(number), "text": text}).encode(), "traptor")
+
+
+def messages(*numbers: int) -> list[Message]:
+    return [message(number) for number in numbers]
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "spool" / "track-0.spool"
+
+
+@pytest.fixture
+def spool(path: Path) -> Iterator[Spool]:
+    made = Spool(path, 1 << 20)
+    yield made
+    made.close()
+
+
+def test_the_oldest_come_out_first(spool: Spool) -> None:
+    rows = spool.append(messages(3, 1, 2))
+    assert spool.after(0, 2) == [(rows[0], message(3)), (rows[1], message(1))]
+    assert spool.after(rows[1], 100) == [(rows[2], message(2))]
+    assert spool.after(rows[2], 100) == []
+
+
+def test_there_is_no_file_until_something_waits_and_none_when_nothing_does(spool: Spool, path: Path) -> None:
+    spool.open_if_there()
+    assert not path.parent.exists()
+    rows = spool.append(messages(1, 2))
+    assert path.exists()
+    spool.remove(dict(zip(rows, messages(1, 2), strict=True)))
+    assert (list(path.parent.iterdir()), spool.count, spool.size_bytes) == ([], 0, 0)
+    spool.append(messages(3))
+    assert spool.count == 1
+
+
+def test_a_file_that_another_process_uses_is_not_removed(spool: Spool, path: Path) -> None:
+    """As two of one name may, where one was frozen for longer than its lease lasts."""
+    spool.append(messages(1))
+    other = Spool(path, 1 << 20)
+    other.open_if_there()
+    other.remove(dict(other.after(0, 9)))
+    other.close()
+    spool.append(messages(2))
+    spool.close()
+    third = Spool(path, 1 << 20)
+    third.open_if_there()
+    assert [kept.key for _, kept in third.after(0, 9)] == [b"2"]
+    third.close()
+
+
+def test_only_its_owner_may_read_it(spool: Spool, path: Path) -> None:
+    spool.append(messages(1))
+    modes = {file: stat.S_IMODE(file.stat().st_mode) for file in [path.parent, *path.parent.iterdir()]}
+    assert modes.pop(path.parent) == 0o700
+    assert set(modes.values()) == {0o600}
+    assert len(modes) == 3
+
+
+@pytest.mark.parametrize("key,topic", [(None, "notices"), (b"\x00\xff", "traptor")])
+def test_a_message_comes_back_as_it_was(spool: Spool, key: bytes | None, topic: str) -> None:
+    odd = Message(key, b'{"id":1}\x00\xff', topic)
+    spool.append([odd])
+    assert [kept for _, kept in spool.after(0, 1)] == [odd]
+
+
+def test_what_fits_is_stored_and_no_more(path: Path) -> None:
+    first, second, third = messages(1, 2, 3)
+    spool = Spool(path, first.size_bytes() + second.size_bytes())
+    assert len(spool.append([first, second, third])) == 2
+    assert spool.append([third]) == []
+    assert spool.size_bytes == spool.max_bytes
+    spool.remove(dict(spool.after(0, 1)))
+    assert len(spool.append([third])) == 1
+    spool.close()
+
+
+def test_what_is_set_apart_takes_room_too(path: Path) -> None:
+    spool = Spool(path, message(1).size_bytes())
+    spool.set_apart(message(1), "too large")
+    assert spool.append(messages(2)) == []
+    with pytest.raises(SpoolError, match="no room"):
+        spool.set_apart(message(2), "too large")
+    spool.close()
+
+
+def test_a_second_run_takes_up_what_the_first_left(spool: Spool, path: Path) -> None:
+    spool.append(messages(1, 2))
+    spool.set_apart(message(3), "too large")
+    spool.close()
+    second = Spool(path, 1 << 20)
+    second.open_if_there()
+    assert (second.count, second.apart, second.size_bytes) == (2, 1, spool.size_bytes)
+    assert [kept.key for _, kept in second.after(0, 9)] == [b"1", b"2"]
+    second.close()
+
+
+KILLED = """
+import os, pathlib, signal, sys
+from traptor.delivery.spool import Message, Spool
+spool = Spool(pathlib.Path(sys.argv[1]), 1 << 20)
+for number in range(50):
+    spool.append([Message(str(number).encode(), b"{}", "traptor")])
+with spool._transaction() as db:
+    db.execute("INSERT INTO waiting (since, topic, key, value) VALUES (0, '', 'torn', '')")
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_what_was_stored_survives_a_kill(path: Path) -> None:
+    killed = subprocess.run([sys.executable, "-c", KILLED, str(path)], cwd=ROOT, check=False)
+    assert killed.returncode == -9
+    spool = Spool(path, 1 << 20)
+    spool.open_if_there()
+    assert [kept.key for _, kept in spool.after(0, 100)] == [str(number).encode() for number in range(50)]
+    spool.close()
+
+
+@pytest.mark.parametrize("torn_bytes", [1, 100, 4096 + 24])
+def test_a_torn_last_write_takes_only_itself(spool: Spool, path: Path, tmp_path: Path, torn_bytes: int) -> None:
+    """As after a power cut: the files as they stood, the log of transactions cut short."""
+    for number in range(10):
+        spool.append(messages(number))
+    after_cut = tmp_path / "cut" / "track-0.spool"
+    after_cut.parent.mkdir()
+    wal = Path(f"{path}-wal").read_bytes()
+    after_cut.write_bytes(path.read_bytes())
+    Path(f"{after_cut}-wal").write_bytes(wal[:-torn_bytes])
+    second = Spool(after_cut, 1 << 20)
+    second.open_if_there()
+    assert [kept.key for _, kept in second.after(0, 100)] == [str(number).encode() for number in range(9)]
+    second.close()
+
+
+@pytest.mark.parametrize("damage", [b"no database at all", b"SQLite format 3\0" + b"\xff" * 4096])
+def test_a_damaged_file_is_set_aside_and_kept(spool: Spool, path: Path, damage: bytes) -> None:
+    path.parent.mkdir()
+    path.write_bytes(damage)
+    with pytest.raises(SpoolDamagedError, match="set aside as"):
+        spool.open_if_there()
+    (aside,) = path.parent.iterdir()
+    assert aside.read_bytes() == damage
+    spool.append(messages(1))
+    assert (spool.count, [kept.key for _, kept in spool.after(0, 9)]) == (1, [b"1"])
+
+
+def test_damage_while_it_runs_says_how_many_were_lost(spool: Spool, path: Path) -> None:
+    spool.append(messages(*range(500)))
+    spool.close()
+    with path.open("r+b") as file:
+        file.seek(4096)
+        file.write(os.urandom(file.seek(0, os.SEEK_END) - 4096))
+        file.seek(4096)
+        file.write(b"\xff" * 8192)
+    with pytest.raises(SpoolDamagedError) as damaged:
+        spool.after(0, 500)
+    assert damaged.value.lost == 500
+    assert spool.count == 0
+
+
+def test_a_full_disk_loses_nothing_that_was_stored(spool: Spool) -> None:
+    spool.append(messages(1, 2))
+    with spool._transaction() as db:
+        (pages,) = db.execute("PRAGMA page_count").fetchone()
+        db.execute(f"PRAGMA max_page_count = {pages}")
+    with pytest.raises(SpoolError, match="full"):
+        spool.append([message(number, "x" * 1000) for number in range(100)])
+    assert [kept.key for _, kept in spool.after(0, 100)] == [b"1", b"2"]
+    assert len(spool.append([message(number, "x" * 1000) for number in range(100)])) == 100
+
+
+@pytest.mark.parametrize("place", ["/proc/nothing/spool", "/dev/null/spool"])
+def test_a_place_that_cannot_be_written_is_told(place: str) -> None:
+    spool = Spool(Path(place), 1 << 20)
+    spool.open_if_there()
+    with pytest.raises(SpoolError, match=place):
+        spool.append(messages(1))
+
+
+def test_a_lock_of_another_process_is_told(spool: Spool, path: Path) -> None:
+    spool.append(messages(1))
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    with pytest.raises(SpoolError, match="locked"):
+        spool.append(messages(2))
+    other.execute("ROLLBACK")
+    other.close()
+    spool.append(messages(2))
+    assert spool.count == 2
+
+
+def test_what_its_author_deleted_is_forgotten(spool: Spool) -> None:
+    first, *_ = spool.append(messages(1, 2, 1))
+    assert spool.forget(b"1", {first}) == 1
+    assert spool.forget(b"7") == 0
+    assert [kept.key for _, kept in spool.after(0, 9)] == [b"1", b"2"]
+    assert spool.count == 2
+
+
+def test_what_its_author_deleted_is_forgotten_where_it_is_set_apart(spool: Spool, path: Path) -> None:
+    spool.set_apart(message(1), "too large")
+    spool.set_apart(message(2), "too large")
+    assert spool.forget(b"1") == 0
+    assert [kept.message.key for kept in spool.kept()] == [b"2"]
+    assert (spool.apart, spool.size_bytes) == (1, message(2).size_bytes())
+    spool.forget(b"2")
+    assert not path.exists()
+
+
+def test_the_file_shrinks_when_only_what_is_set_apart_is_left(spool: Spool, path: Path) -> None:
+    spool.set_apart(message(0), "too large")
+    stored = [message(number, "x" * 3000) for number in range(1, 300)]
+    rows = spool.append(stored)
+    spool.remove(dict(zip(rows, stored, strict=True)))
+    spool.close()
+    assert path.stat().st_size < 100_000
+
+
+def tweet(id_str: str, user_id: str) -> Message:
+    fields = {"id_str": id_str, "user": {"id_str": user_id}, "geo": 1, "coordinates": 2, "place": 3, "text": "é"}
+    return Message(id_str.encode(), json.dumps(fields).encode(), "traptor")
+
+
+@pytest.mark.parametrize(
+    "kept,is_scrubbed",
+    [
+        (tweet("20", "1"), True),
+        (tweet("10", "1"), True),
+        (tweet("21", "1"), False),
+        (tweet("20", "11"), False),
+        (Message(b"1", b'{"id_str":"1"', "traptor"), False),
+        (Message(None, b'{"delete":{"status":{"user_id_str":"1"}}}', "traptor"), False),
+        (Message(b"1", b"[" * 100_000 + b'"1"', "traptor"), False),
+    ],
+)
+def test_a_location_taken_back_is_taken_out(spool: Spool, kept: Message, is_scrubbed: bool) -> None:
+    spool.append([kept])
+    spool.scrub("1", 20)
+    ((_, found),) = spool.after(0, 9)
+    assert (found != kept) == is_scrubbed
+    spool.set_apart(kept, "too large")
+    spool.scrub("1", 20)
+    (apart,) = [one.message for one in spool.kept() if one.reason]
+    assert apart == found
+    if is_scrubbed:
+        fields = json.loads(found.value)
+        assert [fields[name] for name in ("geo", "coordinates", "place", "text")] == [None, None, None, "é"]
+        assert spool.size_bytes == 2 * found.size_bytes()
+
+
+def test_what_is_set_apart_can_wait_again(spool: Spool, path: Path) -> None:
+    (row,) = spool.append(messages(1))
+    spool.set_apart(message(1), "too large", row)
+    spool.set_apart(message(2), "invalid")
+    assert (spool.count, spool.apart) == (0, 2)
+    assert [(kept.message.key, kept.reason) for kept in spool.kept()] == [(b"1", "too large"), (b"2", "invalid")]
+
+    other = Spool(path, 1 << 20)
+    assert other.put_back({2, 77}) == 1
+    other.close()
+    assert spool.found() == 1
+    assert spool.found() == 0
+    assert (spool.count, spool.apart) == (1, 1)
+    assert [kept.key for _, kept in spool.after(row, 9)] == [b"2"]
+    assert spool.put_back() == 1
+    assert spool.found() == 0

@@ -1,0 +1,192 @@
+"""Rules: read, checked, ordered, joined and written."""
+
+from typing import Any
+
+import fakeredis
+import pytest
+import redis
+
+from traptor import keys
+from traptor.rules import checked, stored
+from traptor.rules.checked import Problem
+
+
+@pytest.fixture(params=[True, False], ids=["text", "bytes"])
+def conn(request: pytest.FixtureRequest) -> fakeredis.FakeRedis:
+    return fakeredis.FakeRedis(decode_responses=request.param)
+
+
+def valued(*values: str) -> list[dict[str, str]]:
+    return [{"rule_id": str(number), "value": value} for number, value in enumerate(values)]
+
+
+def test_only_this_traptors_rules_are_read_in_order_of_rule_id(conn: fakeredis.FakeRedis) -> None:
+    for key in ("traptor-track:0:10", "traptor-track:0:9", "traptor-track:0:b", "traptor-track:0:a:1"):
+        conn.hset(key, mapping={"tag": "test", "value": key})
+    for other in ("traptor-track:1:1", "traptor-follow:0:1", "traptor-track:00:1"):
+        conn.hset(other, mapping={"value": "other"})
+    assert stored.read(conn, "track", 0) == [
+        {"rule_id": rule_id, "tag": "test", "value": f"traptor-track:0:{rule_id}"}
+        for rule_id in ("9", "10", "a:1", "b")
+    ]
+
+
+@pytest.mark.parametrize(
+    "fields,expected",
+    [
+        ({"value": "happy"}, {"rule_id": "7", "value": "happy"}),
+        ({"value": "happy", "rule_id": "other"}, {"rule_id": "other", "value": "happy"}),
+        ({"value": "été 日本 😀", "note": ""}, {"rule_id": "7", "value": "été 日本 😀", "note": ""}),
+        ({b"value": b"caf\xe9"}, {"rule_id": "7", "value": "caf\ufffd"}),
+    ],
+)
+def test_every_field_of_the_hash_is_carried_as_text(fields: dict[Any, Any], expected: dict[str, str]) -> None:
+    conn = fakeredis.FakeRedis()
+    conn.hset("traptor-track:0:7", mapping=fields)
+    assert stored.read(conn, "track", 0) == [expected]
+
+
+def test_a_key_that_is_no_hash_is_a_rule_without_a_value(conn: fakeredis.FakeRedis) -> None:
+    conn.set("traptor-track:0:1", "happy")
+    conn.hset("traptor-track:0:2", "value", "happy")
+    sound = checked.check("track", stored.read(conn, "track", 0))
+    assert sound.rules == [{"rule_id": "2", "value": "happy"}]
+    assert sound.problems == [Problem("1", "", "has no value")]
+
+
+def test_many_rules_are_read_whole_and_once(conn: fakeredis.FakeRedis) -> None:
+    stored.write(conn, "follow", 0, [{"rule_id": number, "value": number} for number in range(2500)])
+    assert [rule["rule_id"] for rule in stored.read(conn, "follow", 0)] == [str(number) for number in range(2500)]
+
+
+def test_a_read_that_fails_half_way_gives_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    server = fakeredis.FakeServer()
+    conn = fakeredis.FakeRedis(server=server)
+    stored.write(conn, "track", 0, valued("happy", "sad"))
+    scan_iter = conn.scan_iter
+
+    def gone_after_the_first(*args: Any, **options: Any) -> Any:
+        yield next(iter(scan_iter(*args, **options)))
+        server.connected = False
+
+    monkeypatch.setattr(conn, "scan_iter", gone_after_the_first)
+    with pytest.raises(redis.ConnectionError):
+        stored.read(conn, "track", 0)
+
+
+@pytest.mark.parametrize(
+    "ids,expected",
+    [
+        (["10", "9", "1"], ["1", "9", "10"]),
+        (["b", "10", "a", "9"], ["9", "10", "a", "b"]),
+        (["02", "1", "2", "0"], ["0", "1", "02", "2"]),
+        (["9" * 5000, "x", "10"], ["10", "9" * 5000, "x"]),
+        (["²", "3", "x", "-1", ""], ["3", "", "-1", "x", "²"]),
+    ],
+)
+def test_order(ids: list[str], expected: list[str]) -> None:
+    assert [rule["rule_id"] for rule in sorted(({"rule_id": one} for one in ids), key=checked.order)] == expected
+
+
+@pytest.mark.parametrize(
+    "traptor_type,value,reason",
+    [
+        ("track", "happy", None),
+        ("track", "flood warning,storm", None),
+        ("track", "x" * 60, None),
+        ("track", "é" * 30, None),
+        ("track", "x" * 61, "has 61 bytes; allowed are 1 to 60"),
+        ("track", "é" * 31, "has 62 bytes"),
+        ("track", "storm," + "日" * 21, "has 63 bytes"),
+        ("track", "", "has no value"),
+        ("track", " \t", "has no value"),
+        ("track", " , ,", "has no phrase, only commas"),
+        ("track", "caf\ufffd", "is not UTF-8"),
+        ("follow", "17919972", None),
+        ("follow", " 17919972 ", None),
+        ("follow", str(2**63 - 1), None),
+        ("follow", str(2**63), "is not a user id"),
+        ("follow", "9" * 5000, "is not a user id"),
+        ("follow", "0017919972", "no zeros before it"),
+        ("follow", "0", "is not a user id"),
+        ("follow", "@nasa", "is not a user id"),
+        ("follow", "1,2", "is not a user id"),
+        ("follow", "-1", "is not a user id"),
+        ("follow", "１２", "is not a user id"),
+        ("locations", "-122.75,36.8,-121.75,37.8", None),
+        ("locations", "-180,-90,180,90", None),
+        ("locations", "0,0,1,1,2,2,3,3", None),
+        ("locations", "0,0,1", "has 3 numbers"),
+        ("locations", "0,0,1,north", "is not a box"),
+        ("locations", "nan,0,1,1", "is not a box"),
+        ("locations", "-181,0,1,1", "longitude outside"),
+        ("locations", "0,-91,1,1", "latitude outside"),
+        ("locations", "0,1,1,0", "south above its north"),
+        ("locations", "170,0,-170,1", "west beyond its east"),
+    ],
+)
+def test_what_twitter_would_refuse_is_left_out_with_its_reason(
+    traptor_type: str, value: str, reason: str | None
+) -> None:
+    sound = checked.check(traptor_type, valued(value))
+    if reason is None:
+        assert sound == (valued(value), [])
+    else:
+        (problem,) = sound.problems
+        assert (sound.rules, problem.rule_id, problem.value) == ([], "0", value)
+        assert reason in problem.reason
+
+
+@pytest.mark.parametrize(
+    "traptor_type,values,kept",
+    [
+        ("track", [str(number) for number in range(401)], 400),
+        ("track", ["a,b"] * 401, 401),
+        ("track", [f"a{number},b{number}" for number in range(201)], 200),
+        ("follow", [str(number) for number in range(1, 5002)], 5000),
+        ("locations", [f"{number},0,{number}.5,1" for number in range(26)], 25),
+        ("locations", ["0,0,1,1,2,0,3,1"] * 13 + ["5,0,6,1"], 14),
+    ],
+)
+def test_the_limit_counts_what_is_sent(traptor_type: str, values: list[str], kept: int) -> None:
+    sound = checked.check(traptor_type, valued(*values))
+    assert sound.rules == valued(*values)[:kept]
+    assert [problem.rule_id for problem in sound.problems] == [str(number) for number in range(kept, len(values))]
+    assert all("over the limit of" in problem.reason for problem in sound.problems)
+
+
+def test_a_smaller_rule_still_fits_behind_one_that_is_too_large() -> None:
+    values = [",".join(f"a{number}" for number in range(399)), "b,c", "d"]
+    assert [rule["rule_id"] for rule in checked.check("track", valued(*values)).rules] == ["0", "2"]
+
+
+@pytest.mark.parametrize(
+    "traptor_type,values,joined",
+    [
+        ("track", ["happy"], "happy"),
+        ("track", [" flood warning , storm", "storm,rain"], "flood warning,storm,rain"),
+        ("follow", ["17919972", "17919972", " 5"], "17919972,5"),
+        ("locations", ["-122.75,36.8,-121.75,37.8"], "-122.75,36.8,-121.75,37.8"),
+        ("locations", [" -74.0, 40 ,-73,+41.50"], "-74,40,-73,41.5"),
+        ("locations", ["0,0,1,1", "0.0,0,1,1.0,2,2,3,3"], "0,0,1,1,2,2,3,3"),
+        ("locations", ["-0.1234567,0,0.1234567,1"], "-0.1234567,0,0.1234567,1"),
+        ("locations", ["-0.00001,-90,0.00001,90"], "-0.00001,-90,0.00001,90"),
+        ("track", [], ""),
+    ],
+)
+def test_join(traptor_type: str, values: list[str], joined: str) -> None:
+    assert checked.join(traptor_type, valued(*values)) == joined
+
+
+def test_the_version_tells_rule_sets_apart() -> None:
+    sets = [[], valued("a"), valued("b"), valued("a", "b"), [{"value": "a", "rule_id": "0", "tag": "t"}]]
+    assert len({checked.version(one) for one in sets}) == len(sets)
+    assert checked.version(valued("a")) == checked.version([{"value": "a", "rule_id": "0"}])
+    assert checked.version([{"value": "\ud800"}])
+
+
+def test_what_is_written_is_read_again(conn: fakeredis.FakeRedis) -> None:
+    rule_set = [{"rule_id": "1", "tag": "weather", "value": "storm"}, {"rule_id": "2", "value": "été"}]
+    stored.write(conn, "track", 4, rule_set)
+    assert stored.read(conn, "track", 4) == rule_set
+    assert conn.exists(keys.rule("track", 4, 1), keys.rule("track", 4, 2)) == 2

@@ -1,0 +1,124 @@
+"""How long to wait after which failures, and which ones are for good."""
+
+import pytest
+
+from traptor.sources import backoff
+from traptor.sources.backoff import Backoff, Kind
+
+NOW = 1_456_104_893.0
+
+
+def waits(kind: Kind, count: int) -> list[float]:
+    again = Backoff(jitter=lambda: 0.0)
+    return [again.failed(kind) for _ in range(count)]
+
+
+@pytest.mark.parametrize(
+    "kind,expected",
+    [
+        (Kind.DROPPED, [0, 0.25, 0.5, 0.75]),
+        (Kind.NETWORK, [0.25, 0.5, 0.75, 1.0]),
+        (Kind.HTTP, [5, 10, 20, 40, 80, 160, 320, 320]),
+        (Kind.RATE_LIMITED, [60, 120, 240, 480, 960, 1920, 3600, 3600]),
+    ],
+)
+def test_waits_grow_as_twitter_asks(kind: Kind, expected: list[float]) -> None:
+    assert waits(kind, len(expected)) == expected
+
+
+@pytest.mark.parametrize("kind,ceiling", [(Kind.DROPPED, 16), (Kind.NETWORK, 16), (Kind.HTTP, 320)])
+def test_waits_end_at_a_ceiling(kind: Kind, ceiling: float) -> None:
+    assert waits(kind, 2000)[-1] == ceiling
+
+
+@pytest.mark.parametrize("jitter,expected", [(0.0, 5.0), (0.5, 5.25), (0.999, 5.4995)])
+def test_jitter_only_lengthens(jitter: float, expected: float) -> None:
+    assert Backoff(jitter=lambda: jitter).failed(Kind.HTTP) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    "kind,asked,expected",
+    [
+        (Kind.RATE_LIMITED, 7, [7, 14, 28, 56]),
+        (Kind.HTTP, 200, [200, 320, 320]),
+        (Kind.HTTP, 7200, [7200, 7200]),
+    ],
+)
+def test_what_the_server_asks_for_wins_and_grows_while_it_is_not_enough(
+    kind: Kind, asked: float, expected: list[float]
+) -> None:
+    again = Backoff(jitter=lambda: 0.0)
+    assert [again.failed(kind, asked) for _ in expected] == expected
+
+
+def test_kinds_are_counted_apart_and_a_good_stretch_forgets_them() -> None:
+    again = Backoff(jitter=lambda: 0.0)
+    assert [again.failed(kind) for kind in (Kind.HTTP, Kind.NETWORK, Kind.HTTP, Kind.NETWORK)] == [5, 0.25, 10, 0.5]
+    again.succeeded()
+    assert [again.failed(kind) for kind in (Kind.HTTP, Kind.NETWORK, Kind.DROPPED)] == [5, 0.25, 0]
+
+
+@pytest.mark.parametrize(
+    "status,failures,expected",
+    [
+        *[(status, 1, True) for status in (403, 404, 406, 410, 413, 416)],
+        (401, 1, False),
+        (401, 2, False),
+        (401, 3, True),
+        *[(status, 100, False) for status in (None, 200, 400, 420, 429, 500, 502, 503)],
+    ],
+)
+def test_refusals(status: int | None, failures: int, expected: bool) -> None:
+    assert backoff.is_refusal(status, failures) is expected
+
+
+@pytest.mark.parametrize(
+    "status,expected",
+    [(None, Kind.NETWORK), (401, Kind.HTTP), (420, Kind.RATE_LIMITED), (429, Kind.RATE_LIMITED), (503, Kind.HTTP)],
+)
+def test_the_status_tells_the_kind(status: int | None, expected: Kind) -> None:
+    assert backoff.kind_of(status) is expected
+
+
+@pytest.mark.parametrize(
+    "code,expected",
+    [(1, Kind.DROPPED), (2, Kind.RATE_LIMITED), (7, Kind.RATE_LIMITED), (10, Kind.NETWORK), (12, Kind.DROPPED)],
+)
+def test_the_code_of_a_disconnect_message_tells_the_kind(code: int, expected: Kind) -> None:
+    assert backoff.DISCONNECTS[code] is expected
+    assert code not in backoff.FINAL_DISCONNECTS
+
+
+@pytest.mark.parametrize(
+    "headers,expected",
+    [
+        ({}, None),
+        ({"Retry-After": "17"}, 17.0),
+        ({"Retry-After": "1"}, 1.0),
+        ({"Retry-After": "0"}, None),
+        ({"Retry-After": "0", "x-rate-limit-reset": str(int(NOW) + 90)}, 90.0),
+        ({"x-rate-limit-reset": str(NOW + 0.5)}, None),
+        ({"x-rate-limit-reset": str(int(NOW) + 90)}, 90.0),
+        ({"Retry-After": "17", "x-rate-limit-reset": str(int(NOW) + 90)}, 17.0),
+        ({"Retry-After": "soon", "x-rate-limit-reset": str(int(NOW) + 90)}, 90.0),
+        ({"Retry-After": "-5"}, None),
+        ({"x-rate-limit-reset": str(int(NOW) - 1)}, None),
+        ({"Retry-After": "inf"}, None),
+        ({"Retry-After": "nan"}, None),
+        ({"Retry-After": "86401"}, None),
+        ({"Retry-After": ""}, None),
+    ],
+)
+def test_what_headers_ask_for(headers: dict[str, str], expected: float | None) -> None:
+    assert backoff.asked_wait_seconds(429, headers, NOW) == expected
+
+
+@pytest.mark.parametrize(
+    "status,remaining,expected",
+    [(429, "", 90.0), (420, "", 90.0), (429, "0", 90.0), (429, "48", None), (503, "", None), (503, "0", None)],
+)
+def test_a_reset_is_meant_where_the_limit_is_reached(status: int, remaining: str, expected: float | None) -> None:
+    counted = {"x-rate-limit-remaining": remaining} if remaining else {}
+    headers = {"x-rate-limit-reset": str(int(NOW) + 90), **counted}
+    assert backoff.asked_wait_seconds(status, headers, NOW) == expected
+    assert backoff.asked_wait_seconds(status, {**headers, "Retry-After": "7"}, NOW) == 7

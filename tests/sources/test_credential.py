@@ -1,0 +1,190 @@
+"""The right to connect: whose turn it is, and when, also after a restart and without Redis."""
+
+import json
+import time
+from typing import Any
+
+import fakeredis
+import pytest
+
+from traptor import keys
+from traptor.sources.backoff import Kind
+from traptor.sources.credential import Credential
+from traptor.sources.lease import TTL_SECONDS
+
+APIKEYS = {
+    "CONSUMER_KEY": "the-key",
+    "CONSUMER_SECRET": "hush",
+    "ACCESS_TOKEN": "the-token",
+    "ACCESS_TOKEN_SECRET": "hush-hush",
+}
+
+
+@pytest.fixture
+def server() -> fakeredis.FakeServer:
+    return fakeredis.FakeServer()
+
+
+def credential(server: fakeredis.FakeServer, traptor_id: int = 0) -> Credential:
+    return Credential(fakeredis.FakeRedis(server=server, decode_responses=True), APIKEYS, "track", traptor_id)
+
+
+def kept(server: fakeredis.FakeServer) -> dict[str, Any]:
+    conn = fakeredis.FakeRedis(server=server, decode_responses=True)
+    return {key: conn.get(key) for key in map(str, conn.keys())}
+
+
+@pytest.mark.parametrize(
+    "kind,may_connect_early,least,most",
+    [
+        (Kind.DROPPED, True, 0, 0),
+        (Kind.NETWORK, True, 0.25, 0.275),
+        (Kind.HTTP, False, 5, 5.5),
+        (Kind.RATE_LIMITED, False, 60, 66),
+    ],
+)
+def test_a_failure_sets_the_time_of_the_next_try(
+    server: fakeredis.FakeServer, kind: Kind, may_connect_early: bool, least: float, most: float
+) -> None:
+    one = credential(server)
+    assert one.take() is None
+    assert least <= one.failed(kind) <= most
+    assert least - 0.1 <= one.wait_seconds() <= most
+    assert one.may_connect_early == may_connect_early
+
+
+def test_a_420_is_remembered_by_the_next_process(server: fakeredis.FakeServer) -> None:
+    first = credential(server)
+    first.take()
+    first.failed(Kind.RATE_LIMITED)
+    first.release()
+    second = credential(server, traptor_id=1)
+    assert second.take() is None
+    assert 55 < second.wait_seconds() <= 66
+    assert 120 <= second.failed(Kind.RATE_LIMITED) <= 132
+
+
+def test_a_good_stretch_forgets_it(server: fakeredis.FakeServer) -> None:
+    first = credential(server)
+    first.take()
+    first.failed(Kind.RATE_LIMITED)
+    first.succeeded()
+    first.release()
+    second = credential(server)
+    second.take()
+    assert second.wait_seconds() == 0
+    assert 60 <= second.failed(Kind.RATE_LIMITED) <= 66
+
+
+def test_every_key_has_a_ttl_and_no_secret(server: fakeredis.FakeServer) -> None:
+    one = credential(server)
+    one.take()
+    one.failed(Kind.RATE_LIMITED, 1000)
+    conn = fakeredis.FakeRedis(server=server)
+    assert {keys.lease(one.name), keys.backoff(one.name)} == kept(server).keys()
+    assert all(0 < conn.ttl(key) <= 1000 * 1.1 + 3600 for key in conn.scan_iter())
+    assert not any(secret in str(kept(server)) for secret in APIKEYS.values())
+
+
+@pytest.mark.parametrize(
+    "stored",
+    [
+        "", "null", "[]", "{}", "nonsense", "\x00",
+        '{"failures": {"http": 2}}',
+        '{"failures": {"colour": 2}, "not_before": 9e9}',
+        '{"failures": [], "not_before": 9e9}',
+        '{"failures": {"http": "x"}, "not_before": 9e9}',
+        '{"failures": {"http": 1}, "not_before": null}',
+    ],
+)  # fmt: skip
+def test_a_memory_that_cannot_be_read_is_no_wait(server: fakeredis.FakeServer, stored: str) -> None:
+    one = credential(server)
+    fakeredis.FakeRedis(server=server).set(keys.backoff(one.name), stored)
+    assert one.take() is None
+    assert one.wait_seconds() == 0
+    assert 5 <= one.failed(Kind.HTTP) <= 5.5
+
+
+@pytest.mark.parametrize("not_before", ["1e99", "Infinity"])
+def test_no_clock_of_another_host_holds_us_for_ever(server: fakeredis.FakeServer, not_before: str) -> None:
+    one = credential(server)
+    state = f'{{"failures": {{"http": 1}}, "not_before": {not_before}}}'
+    fakeredis.FakeRedis(server=server).set(keys.backoff(one.name), state)
+    one.take()
+    assert one.wait_seconds() <= 86_400
+
+
+def test_a_time_long_past_is_no_wait(server: fakeredis.FakeServer) -> None:
+    one = credential(server)
+    state = {"failures": {"http": 3}, "not_before": time.time() - 100}
+    fakeredis.FakeRedis(server=server).set(keys.backoff(one.name), json.dumps(state))
+    one.take()
+    assert one.wait_seconds() == 0
+    assert 40 <= one.failed(Kind.HTTP) <= 44
+
+
+def test_without_redis_it_goes_on_and_remembers_for_itself(server: fakeredis.FakeServer) -> None:
+    one = credential(server)
+    server.connected = False
+    assert one.take() is None
+    assert one.failed(Kind.HTTP) >= 5
+    assert one.failed(Kind.HTTP) >= 10
+    one.succeeded()
+    one.release()
+
+
+def test_who_went_on_without_redis_gives_way_when_it_is_back(server: fakeredis.FakeServer) -> None:
+    first, second = credential(server), credential(server, traptor_id=1)
+    server.connected = False
+    assert second.take() is None
+    server.connected = True
+    assert first.take() is None
+    second.renew()
+    assert second.lost
+    assert second.take() is not None
+    assert not second.lost
+
+
+def test_who_went_on_without_redis_has_the_lease_when_it_is_back(server: fakeredis.FakeServer) -> None:
+    first = credential(server)
+    server.connected = False
+    assert first.take() is None
+    server.connected = True
+    first.renew()
+    assert not first.lost
+    assert credential(server, traptor_id=1).take() is not None
+
+
+def test_who_waits_for_another_goes_on_waiting_without_redis(
+    server: fakeredis.FakeServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other one streams on without Redis as well; to connect would throw it out."""
+    first, second = credential(server), credential(server, traptor_id=1)
+    first.take()
+    assert second.take() is not None
+    server.connected = False
+    assert second.take() is not None
+    server.connected = True
+    fakeredis.FakeRedis(server=server).flushall()
+    assert second.take() is not None
+    later = time.monotonic() + TTL_SECONDS + 1
+    monkeypatch.setattr(time, "monotonic", lambda: later)
+    assert second.take() is None
+
+
+def test_a_lease_that_was_lost_is_noticed(server: fakeredis.FakeServer) -> None:
+    """As after a freeze for longer than its TTL."""
+    first, second = credential(server), credential(server, traptor_id=1)
+    first.take()
+    fakeredis.FakeRedis(server=server).delete(keys.lease(first.name))
+    second.take()
+    first.renew()
+    assert first.lost
+    second.renew()
+    assert not second.lost
+
+
+def test_what_was_not_taken_is_not_renewed(server: fakeredis.FakeServer) -> None:
+    credential(server).renew()
+    credential(server).release()
+    assert kept(server) == {}

@@ -1,0 +1,122 @@
+"""The lease on a credential: one holder at a time."""
+
+import json
+import os
+import subprocess
+import time
+from collections.abc import Callable
+from typing import Any
+
+import fakeredis
+import pytest
+
+from traptor.sources.lease import TTL_SECONDS, Lease, credential_hash
+
+KEY = "traptor:lease:x"
+APIKEYS = {"CONSUMER_KEY": "ck", "CONSUMER_SECRET": "cs", "ACCESS_TOKEN": "at", "ACCESS_TOKEN_SECRET": "ats"}
+
+
+@pytest.fixture(params=[True, False], ids=["text", "bytes"])
+def conn(request: pytest.FixtureRequest) -> Any:
+    return fakeredis.FakeRedis(decode_responses=request.param)
+
+
+def test_the_first_has_it_and_the_second_is_told_who(conn: Any) -> None:
+    first, second = Lease(conn, KEY, "track", 0), Lease(conn, KEY, "follow", 7)
+    assert first.take() is None
+    holder = second.take()
+    assert holder
+    assert (holder["type"], holder["id"]) == ("track", 0)
+    assert holder.keys() == {"host", "pid", "place", "type", "id", "nonce"}
+    assert first.take() is None
+
+
+def test_two_processes_of_one_name_are_two(conn: Any) -> None:
+    assert Lease(conn, KEY, "track", 0).take() is None
+    assert Lease(conn, KEY, "track", 0).take() is not None
+
+
+def test_it_ends_by_itself_and_is_renewed(conn: Any) -> None:
+    lease = Lease(conn, KEY, "track", 0)
+    lease.take()
+    conn.expire(KEY, 3)
+    lease.take()
+    assert conn.ttl(KEY) == TTL_SECONDS
+
+
+def test_what_is_handed_over_is_free_at_once(conn: Any) -> None:
+    first, second = Lease(conn, KEY, "track", 0), Lease(conn, KEY, "track", 1)
+    first.take()
+    second.release()
+    assert second.take() is not None
+    first.release()
+    assert second.take() is None
+
+
+def test_what_redis_has_lost_is_its_holders_until_its_time_is_up(conn: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A Redis that comes back empty: whoever waits looks more often than the holder renews."""
+    first, second = Lease(conn, KEY, "track", 0), Lease(conn, KEY, "track", 1)
+    first.take()
+    assert second.take() is not None
+    conn.flushall()
+    assert (second.take() or {})["id"] == 0
+    assert first.take() is None
+    conn.flushall()
+    later = time.monotonic() + TTL_SECONDS + 1
+    monkeypatch.setattr(time, "monotonic", lambda: later)
+    assert second.take() is None
+
+
+def test_what_a_dead_process_held_and_redis_lost_is_free(conn: Any) -> None:
+    first, second = Lease(conn, KEY, "track", 0), Lease(conn, KEY, "track", 1)
+    first.take()
+    second.take()
+    second._other["pid"] = ended_process()
+    conn.flushall()
+    assert second.take() is None
+
+
+def ended_process() -> int:
+    with subprocess.Popen(["true"]) as process:
+        pass
+    return process.pid
+
+
+@pytest.mark.parametrize(
+    "change,is_free",
+    [
+        (lambda: {"pid": ended_process()}, True),
+        (lambda: {"pid": os.getppid()}, False),
+        (lambda: {"pid": ended_process(), "place": "another boot pid:[4026531836]"}, False),
+        (lambda: {"pid": ended_process(), "place": ""}, False),
+        (lambda: {"pid": "../.."}, False),
+        (lambda: {"pid": -1}, False),
+    ],
+)
+def test_who_is_seen_to_be_dead_holds_nothing(conn: Any, change: Callable[[], Any], is_free: bool) -> None:
+    Lease(conn, KEY, "track", 0).take()
+    conn.set(KEY, json.dumps({**json.loads(conn.get(KEY)), **change()}))
+    assert (Lease(conn, KEY, "track", 0).take() is None) == is_free
+
+
+@pytest.mark.parametrize("held", ["", "garbage", "[]", "\xff\x00", "x" * 10_000])
+def test_a_key_that_means_nothing_is_somebody(conn: Any, held: str) -> None:
+    conn.set(KEY, held)
+    holder = Lease(conn, KEY, "track", 0).take()
+    assert (holder is None) == (held == "")
+    assert len(json.dumps(holder)) < 1000
+
+
+@pytest.mark.parametrize(
+    "change,is_same",
+    [
+        (lambda keys: keys, True),
+        (lambda keys: {**keys, "CONSUMER_SECRET": "other", "ACCESS_TOKEN_SECRET": "other"}, True),
+        (lambda keys: {**keys, "CONSUMER_KEY": "other"}, False),
+        (lambda keys: {**keys, "ACCESS_TOKEN": "other"}, False),
+        (lambda keys: {**keys, "CONSUMER_KEY": "cka", "ACCESS_TOKEN": "t"}, False),
+    ],
+)
+def test_a_credential_is_named_by_its_public_parts(change: Callable[[Any], Any], is_same: bool) -> None:
+    assert (credential_hash(change(APIKEYS)) == credential_hash(APIKEYS)) == is_same
+    assert not any(part in credential_hash(APIKEYS) for part in APIKEYS.values())

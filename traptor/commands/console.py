@@ -1,0 +1,97 @@
+"""What the commands that look at rules and the fleet share: a Redis client, tables, and how they end."""
+
+import contextlib
+import json
+import re
+import signal
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, NoReturn
+
+import click
+import redis
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from traptor import settings
+from traptor.connections import connect_to_redis
+from traptor.exits import Exit
+from traptor.keys import TYPES
+from traptor.rules.lock import Locked
+
+MOST_SHOWN = 20
+PIPE_COLUMNS = 1000
+"""Lines for a program are not folded."""
+
+json_option = click.option("--json", "as_json", is_flag=True, help="JSON instead of text.")
+dry_run_option = click.option("--dry-run", is_flag=True, help="Show what would change, and change nothing.")
+type_option = click.option("--type", "wanted_type", type=click.Choice(TYPES), help="Only rules of this type.")
+type_argument = click.argument("traptor_type", metavar="TYPE", type=click.Choice(TYPES))
+
+
+@contextlib.contextmanager
+def connection(wanted: settings.Settings) -> Iterator["redis.Redis"]:
+    """A Redis client; what fails in Redis ends the command with one line."""
+    try:
+        with contextlib.closing(connect_to_redis(wanted)) as conn:
+            yield conn
+    except redis.WatchError:
+        raise click.ClickException("somebody else changed rules meanwhile, nothing was written: try again") from None
+    except redis.RedisError as error:
+        raise click.ClickException(f"Redis cannot be used: {error}") from None
+    except Locked as error:
+        raise click.ClickException(str(error)) from None
+
+
+def needs_a_person() -> NoReturn:
+    raise click.exceptions.Exit(Exit.NEEDS_A_PERSON)
+
+
+def stop_signal() -> threading.Event:
+    """Set by SIGTERM and SIGINT."""
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    return stop
+
+
+def say_json(value: Any) -> None:
+    click.echo(json.dumps(value, ensure_ascii=False))
+
+
+def say_some(lines: Sequence[str], heading: str = "", *, err: bool = False) -> None:
+    """The first lines, and how many more there are."""
+    if lines and heading:
+        click.echo(f"{heading}: {len(lines)}", err=err)
+    for line in lines[:MOST_SHOWN]:
+        click.echo(("  " if heading else "") + printable(line), err=err)
+    if len(lines) > MOST_SHOWN:
+        click.echo(f"  … and {len(lines) - MOST_SHOWN} more; --json shows all", err=err)
+
+
+def terminal() -> Console:
+    """Standard output: colours for a person, plain lines for a pipe."""
+    console = Console(highlight=False)
+    return console if console.is_terminal else Console(highlight=False, width=PIPE_COLUMNS)
+
+
+def printable(text: str) -> str:
+    """Newlines, ESC and their like as a Python string has them: they would act on the terminal."""
+    return re.sub(r"[\x00-\x1f\x7f-\x9f]", lambda sign: repr(sign[0])[1:-1], text)
+
+
+def table(columns: Iterable[str], rows: Iterable[Sequence[object]], *, is_terminal: bool) -> Table:
+    """Numbers to the right. A column's name with ``>`` before it says that it holds numbers; cells may be Text."""
+    made = Table(box=box.SIMPLE_HEAD if is_terminal else None, pad_edge=False)
+    for column in columns:
+        made.add_column(column.removeprefix(">"), justify="right" if column.startswith(">") else "left")
+    for row in rows:
+        made.add_row(*(cell if isinstance(cell, Text) else Text(printable(str(cell))) for cell in row))
+    return made
+
+
+def say_table(columns: Iterable[str], rows: Iterable[Sequence[object]]) -> None:
+    console = terminal()
+    console.print(table(columns, rows, is_terminal=console.is_terminal))

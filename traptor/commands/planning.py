@@ -1,0 +1,184 @@
+"""``rules plan`` and ``rules rebalance``."""
+
+import dataclasses
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import click
+
+from traptor import logs, settings
+from traptor.commands.console import (
+    connection,
+    dry_run_option,
+    json_option,
+    needs_a_person,
+    say_json,
+    say_table,
+    stop_signal,
+)
+from traptor.commands.loading import read, say_changes
+from traptor.fleet import rebalance, roster
+from traptor.keys import TYPES
+from traptor.rules import loading
+from traptor.rules.checked import LIMITS
+from traptor.rules.shards import Shards, needed
+from traptor.tweets.rule import Rule
+
+
+@click.command()
+@click.argument("source", required=False)
+@click.option("--format", "source_format", type=click.Choice(loading.FORMATS), help="Told by name and content.")
+@click.option("--type", "wanted_type", type=click.Choice(TYPES), help="Type of rows that name none; leaves out others.")
+@json_option
+def plan(source: str | None, source_format: str | None, wanted_type: str | None, as_json: bool) -> None:
+    """How many Traptors the rules of SOURCE need, or those in Redis, and how full and busy each Traptor is."""
+    wanted = settings.load()
+    if source:
+        needs = [_need(name, found) for name, found in read(wanted, source, source_format, wanted_type).rules.items()]
+        traptors = []
+    else:
+        with connection(wanted) as conn:
+            members = roster.look(conn)
+            all_shards = [roster.shards(conn, name, members) for name in ([wanted_type] if wanted_type else TYPES)]
+        needs = [
+            _need(shards.traptor_type, [rule for _, rule in shards.held()]) for shards in all_shards if shards.by_id
+        ]
+        traptors = [line for shards in all_shards for line in _fullness(shards)]
+    if as_json:
+        say_json({"needed": needs, "traptors": traptors})
+        return
+    say_table(
+        ("type", ">rules", ">asked for", ">limit of one", ">Traptors needed"), [tuple(need.values()) for need in needs]
+    )
+    if traptors:
+        click.echo()
+        say_table(
+            ("Traptor", "lives", ">rules", ">used", ">limit", ">full", ">matches", ">busy"),
+            [(*line.values(),)[:-3] + _percents(line) for line in traptors],
+        )
+
+
+def _need(traptor_type: str, found: Sequence[Rule]) -> dict[str, Any]:
+    asked, traptors = needed(traptor_type, found)
+    return {
+        "type": traptor_type,
+        "rules": len(found),
+        "asked_for": asked,
+        "limit": LIMITS[traptor_type],
+        "traptors": traptors,
+    }
+
+
+def _fullness(shards: Shards) -> Iterable[dict[str, Any]]:
+    """Each Traptor's share of its limit, and of all matches of its type."""
+    total = sum(shard.matches for shard in shards.by_id.values()) or 1
+    for traptor_id, shard in shards.by_id.items():
+        yield {
+            "traptor": f"{shards.traptor_type}:{traptor_id}",
+            "lives": "yes" if traptor_id in shards.living else "no",
+            "rules": len(shard.rules),
+            "used": shard.used,
+            "limit": shard.limit,
+            "full": round(shard.used / shard.limit, 4),
+            "matches": round(shard.matches),
+            "busy": round(shard.matches / total, 4),
+        }
+
+
+def _percents(line: dict[str, Any]) -> tuple[str, int, str]:
+    return f"{line['full']:.0%}", line["matches"], f"{line['busy']:.0%}"
+
+
+@click.command("rebalance")
+@click.option(
+    "--after", type=click.FloatRange(0), metavar="SECONDS", help="Silence after which rules move  [REBALANCE_AFTER]"
+)
+@click.option(
+    "--return/--stay", "bring_back", default=None, help="Whether moved rules go back later  [REBALANCE_RETURN]"
+)
+@click.option("--watch", "watches", is_flag=True, help="Go on until told to stop; several may watch.")
+@click.option("--metrics-port", type=click.IntRange(0, 65535), help="With --watch: port of Prometheus metrics.")
+@dry_run_option
+@json_option
+def rebalance_(
+    *,
+    after: float | None,
+    bring_back: bool | None,
+    watches: bool,
+    metrics_port: int | None,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
+    """Move the rules of silent Traptors, and what is over a limit, to living ones with room.
+
+    Exit code 1 if there are orphans, for which no living Traptor has room.
+    """
+    if watches and as_json:
+        raise click.UsageError("--json is what one look came to: it goes without --watch")
+    if metrics_port is not None and not watches:
+        raise click.UsageError("--metrics-port goes with --watch")
+    wanted = settings.load({"REBALANCE_AFTER": after, "REBALANCE_RETURN": bring_back})
+    policy = rebalance.Policy(wanted.REBALANCE_AFTER, wanted.REBALANCE_RETURN, dry_run)
+    with connection(wanted) as conn:
+        if watches:
+            logs.set_up(dataclasses.replace(wanted, LOG_DIR=logs.NO_FILE, LOG_STDOUT=True))
+            take_up = _metrics(wanted.METRICS_ADDRESS, metrics_port)
+            rebalance.watch(conn, wanted.REDIS_PUBSUB_CHANNEL, policy, stop_signal(), take_up)
+            return
+        balance = rebalance.rebalance(conn, wanted.REDIS_PUBSUB_CHANNEL, policy)
+    _say(balance, as_json=as_json, dry_run=dry_run)
+    if any(balance.orphans.values()):
+        needs_a_person()
+
+
+def _say(balance: rebalance.Balance, *, as_json: bool, dry_run: bool) -> None:
+    if as_json:
+        say_json(
+            {
+                "moved": [
+                    {"type": name, "from": move.was.traptor_id, "to": move.at.traptor_id, "rule_id": move.at.rule_id}
+                    for name, moves in balance.moves.items()
+                    for move in moves
+                    if move.was
+                ],
+                "orphans": balance.orphans,
+                "told": [str(name) for name in balance.told],
+                "silent": {str(name): seconds for name, seconds in balance.silent.items()},
+            }
+        )
+        return
+    say_changes(balance.moves, balance.told, dry_run=dry_run)
+    for name, seconds in balance.silent.items():
+        if seconds:
+            click.echo(f"{name} is silent; its rules move in {seconds:.0f} s: run this again then, or with --after 0")
+    for traptor_type, count in balance.orphans.items():
+        if count:
+            click.echo(f"ORPHANS: {count} {traptor_type} rules; start another Traptor of this type", err=True)
+
+
+def _metrics(address: str, port: int | None) -> Callable[[rebalance.Balance], None]:
+    """Serve the watcher's metrics; returns what takes up each look. Raises click.ClickException."""
+    if port is None:
+        return lambda balance: None
+    from prometheus_client import CollectorRegistry, Counter, Gauge, start_http_server
+
+    served = CollectorRegistry()
+    orphans = Gauge("traptor_orphan_rules", "rules that no living Traptor has room for", ["type"], registry=served)
+    moved = Counter("traptor_moved_rules", "rules moved between Traptors", ["type"], registry=served)
+    looked_at = Gauge(
+        "traptor_rebalance_look_timestamp_seconds", "when the fleet was last looked at, since 1970", registry=served
+    )
+    try:
+        start_http_server(port, addr=address, registry=served)
+    except OSError as error:
+        raise click.ClickException(f"no metrics on {address}:{port}: {error}") from None
+    logging.getLogger(__name__).info("metrics", extra={"port": port})
+
+    def take_up(balance: rebalance.Balance) -> None:
+        looked_at.set_to_current_time()
+        for traptor_type in TYPES:
+            orphans.labels(traptor_type).set(balance.orphans.get(traptor_type, 0))
+            moved.labels(traptor_type).inc(len(balance.moves.get(traptor_type, ())))
+
+    return take_up

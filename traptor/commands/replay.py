@@ -1,0 +1,246 @@
+"""``traptor replay``: tweets from archives through the same rules as from the stream."""
+
+import json
+import os
+import re
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from datetime import UTC
+from pathlib import Path
+from typing import Any, NoReturn
+
+import click
+import redis
+from dateutil import parser
+from rich.console import Console
+
+from traptor import settings
+from traptor.archives import outlets
+from traptor.archives.bookmarks import Bookmarks
+from traptor.archives.replay import Pace, Replay
+from traptor.archives.workers import Task, WorkerDied
+from traptor.exits import Exit, drop_output
+from traptor.rules import checked, stored
+from traptor.tweets.rule import Rule
+
+LAST_SECONDS = 5
+"""How long a reader of standard output may hold us up once we are told to stop."""
+
+EXAMPLES = """
+\b
+Examples:
+  Which tweets of an archive match the rules in Redis, as the stream would have had them:
+    traptor replay tweets.jsonl.gz > matched.jsonl
+  A month of the Internet Archive's stream grab, with rules from a file and no server at all:
+    traptor replay --rules rules.jsonl --out matched/ --state march.state archiveteam-twitter-stream-2020-03/
+  rules.jsonl has one rule per line:
+    {"value": "storm,flood warning", "tag": "weather"}
+  Into Kafka as if it happened now, ten times as fast, with a report:
+    traptor replay --kafka --speed 10x --report goal.html final.tar
+  From a pipe:
+    zstdcat big.zst | traptor replay --rules rules.jsonl - | jq .text
+"""
+
+
+def factor(text: str) -> float:
+    """A speed: ``10x`` is 10, ten times as fast as it happened; ``max`` is 0."""
+    if text == "max":
+        return 0.0
+    named = re.fullmatch(r"(\d+(?:\.\d+)?)x", text)
+    if not named or not float(named[1]):
+        raise click.BadParameter(f"{text!r} is no speed; allowed are max and a factor such as 1x or 10x")
+    return float(named[1])
+
+
+def moment(text: str) -> float:
+    """A time, in UTC where it names no zone, as seconds since 1970."""
+    try:
+        parsed = parser.parse(text)
+    except (ValueError, OverflowError) as error:
+        raise click.BadParameter(f"{text!r} is no time: {error}; write it as 2021-01-26T14:00") from None
+    return (parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)).timestamp()
+
+
+def writable(context: click.Context, option: click.Parameter, file: Path | None) -> Path | None:
+    """A file that can be written later: hours of work may come before that."""
+    if file and not os.access(file.parent, os.W_OK | os.X_OK):
+        raise click.BadParameter(f"{file} cannot be written: {file.parent} is no folder that we may write into")
+    return file
+
+
+@click.command(epilog=EXAMPLES, context_settings={"help_option_names": ["-h", "--help"]})
+@click.argument("paths", nargs=-1, required=True, type=click.Path(exists=True, allow_dash=True))
+@click.option("--rules", "rules_file", type=click.Path(exists=True, dir_okay=False, path_type=Path),
+              help="Rules from a file, one JSON object per line, instead of from Redis.")  # fmt: skip
+@click.option("--type", "traptor_type", type=click.Choice(["track", "follow", "locations"]), help="Type of the rules.")
+@click.option("--id", "traptor_id", type=click.IntRange(0), help="Whose rules, and the id in the tweets.")
+@click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Write .jsonl.gz files into this folder.")
+@click.option("--kafka", is_flag=True, help="Write to Kafka, by the settings of the daemon.")
+@click.option("--all", "every_tweet", is_flag=True, help="Also the tweets that match no rule.")
+@click.option("--since", type=moment, metavar="TIME", help="Leave out tweets posted before this time (UTC).")
+@click.option("--until", type=moment, metavar="TIME", help="Leave out tweets posted at this time or later.")
+@click.option("--sample", type=click.FloatRange(0, 1, min_open=True), default=1.0, metavar="SHARE",
+              help="A share of the tweets, 0.01 for one in a hundred; always the same ones.")  # fmt: skip
+@click.option("--speed", type=factor, metavar="SPEED", default="max", show_default=True,
+              help="By the tweets' own time: 1x as it happened, 10x ten times as fast.")  # fmt: skip
+@click.option("--workers", type=click.IntRange(1), default=lambda: len(os.sched_getaffinity(0)), show_default="cores",
+              metavar="N", help="Processes that read.")  # fmt: skip
+@click.option("--state", type=click.Path(dir_okay=False, path_type=Path), callback=writable,
+              help="Remember here how far it got, and go on from there.")  # fmt: skip
+@click.option("--report", type=click.Path(dir_okay=False, path_type=Path), callback=writable,
+              help="Write a report of it: one HTML page.")  # fmt: skip
+def replay(  # noqa: PLR0917 - click passes by name
+    paths: tuple[str, ...],
+    rules_file: Path | None,
+    traptor_type: str | None,
+    traptor_id: int | None,
+    out: Path | None,
+    kafka: bool,
+    every_tweet: bool,
+    since: float | None,
+    until: float | None,
+    sample: float,
+    speed: float,
+    workers: int,
+    state: Path | None,
+    report: Path | None,
+) -> None:
+    """Pass archived tweets through the rules, and write those that match, enriched, to standard output.
+
+    PATHS are files, folders, or - for standard input: JSON lines, plain or packed (gz, bz2, zst), also as members of
+    tar and zip archives. Tweets may be in the shape of v1.1 or v2. Ctrl-C ends it in good order.
+    """
+    if out and kafka:
+        raise click.UsageError("--out and --kafka: choose one")
+    if out and any(out.resolve().is_relative_to(Path(path).resolve()) for path in paths):
+        raise click.UsageError(f"--out {out} is inside what is read: choose another folder")
+    wanted = settings.load({"TRAPTOR_TYPE": traptor_type, "TRAPTOR_ID": traptor_id})
+    console = Console(stderr=True, markup=False, highlight=False)
+    found = _rules(rules_file, wanted, console)
+    if not found and not every_tweet:
+        raise click.UsageError("there are no rules, so nothing would match; --all passes every tweet")
+    task = Task(wanted.TRAPTOR_TYPE, wanted.TRAPTOR_ID, found, every_tweet, since, until, sample, describe=bool(report))
+    stopping = _told_to_stop(is_for_a_reader=not (out or kafka))
+    bookmarks = _bookmarks(state, task)
+    if bookmarks.changed:
+        changed = ", ".join(bookmarks.changed)
+        click.echo(f"replay: --state {state} was begun with other {changed}: what is done stays done", err=True)
+    if bookmarks.unfinished:
+        outlets.take_back(bookmarks.unfinished)
+    pace = Pace(speed)
+    try:
+        outlet = _outlet(out, kafka, wanted, stopping)
+        run = Replay(paths, task, outlet=outlet, bookmarks=bookmarks, pace=pace, console=console, workers=workers)
+        run.run(stopping)
+        signal.alarm(0)
+    except WorkerDied as error:
+        raise click.ClickException(str(error)) from None
+    except outlets.NotWritten as error:
+        click.echo(f"replay: {error}", err=True)
+        _end_without_output()
+    except BrokenPipeError:
+        # The reader has gone, which click takes for a failure.
+        _end_without_output()
+    except OSError as error:
+        click.echo(f"replay: cannot write: {error}", err=True)
+        _end_without_output(1)
+    run.tell()
+    if report:
+        from traptor.archives.report import page
+
+        report.write_text(page(run.tally, task.rules, paths), encoding="utf-8")
+
+
+def _told_to_stop(*, is_for_a_reader: bool) -> threading.Event:
+    """Set by SIGTERM and Ctrl-C. A write that a reader holds up then ends with NotWritten after a few seconds."""
+    stopping = threading.Event()
+
+    def stop(*_: object) -> None:
+        stopping.set()
+        if is_for_a_reader:
+            signal.alarm(LAST_SECONDS)
+
+    def give_up(*_: object) -> None:
+        raise outlets.NotWritten("stopped while nobody read standard output")
+
+    signal.signal(signal.SIGALRM, give_up)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, stop)
+    return stopping
+
+
+def _end_without_output(code: int = Exit.ENDED) -> NoReturn:
+    drop_output()
+    sys.exit(code)
+
+
+def _rules(file: Path | None, wanted: settings.Settings, console: Console) -> list[Rule]:
+    """The rules that make sense; the others are told. How many one connection may ask for is no matter here."""
+    found: list[Rule] = []
+    for rule in _read_rules(file) if file else _redis_rules(wanted):
+        try:
+            checked.predicates(wanted.TRAPTOR_TYPE, rule)
+        except ValueError as error:
+            console.print(f"replay: rule {rule['rule_id']} is left out: {error}")
+        else:
+            found.append(rule)
+    return sorted(found, key=checked.order)
+
+
+def _read_rules(file: Path) -> Iterator[Rule]:
+    """One rule per line. One without a ``rule_id`` has the number of its line. Raises UsageError."""
+    for number, line in enumerate(file.read_bytes().splitlines(), start=1):
+        if not line.strip():
+            continue
+        try:
+            fields = json.loads(line)
+            yield {"rule_id": str(number), **{name: _text(value) for name, value in fields.items()}}
+        except (ValueError, AttributeError) as error:
+            raise click.UsageError(f"{file}, line {number}: {error}; a rule is a JSON object") from None
+
+
+def _text(value: Any) -> str:
+    """As Redis would have it."""
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _redis_rules(wanted: settings.Settings) -> list[dict[str, str]]:
+    from traptor.connections import connect_to_redis
+
+    try:
+        return stored.read(connect_to_redis(wanted), wanted.TRAPTOR_TYPE, wanted.TRAPTOR_ID)
+    except redis.RedisError as error:
+        raise click.UsageError(f"Redis cannot be read: {error}; --rules FILE needs no Redis") from None
+
+
+def _bookmarks(state: Path | None, task: Task) -> Bookmarks:
+    asked = {
+        "--type": task.traptor_type,
+        "--id": task.traptor_id,
+        "rules": checked.version(task.rules),
+        "--all": task.every_tweet,
+        "--since": task.since,
+        "--until": task.until,
+        "--sample": task.sample,
+    }
+    try:
+        return Bookmarks(state, asked)
+    except (ValueError, OSError) as error:
+        raise click.UsageError(f"--state {state}: {error}") from None
+
+
+def _outlet(out: Path | None, kafka: bool, wanted: settings.Settings, stopping: threading.Event) -> outlets.Outlet:
+    if out:
+        return outlets.Folder(out)
+    if not kafka:
+        return outlets.StandardOutput()
+    from traptor.archives.topic import Topic
+    from traptor.delivery import producers  # Kafka's client takes its time to import
+
+    def connect(more_options: dict[str, Any]) -> Any:
+        options = {**(wanted.KAFKA_OPTIONS or {}), **more_options}
+        return producers.connect(wanted.KAFKA_HOSTS, wanted.KAFKA_TOPIC, options)
+
+    return Topic(connect, wanted.KAFKA_TOPIC, stopping)

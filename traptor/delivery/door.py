@@ -1,0 +1,32 @@
+"""The one door by which messages leave: Kafka, with a spool behind it, or standard output.
+
+Either has ``take_up``, ``send``, which waits a moment for the other side at most, ``tick``, which is called often, and
+``close``.
+"""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from traptor.delivery.spool import Message
+
+
+class Door(Protocol):
+    """Where messages go."""
+
+    def take_up(self) -> None: ...
+
+    def send(self, messages: Sequence[Message]) -> None: ...
+
+    def waiting(self) -> int: ...
+
+    def forget(self, key: bytes) -> None: ...
+
+    def scrub(self, user_id: str, up_to_id: int) -> None: ...
+
+    def tick(self) -> None: ...
+
+    def close(self, timeout_seconds: float) -> None: ...
+
+
+class OutputError(Exception):
+    """Standard output takes no more, though somebody may still read it: its disk is full, say."""

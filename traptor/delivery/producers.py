@@ -1,0 +1,116 @@
+"""Producers: made from the settings, by either client, and what they answer that is for good."""
+
+import logging
+from collections.abc import Sequence
+from importlib.util import find_spec
+from types import ModuleType
+from typing import Any
+
+from kafka import KafkaProducer
+from kafka.errors import (
+    InvalidRecordError,
+    InvalidTimestampError,
+    KafkaConfigurationError,
+    MessageSizeTooLargeError,
+    RecordListTooLargeError,
+)
+from kafka.net.compat import KafkaNetClient
+
+from traptor.delivery import broker
+from traptor.delivery.partitioner import KeyPartitioner
+from traptor.settings import KAFKA_PYTHON, SettingError
+
+log = logging.getLogger(__name__)
+
+PRODUCER = {
+    "partitioner": KeyPartitioner(),
+    # Waits and batches as measured for load and for quiet: see bench/.
+    "linger_ms": 15,
+    "batch_size": 896 * 1024,
+    "max_request_size": 2 * 1024 * 1024,
+    "acks": "all",
+    "bootstrap_timeout_ms": 5_000,
+    "max_block_ms": 1_000,
+    "request_timeout_ms": 10_000,
+    "delivery_timeout_ms": 30_000,
+    "reconnect_backoff_max_ms": 2_000,
+    "metrics_enabled": False,
+}
+
+NEVER_TAKEN = (
+    MessageSizeTooLargeError,
+    RecordListTooLargeError,
+    InvalidRecordError,
+    InvalidTimestampError,
+    ValueError,
+    TypeError,
+)
+"""What is wrong with the message itself, not with Kafka."""
+
+CAUTIOUS = {"enable_idempotence": False, "batch_size": 1, "linger_ms": 0}
+"""For a producer that answers for each message by itself.
+
+An idempotent one of kafka-python refuses everything, for the same reason, from the first message on that a broker
+refuses; and of a batch it does not say which message is to blame.
+"""
+
+
+def connect(hosts: str, topic: str, options: dict[str, Any], *more_topics: str, client: str = KAFKA_PYTHON) -> Any:
+    """A producer that knows the topics, with Traptor's waits and batches and the user's options on top.
+
+    Raises KafkaError where the broker does not answer or does not have a topic; SettingError where the client is not
+    there or makes no producer with such options, which kafka-python finds out when a broker has answered.
+    """
+    wanted = {**PRODUCER, **options}
+    if client == KAFKA_PYTHON:
+        return _connect_kafka_python(hosts, (topic, *more_topics), wanted)
+    return _confluent().connect(hosts, (topic, *more_topics), wanted)
+
+
+def _connect_kafka_python(hosts: str, topics: Sequence[str], options: dict[str, Any]) -> KafkaProducer:
+    if find_spec("crc32c") is None:
+        log.warning(
+            "crc32c is missing: each tweet costs several times the CPU time; pip install 'kafka-python[crc32c]' helps"
+        )
+    clients: list[KafkaNetClient] = []
+
+    def make_client(**arguments: Any) -> KafkaNetClient:
+        clients.append(KafkaNetClient(**arguments))
+        return clients[-1]
+
+    try:
+        producer = KafkaProducer(bootstrap_servers=hosts.split(","), kafka_client=make_client, **options)
+    except BaseException as error:
+        # kafka-python does not close its own where no broker answers.
+        for client in clients:
+            client.close()
+        if isinstance(error, KafkaConfigurationError | ValueError | TypeError | RuntimeError):
+            raise SettingError(f"KAFKA_OPTIONS: kafka-python makes no producer with them: {error}") from error
+        raise
+    try:
+        for topic in topics:
+            producer.partitions_for(topic)
+    except BaseException:
+        broker.close(producer, 0.0)
+        raise
+    return producer
+
+
+def _confluent() -> ModuleType:
+    """Raises SettingError where it is not installed."""
+    if find_spec("confluent_kafka") is None:
+        raise SettingError("KAFKA_CLIENT: confluent is not installed; pip install 'traptor[fast]' brings it")
+    from traptor.delivery import confluent
+
+    return confluent
+
+
+_OUR_OWN = {"bootstrap_servers", "kafka_client"}
+
+
+def unknown_options(options: dict[str, Any], client: str = KAFKA_PYTHON) -> list[str]:
+    """The names among these that the producer does not know. Raises SettingError where its client is not there."""
+    known = set(KafkaProducer.DEFAULT_CONFIG) - _OUR_OWN
+    if client != KAFKA_PYTHON:
+        known -= _confluent().WITHOUT_COUNTERPART
+    return sorted(set(options) - known)

@@ -1,0 +1,194 @@
+"""The fleet at a glance: a line for each Traptor, and what needs a person."""
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import redis
+from rich.text import Text
+
+from traptor.account.state import HEALTHY, State
+from traptor.fleet import roster
+from traptor.fleet.roster import Member, Name
+from traptor.keys import TYPES
+
+LONG_WAIT_SECONDS = 240
+"""Twitter asks to call a person when the back-off nears its ceiling of 320 s."""
+SHOWN_SECONDS = 86_400
+"""A dead Traptor without rules is shown for so long."""
+COLUMNS = (
+    "Traptor", "state", ">since", "host", ">rules", ">tweets/s", "5 min", ">withheld", ">unmatched",
+    ">last tweet", ">spool", ">lag", ">gaps", "version", "rule set",
+)  # fmt: skip
+_BARS = "▁▂▃▄▅▆▇█"
+
+
+def state(member: Member) -> str:
+    """What it says of itself; or ``alive`` for one that only has a heartbeat, ``silent`` for one that has none but
+    still speaks, ``dead``, ``stopped``, or ``never seen``."""
+    if member.status:
+        told = str(member.status.get("state", "alive"))
+        return told if member.beats or told in {State.STARTING, State.REFUSED, State.STOPPING} else "silent"
+    if member.beats:
+        return "alive"
+    if not member.life:
+        return "never seen"
+    return "stopped" if member.life.get("stopped") else "dead"
+
+
+def needs(member: Member) -> list[str]:
+    """What a person has to see to, in words; nothing when all is well."""
+    found = []
+    now = state(member)
+    if member.rule_ids and not member.is_living and now != State.STARTING:
+        found.append(f"is {now}, and nobody collects its {len(member.rule_ids)} rules: start it, or `rules rebalance`")
+    elif now == State.BACKING_OFF:
+        if seconds(member.status.get("until")) < -LONG_WAIT_SECONDS:
+            found.append(f"waits long before it connects again: {member.status.get('reason')}")
+    elif now not in {*HEALTHY, State.STOPPING, "alive", "stopped", "dead", "never seen"}:
+        found.append(f"is {now}: {member.status.get('reason') or 'see its log'}")
+    if left_out := member.status.get("left_out"):
+        found.append(f"leaves out {left_out} rules: `rules check` says why")
+    if apart := member.status.get("apart"):
+        found.append(f"has set {apart} messages apart, which Kafka never takes: `spool list` shows them")
+    if (v2 := member.status.get("v2")) and 0 < v2["limit"] <= v2["posts"]:
+        found.append("has read the posts of V2_MONTHLY_POST_LIMIT: no stream until next month")
+    return found
+
+
+def spent(member: Member) -> str:
+    """What X API v2 has sent this month, and what that costs; empty for v1.1."""
+    if not (v2 := member.status.get("v2")):
+        return ""
+    limit = f", {v2['limit']:,} allowed" if v2["limit"] else ""
+    return f"{v2['posts']:,} of {v2['cap']:,} posts read this month{limit}: {v2['cost']:,.2f} USD"
+
+
+def counted_seconds(member: Member | None, window_seconds: int) -> float:
+    """For how long its matches have been counted: the window, or its life where that is shorter."""
+    lived_seconds = seconds(member.status.get("started")) if member else 0.0
+    return min(window_seconds, max(lived_seconds, 1.0)) if lived_seconds else window_seconds
+
+
+def orphans(conn: "redis.Redis", members: Mapping[Name, Member]) -> dict[str, int]:
+    """By type, how many rules no living Traptor has room for, as ``rules rebalance`` plans. Raises redis.RedisError."""
+    found = {}
+    for traptor_type in TYPES:
+        of_type = [member for member in members.values() if member.name.traptor_type == traptor_type]
+        if any(member.rule_ids and not (member.is_living and _fits(member)) for member in of_type):
+            shards = roster.shards(conn, traptor_type, members)
+            _, left = shards.rebalance(shards.by_id.keys() - shards.living)
+            if left:
+                found[traptor_type] = len(left)
+    return found
+
+
+def _fits(member: Member) -> bool:
+    return not member.status.get("left_out") and len(member.rule_ids) <= member.limit
+
+
+def _used(member: Member) -> int:
+    return int(member.status.get("predicates") or len(member.rule_ids))
+
+
+def is_shown(member: Member) -> bool:
+    if member.rule_ids or member.beats or member.status:
+        return True
+    return seconds(member.life.get("at")) < SHOWN_SECONDS
+
+
+def line(member: Member) -> list[Text]:
+    """The cells of COLUMNS."""
+    said = member.status
+    return [
+        Text(str(member.name), "bold"),
+        Text(state(member), _style(member)),
+        Text(_span(said.get("since") or member.life.get("at"))),
+        Text(f"{said['host']}/{said['pid']}" if said.get("host") else "-"),
+        Text(f"{_used(member)}/{member.limit}"),
+        Text(_number(said.get("tweets_per_second"))),
+        Text(sparkline(said.get("rates") or [])),
+        Text(_number(said.get("withheld"))),
+        Text(_number(said.get("unmatched"))),
+        Text(_span(said.get("last_tweet_at"))),
+        Text(_bytes(said.get("spool_bytes"))),
+        Text(f"{said['ack_lag_seconds']:g} s" if said.get("ack_lag_seconds") is not None else "-"),
+        Text(f"{said['gaps_day']} ({span(said.get('gap_seconds_day', 0))})" if said.get("gaps_day") else "-"),
+        Text(str(said.get("version", "-"))),
+        Text(str(said.get("rule_set", "-"))),
+    ]
+
+
+def _style(member: Member) -> str:
+    if needs(member):
+        return "bold red"
+    return "green" if member.is_living else "dim"
+
+
+def sparkline(rates: Sequence[float]) -> str:
+    """One bar for each rate; the highest fills its place."""
+    highest = max(rates, default=0) or 1
+    return "".join(_BARS[round(rate / highest * (len(_BARS) - 1))] for rate in rates)
+
+
+def seconds(iso: object) -> float:
+    """Since this time, or until it if negative; 0 for what is no time."""
+    try:
+        return (datetime.now(UTC) - datetime.fromisoformat(str(iso))).total_seconds()
+    except (ValueError, TypeError):
+        return 0.0
+
+
+def _span(since: object) -> str:
+    return span(seconds(since)) if since else "-"
+
+
+def span(length_seconds: float) -> str:
+    """In the largest unit that fits: ``45 s``, ``3 min``, ``5 h``, ``2 d``."""
+    for unit, unit_seconds in (("d", 86_400), ("h", 3600), ("min", 60)):
+        if length_seconds >= 2 * unit_seconds:
+            return f"{length_seconds / unit_seconds:.0f} {unit}"
+    return f"{max(0.0, length_seconds):.0f} s"
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:,g}" if isinstance(value, float) else f"{value:,}"
+
+
+def _bytes(value: int | None) -> str:
+    if not value:
+        return "-"
+    for unit, unit_bytes in (("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)):
+        if value >= unit_bytes:
+            return f"{value / unit_bytes:.1f} {unit}"
+    return f"{value} B"
+
+
+def as_dict(member: Member) -> dict[str, Any]:
+    """For scripts: what it says of itself, and what we make of it."""
+    return {
+        "traptor": str(member.name),
+        "living": member.is_living,
+        "seen_as": state(member),
+        "needs": needs(member),
+        "rules_in_redis": len(member.rule_ids),
+        "last_life": member.life or None,
+        "status": member.status or None,
+    }
+
+
+def facts(member: Member) -> list[tuple[str, Any]]:
+    """What one says of itself, for a person: name and value."""
+    told = {"state": state(member), **member.status, "rates": sparkline(member.status.get("rates") or [])}
+    if "v2" in told:
+        told["v2"] = spent(member)
+    return [(name, value) for name, value in told.items() if name not in {"type", "id"}]
+
+
+def complaints(members: Mapping[Name, Member], missing: Mapping[str, int]) -> list[str]:
+    """Everything that needs a person, a line each. ``missing`` are the orphans by type."""
+    found = [f"{name} {text}" for name, member in members.items() for text in needs(member)]
+    return found + [
+        f"{count} {name} rules are orphans, for which the living have no room: start another Traptor"
+        for name, count in missing.items()
+    ]

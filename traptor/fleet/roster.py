@@ -1,0 +1,255 @@
+"""The fleet as Redis shows it, and changes to its rules: all at once, then a notice to exactly those they concern."""
+
+import json
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, NamedTuple
+
+import redis
+
+from traptor import keys
+from traptor.account import state
+from traptor.account.state import State
+from traptor.rules import checked, stored
+from traptor.rules.lock import RulesLock
+from traptor.rules.shards import Change, Place, Shards
+
+_KEYS_PER_ROUND_TRIP = 1000
+_COUNT = re.compile("[0-9]{1,18}")
+ENDED = {State.REFUSED, State.STOPPING}
+HAMPERED = {State.BACKING_OFF, State.STALLED, State.SPOOL_FULL}
+HOMES_SECONDS = 7 * 86_400
+"""For so long it is remembered where moved rules came from."""
+
+
+class Name(NamedTuple):
+    """``track:0`` names one Traptor."""
+
+    traptor_type: str
+    traptor_id: int
+
+    def __str__(self) -> str:
+        return f"{self.traptor_type}:{self.traptor_id}"
+
+
+@dataclass
+class Member:
+    """One Traptor, living or not."""
+
+    name: Name
+    rule_ids: set[str] = field(default_factory=set)
+    beats: bool = False
+    status: dict[str, Any] = field(default_factory=dict)
+    """What it says of itself; empty for one that says nothing."""
+    life: dict[str, Any] = field(default_factory=dict)
+    """Its last sign of life: ``at``, and whether it was ``stopped``."""
+    silent_since: datetime | None = None
+
+    @property
+    def is_living(self) -> bool:
+        """Does it collect, or try to? A heartbeat is only written while the main loop makes progress."""
+        return self.beats and self.status.get("state") not in ENDED
+
+    @property
+    def is_hampered(self) -> bool:
+        """Is it without a stream, or without room for what that brings?"""
+        return self.status.get("state") in HAMPERED
+
+    @property
+    def limit(self) -> int:
+        """How much it can ask for: what it says, since v2's limit is the account's, or what v1.1 takes."""
+        return int(self.status.get("predicate_limit") or checked.LIMITS[self.name.traptor_type])
+
+
+def look(conn: "redis.Redis") -> dict[Name, Member]:
+    """Every Traptor that Redis knows of, in order. ``conn`` answers in text. Raises redis.RedisError."""
+    members: dict[Name, Member] = {}
+    texts: list[tuple[str, keys.Key]] = []
+    for text in conn.scan_iter(count=_KEYS_PER_ROUND_TRIP):
+        if not (key := keys.parse(text)):
+            continue
+        name = Name(key.traptor_type, key.traptor_id)
+        member = members.setdefault(name, Member(name))
+        if key.kind == "rule":
+            member.rule_ids.add(key.rest)
+        elif key.kind == "heartbeat":
+            member.beats = True
+        else:
+            texts.append((text, key))
+    for (_, key), value in zip(texts, _values(conn, [text for text, _ in texts]), strict=True):
+        if value is not None:
+            _note(members[Name(key.traptor_type, key.traptor_id)], key, value)
+    return dict(sorted(members.items()))
+
+
+def _values(conn: "redis.Redis", names: Sequence[str]) -> list[Any]:
+    found: list[Any] = []
+    for start in range(0, len(names), _KEYS_PER_ROUND_TRIP):
+        found += conn.mget(names[start : start + _KEYS_PER_ROUND_TRIP])
+    return found
+
+
+def _note(member: Member, key: keys.Key, value: str) -> None:
+    """Take up a value; one that nobody of ours has written is left out."""
+    try:
+        if key.kind == "silent":
+            since = datetime.fromisoformat(value)
+            member.silent_since = since if since.tzinfo else None
+        elif isinstance(fields := _json(value), dict):
+            setattr(member, key.kind, state.read(fields) if key.kind == "status" else fields)
+    except ValueError:
+        return
+
+
+def shards(
+    conn: "redis.Redis", traptor_type: str, members: Mapping[Name, Member], *, living: Iterable[int] | None = None
+) -> Shards:
+    """The rules of one type as they stand, with what matched. ``living`` takes some for living that may not be.
+
+    Raises redis.RedisError.
+    """
+    of_type = [member for member in members.values() if member.name.traptor_type == traptor_type]
+    if living is None:
+        living = [member.name.traptor_id for member in of_type if member.is_living]
+    held = stored.read_all(conn, traptor_type)
+    return Shards(
+        traptor_type,
+        held,
+        living=living,
+        matches=_matches(conn, traptor_type, held),
+        hampered=[member.name.traptor_id for member in of_type if member.is_hampered],
+        limits={member.name.traptor_id: member.limit for member in of_type},
+    )
+
+
+def _matches(
+    conn: "redis.Redis", traptor_type: str, held: Mapping[int, Mapping[str, Mapping[str, str]]]
+) -> dict[Place, int]:
+    """What rules have matched within the window; those that have not are left out."""
+    # Traptors count by the rule_id in the hash.
+    names = {
+        Place(traptor_id, rule_id): keys.stats(traptor_type, traptor_id, rule["rule_id"])
+        for traptor_id, its_rules in held.items()
+        for rule_id, rule in its_rules.items()
+    }
+    counts = dict(zip(names, _values(conn, list(names.values())), strict=True))
+    return {place: int(count) for place, count in counts.items() if count and _COUNT.fullmatch(count)}
+
+
+def all_rules(conn: "redis.Redis", types: Iterable[str]) -> list[dict[str, Any]]:
+    """All rules of these types: ``type``, ``traptor_id``, ``rule_id``, ``matches`` within the window, their fields.
+
+    A field of a rule's own that has one of these names is not shown.
+    """
+    found = []
+    for traptor_type in types:
+        held = stored.read_all(conn, traptor_type)
+        matches = _matches(conn, traptor_type, held)
+        for traptor_id, its_rules in held.items():
+            for rule_id, rule in its_rules.items():
+                count = matches.get(Place(traptor_id, rule_id), 0)
+                ours = {"type": traptor_type, "traptor_id": traptor_id, "rule_id": rule_id, "matches": count}
+                found.append(ours | rule | ours)
+    return found
+
+
+def homes_of(conn: "redis.Redis", traptor_type: str) -> dict[Place, Place]:
+    """Where moved rules came from, by where they are. What nobody of ours has written is left out."""
+    found: Mapping[str, str] = conn.hgetall(keys.homes(traptor_type))  # type: ignore[assignment]
+    places = {_place(at): _place(home) for at, home in found.items()}
+    return {at: home for at, home in places.items() if at and home}
+
+
+def _place(text: str) -> Place | None:
+    found = re.fullmatch("([0-9]{1,9}):(.+)", text, re.DOTALL)
+    return Place(int(found[1]), found[2]) if found else None
+
+
+Changes = Mapping[str, Sequence[Change]]
+"""By type."""
+Homes = Mapping[str, Mapping[Place, Place]]
+"""By type: where moved rules are, and where they came from."""
+
+
+def change(
+    conn: "redis.Redis",
+    channel: str,
+    types: Iterable[str],
+    plan: Callable[[Shards], list[Change]],
+    *,
+    dry_run: bool = False,
+    living: Iterable[int] | None = None,
+) -> tuple[Changes, list[Name]]:
+    """Plan and make changes of all these types at once, while nobody else does. Returns them and who was told.
+
+    Raises Locked and redis.RedisError.
+    """
+    with RulesLock(conn) as lock:
+        members = look(conn)
+        changes = {name: plan(shards(conn, name, members, living=living)) for name in types}
+        return (changes, []) if dry_run else apply(conn, lock, channel, changes)
+
+
+def apply(
+    conn: "redis.Redis", lock: RulesLock, channel: str, changes: Changes, *, homes: Homes | None = None
+) -> tuple[Changes, list[Name]]:
+    """Make these changes in one MULTI, which also tells the Traptors they concern.
+
+    Returns the changes that were made, and who was told. A rule that somebody else has removed meanwhile stays
+    removed. ``homes`` are what is remembered from now on of these types. Raises Locked, redis.WatchError (somebody
+    else changes rules: nothing is written), other redis.RedisError.
+    """
+    every = [(traptor_type, change) for traptor_type, some in changes.items() for change in some]
+    if not every and not homes:
+        return changes, []
+    moves = [(traptor_type, change) for traptor_type, change in every if change.kind == "moved"]
+    told = sorted({Name(name, place.traptor_id) for name, one in every for place in (one.at, one.was) if place})
+    with conn.pipeline(transaction=True) as pipe:
+        lock.fence(pipe)
+        for traptor_type, move in moves:
+            # A rename takes the hash as it is now, and neither brings back a removed rule nor overwrites another.
+            pipe.renamenx(keys.rule(traptor_type, *(move.was or move.at)), keys.rule(traptor_type, *move.at))
+        _rewrite(pipe, [(traptor_type, change) for traptor_type, change in every if change.kind != "moved"])
+        for traptor_type, places in (homes or {}).items():
+            _remember(pipe, keys.homes(traptor_type), places)
+        for name in told:
+            pipe.publish(channel, keys.notice(*name))
+        answers = pipe.execute(raise_on_error=False)
+    for answer in answers:
+        if isinstance(answer, Exception) and "no such key" not in str(answer):
+            raise answer
+    not_moved = {(name, move.at) for (name, move), answer in zip(moves, answers, strict=False) if answer is not True}
+    made = {name: [one for one in some if (name, one.at) not in not_moved] for name, some in changes.items()}
+    return made, told
+
+
+def _rewrite(pipe: Any, changes: Sequence[tuple[str, Change]]) -> None:
+    """What goes is deleted first: its key may be another rule's afterwards."""
+    for traptor_type, change in changes:
+        if change.kind != "added":
+            pipe.delete(keys.rule(traptor_type, *(change.was or change.at)))
+    for traptor_type, change in changes:
+        if change.kind != "removed":
+            pipe.hset(keys.rule(traptor_type, *change.at), mapping=dict(change.rule))
+
+
+def _remember(pipe: Any, key: str, homes: Mapping[Place, Place]) -> None:
+    pipe.delete(key)
+    if homes:
+        pipe.hset(key, mapping={f"{at.traptor_id}:{at.rule_id}": f"{home[0]}:{home[1]}" for at, home in homes.items()})
+        pipe.expire(key, HOMES_SECONDS)
+
+
+def gaps(conn: "redis.Redis", name: Name) -> list[dict[str, Any]]:
+    """Its gap records, oldest first. What nobody of ours has written is left out."""
+    records: Sequence[str] = conn.lrange(keys.gaps(*name), 0, -1)  # type: ignore[assignment]
+    return [record for text in records if isinstance(record := _json(text), dict)]
+
+
+def _json(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None

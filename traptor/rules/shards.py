@@ -1,0 +1,324 @@
+"""Which Traptor has which rule: planned from plain values, within Twitter's limits, with as few moves as possible."""
+
+import heapq
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from itertools import chain, count
+from operator import itemgetter
+from typing import Any, NamedTuple
+
+from traptor.rules import loading
+from traptor.rules.checked import LIMITS, order, predicates
+from traptor.tweets.rule import Rule
+
+
+class Place(NamedTuple):
+    """Where a rule stands: the id of its Traptor, and the rule_id that ends its key, whatever its hash may say."""
+
+    traptor_id: int
+    rule_id: str
+
+
+class Change(NamedTuple):
+    """What happens to one rule: added, changed, moved or removed.
+
+    ``at`` is where it is afterwards, or was when removed; ``was`` is where it comes from, if elsewhere.
+    """
+
+    kind: str
+    at: Place
+    rule: Rule
+    was: Place | None = None
+
+
+class Homeless(NamedTuple):
+    """A rule that needs a place: the rule_id it would like, what it matches, and the place it had, if any."""
+
+    rule_id: str
+    rule: Rule
+    matches: float
+    was: Place | None
+
+
+class Shard:
+    """The rules of one Traptor by rule_id, and what they use of its limit."""
+
+    def __init__(self, traptor_type: str, traptor_id: int, limit: int | None = None) -> None:
+        self.traptor_id = traptor_id
+        self.limit = limit or LIMITS[traptor_type]
+        self.rules: dict[str, Rule] = {}
+        self.matches = 0.0
+        """Matches of its rules within the window."""
+        self._type = traptor_type
+        self._asked: Counter[str] = Counter()
+
+    @property
+    def used(self) -> int:
+        """How many predicates Twitter counts: one that two rules share counts once."""
+        return len(self._asked)
+
+    @property
+    def is_full(self) -> bool:
+        return self.used >= self.limit
+
+    def takes(self, rule: Rule) -> bool:
+        """Is there room for it?"""
+        new = {asked for asked in _predicates(self._type, rule) if asked not in self._asked}
+        return self.used + len(new) <= self.limit
+
+    def add(self, rule_id: str, rule: Rule, matches: float = 0.0) -> None:
+        self.rules[rule_id] = rule
+        self.matches += matches
+        self._asked.update(set(_predicates(self._type, rule)))
+
+    def remove(self, rule_id: str, matches: float = 0.0) -> Rule:
+        rule = self.rules.pop(rule_id)
+        self.matches -= matches
+        for asked in set(_predicates(self._type, rule)):
+            self._asked[asked] -= 1
+            if not self._asked[asked]:
+                del self._asked[asked]
+        return rule
+
+    def excess(self) -> list[str]:
+        """The rules that its Traptor leaves out because they are too many: the last ones in order of rule_id."""
+        kept = Shard(self._type, self.traptor_id, self.limit)
+        too_many = []
+        for rule_id, rule in sorted(self.rules.items(), key=lambda held: order(held[1])):
+            if kept.takes(rule):
+                kept.add(rule_id, rule)
+            else:
+                too_many.append(rule_id)
+        return too_many
+
+
+def _predicates(traptor_type: str, rule: Rule) -> list[str]:
+    """What a rule asks for; a rule that Twitter would refuse is never asked for."""
+    try:
+        return predicates(traptor_type, rule)
+    except ValueError:
+        return []
+
+
+def is_valid(traptor_type: str, rule: Rule) -> bool:
+    """May one connection ask for it?"""
+    return 0 < len(set(_predicates(traptor_type, rule))) <= LIMITS[traptor_type]
+
+
+class Shards:
+    """All rules of one type, by Traptor and rule_id. ``living`` are the Traptors that collect, or try to.
+
+    The ``hampered`` among them do not collect now, and get new rules last. ``limits`` are those of Traptors that have
+    another than their type. ``matches`` are the counts of rules. Methods that plan change the shards, so that one plan
+    goes on from the one before.
+    """
+
+    def __init__(
+        self,
+        traptor_type: str,
+        rules: Mapping[int, Mapping[str, Rule]],
+        living: Iterable[int] = (),
+        matches: Mapping[Place, float] | None = None,
+        *,
+        hampered: Iterable[int] = (),
+        limits: Mapping[int, int] | None = None,
+    ) -> None:
+        self.traptor_type = traptor_type
+        self.living = frozenset(living)
+        self._hampered = frozenset(hampered)
+        self.by_id = {
+            traptor_id: Shard(traptor_type, traptor_id, (limits or {}).get(traptor_id))
+            for traptor_id in sorted({*rules, *self.living})
+        }
+        self._first_open = 0
+        held = {Place(traptor_id, rule_id): rule for traptor_id in rules for rule_id, rule in rules[traptor_id].items()}
+        counts = matches or {}
+        # A rule without a count, as every new one, is expected to match as often as the average.
+        self._expected = sum(counts.values()) / len(held) if held and counts else 1.0
+        self._matches: dict[Place, float] = {}
+        self._stored = held.keys()
+        for place, rule in held.items():
+            self._add(place, rule, counts.get(place, self._expected))
+
+    def load(
+        self, rules: Sequence[Rule], *, prune: bool = False, spared: Collection[str] = (), keep_fields: bool = False
+    ) -> list[Change]:
+        """What makes Redis hold these rules: those it has stay where they are, new ones fill living Traptors evenly.
+
+        A rule without a rule_id keeps that which it has in Redis, or gets one made from its value. What no living
+        Traptor has room for fills the others, then new ones. With ``prune`` what is not among them goes, but for the
+        ``spared`` rule_ids. With ``keep_fields`` a rule keeps the fields that are not named.
+        """
+        found = self._find(rules)
+        kept = set(found.values())
+        pruned = [place for place in self._stored if prune and place not in kept and place.rule_id not in spared]
+        removed = [self._removed(place) for place in pruned]
+        changed: list[Change] = []
+        homeless: list[Homeless] = []
+        for number, rule in enumerate(rules):
+            was = found.get(number)
+            one = self._renewed(was, rule, keep_fields=keep_fields) if was else self._new(rule)
+            if one and was and self.by_id[was.traptor_id].takes(one.rule):
+                at = Place(was.traptor_id, one.rule_id)
+                self._add(at, one.rule, one.matches)
+                changed.append(Change("changed", at, one.rule, None if at == was else was))
+            elif one:
+                homeless.append(one)
+        for one, target in zip(homeless, list(self._place(homeless)), strict=True):
+            at = target or self._place_beyond(one)
+            rule = {**one.rule, "rule_id": one.rule["rule_id"] or at.rule_id}
+            changed.append(Change("changed" if one.was else "added", at, rule, one.was))
+        return removed + changed
+
+    def _new(self, rule: Rule) -> Homeless:
+        return Homeless(rule["rule_id"] or loading.content_id(rule["value"]), rule, self._expected, None)
+
+    def _renewed(self, was: Place, rule: Rule, *, keep_fields: bool) -> Homeless | None:
+        """A rule as it is to be, taken from its place; None, and left there, if nothing changes.
+
+        What its hash calls itself changes with its key alone.
+        """
+        held = self.by_id[was.traptor_id].rules[was.rule_id]
+        rule_id = rule["rule_id"] or was.rule_id
+        named = held.get("rule_id", rule_id) if rule_id == was.rule_id else rule_id
+        new = {**(held if keep_fields else {}), **rule, "rule_id": named}
+        return None if new == held else Homeless(rule_id, new, self._remove(was)[1], was)
+
+    def _find(self, rules: Sequence[Rule]) -> dict[int, Place]:
+        """Where Redis has these rules, by their position; no place is found twice.
+
+        A rule is the one of the same rule_id and value, or else of the same rule_id, or else of the same value.
+        """
+        free = {place: loading.same(rule.get("value", "")) for place, rule in self.held()}
+        wanted = {number: (rule["rule_id"], loading.same(rule["value"])) for number, rule in enumerate(rules)}
+        found: dict[int, Place] = {}
+        for known_by in (itemgetter(0, 1), itemgetter(0), itemgetter(1)):
+            places: dict[Any, list[Place]] = defaultdict(list)
+            for place, value in free.items():
+                places[known_by((place.rule_id, value))].append(place)
+            for number, looked_for in list(wanted.items()):
+                if candidates := places.get(known_by(looked_for)):
+                    found[number] = candidates.pop(0)
+                    del free[found[number]], wanted[number]
+        return found
+
+    def held(self) -> Iterator[tuple[Place, Rule]]:
+        """Every rule, and where it is."""
+        for traptor_id, shard in self.by_id.items():
+            for rule_id, rule in shard.rules.items():
+                yield Place(traptor_id, rule_id), rule
+
+    def remove(self, places: Iterable[Place]) -> list[Change]:
+        """What removes these rules."""
+        return [self._removed(place) for place in places]
+
+    def places(self, rule_id: str) -> list[Place]:
+        """Where a rule_id is; usually one place, but the original's scheme lets each Traptor have its own."""
+        return [Place(traptor_id, rule_id) for traptor_id, shard in self.by_id.items() if rule_id in shard.rules]
+
+    def rebalance(self, gone: Iterable[int] = ()) -> tuple[list[Change], list[Place]]:
+        """Moves for the rules of Traptors that are gone, and of those over their limit; every other rule stays.
+
+        Hot rules are placed first, each where the matches are fewest. Also returns the orphans: the rules that no
+        living Traptor has room for; they stay where they are.
+        """
+        gone = set(gone)
+        leaving = [
+            Place(traptor_id, rule_id)
+            for traptor_id, shard in self.by_id.items()
+            for rule_id in (list(shard.rules) if traptor_id in gone else shard.excess())
+            if is_valid(self.traptor_type, shard.rules[rule_id])
+        ]
+        homeless = [Homeless(place.rule_id, *self._remove(place), place) for place in leaving]
+        homeless.sort(key=lambda one: (-one.matches, order(one.rule)))
+        moves: list[Change] = []
+        orphans: list[Place] = []
+        for one, target in zip(homeless, list(self._place(homeless)), strict=True):
+            assert one.was
+            if target:
+                moves.append(Change("moved", target, one.rule, one.was))
+            else:
+                self._add(one.was, one.rule, one.matches)
+                orphans.append(one.was)
+        return moves, orphans
+
+    def bring_home(self, homes: Mapping[Place, Place]) -> list[Change]:
+        """Moves that take rules back to where they came from, if that Traptor collects and has room."""
+        moves = []
+        for was, home in homes.items():
+            rule = self.by_id[was.traptor_id].rules.get(was.rule_id) if was.traptor_id in self.by_id else None
+            if rule and home.traptor_id in self.living - self._hampered and self.by_id[home.traptor_id].takes(rule):
+                at = self._free_place(home.traptor_id, home.rule_id, rule)
+                self._add(at, *self._remove(was))
+                moves.append(Change("moved", at, rule, was))
+        return moves
+
+    def _place(self, homeless: Iterable[Homeless]) -> Iterator[Place | None]:
+        """Where each rule goes: to the living Traptor with the fewest matches, then rules, that takes it.
+
+        The hampered get only what the others do not take.
+        """
+        heap = [
+            (traptor_id in self._hampered, shard.matches, shard.used, traptor_id)
+            for traptor_id, shard in self.by_id.items()
+            if traptor_id in self.living and not shard.is_full
+        ]
+        heapq.heapify(heap)
+        for one in homeless:
+            passed_over = []
+            target = None
+            while heap and target is None:
+                best = heapq.heappop(heap)
+                if self.by_id[best[-1]].takes(one.rule):
+                    target = self._settle(one, best[-1])
+                else:
+                    passed_over.append(best)
+            if target:
+                shard = self.by_id[target.traptor_id]
+                if not shard.is_full:
+                    is_hampered = target.traptor_id in self._hampered
+                    heapq.heappush(heap, (is_hampered, shard.matches, shard.used, target.traptor_id))
+            for entry in passed_over:
+                heapq.heappush(heap, entry)
+            yield target
+
+    def _place_beyond(self, one: Homeless) -> Place:
+        """Put a rule on the first Traptor that takes it though it does not live, or on a new one."""
+        for traptor_id in count(self._first_open):
+            shard = self.by_id.setdefault(traptor_id, Shard(self.traptor_type, traptor_id))
+            if traptor_id in self.living or shard.is_full:
+                self._first_open += traptor_id == self._first_open
+            elif shard.takes(one.rule):
+                break
+        return self._settle(one, traptor_id)
+
+    def _settle(self, one: Homeless, traptor_id: int) -> Place:
+        place = self._free_place(traptor_id, one.rule_id, one.rule)
+        self._add(place, one.rule, one.matches)
+        return place
+
+    def _free_place(self, traptor_id: int, rule_id: str, rule: Rule) -> Place:
+        """With this rule_id, or one made from the rule's value where another rule has or had it."""
+        made = loading.content_id(rule.get("value", ""))
+        places = (Place(traptor_id, one) for one in chain([rule_id, made], (f"{made}-{n}" for n in count(2))))
+        return next(place for place in places if place not in self._stored and place not in self._matches)
+
+    def _add(self, place: Place, rule: Rule, matches: float) -> None:
+        self._matches[place] = matches
+        self.by_id[place.traptor_id].add(place.rule_id, rule, matches)
+
+    def _remove(self, place: Place) -> tuple[Rule, float]:
+        matches = self._matches.pop(place)
+        return self.by_id[place.traptor_id].remove(place.rule_id, matches), matches
+
+    def _removed(self, place: Place) -> Change:
+        rule, _ = self._remove(place)
+        return Change("removed", place, rule)
+
+
+def needed(traptor_type: str, rules: Iterable[Rule]) -> tuple[int, int]:
+    """How many predicates these rules ask for, shared ones once, and how many Traptors loading them fills."""
+    valid = [rule for rule in rules if is_valid(traptor_type, rule)]
+    shards = Shards(traptor_type, {})
+    shards.load(valid)
+    return len({one for rule in valid for one in _predicates(traptor_type, rule)}), len(shards.by_id)

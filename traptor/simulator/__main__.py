@@ -1,3 +1,0 @@
-from traptor.simulator.cli import simulate
-
-simulate()

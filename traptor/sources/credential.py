@@ -1,0 +1,140 @@
+"""The right to connect with one credential: the lease on it, and the back-off that is remembered for it in Redis.
+
+Without Redis both go on in memory, with a warning: a stream matters more than the book-keeping about it.
+"""
+
+import json
+import logging
+import threading
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import redis
+
+from traptor import keys
+from traptor.sources import backoff
+from traptor.sources.lease import TTL_SECONDS, Lease, credential_hash
+
+REMEMBERED_SECONDS = 3600
+"""Failures are remembered for so long after the wait that they caused."""
+LONGEST_SECONDS = 86_400.0
+"""No remembered wait is longer, whatever the clock of the host that set it."""
+EARLY = {backoff.Kind.DROPPED, backoff.Kind.NETWORK}
+"""Waits of our own making, which new rules may cut short; the others Twitter has asked for."""
+
+log = logging.getLogger(__name__)
+
+
+class Credential:
+    """One credential as one Traptor uses it. ``name`` is a hash of its public parts."""
+
+    def __init__(self, conn: Any, apikeys: Mapping[str, str], traptor_type: str, traptor_id: int) -> None:
+        self.name = credential_hash(apikeys)
+        self.not_before = 0.0
+        """When to connect again, by time.monotonic()."""
+        self.may_connect_early = False
+        self.lost = False
+        """Somebody else took the lease while we could not renew it."""
+        self._conn = conn
+        self._backoff = backoff.Backoff()
+        self._lease = Lease(conn, keys.lease(self.name), traptor_type, traptor_id)
+        self._holding = threading.Lock()
+        self._held = False
+        self._is_recalled = False
+        """Do we know the back-off that Redis remembers?"""
+        self._other: dict[str, Any] | None = None
+        """Who else has the lease, by our last look."""
+        self._patient_until = 0.0
+
+    def wait_seconds(self) -> float:
+        return max(0.0, self.not_before - time.monotonic())
+
+    def take(self) -> dict[str, Any] | None:
+        """Take the lease and recall the back-off of whoever had it. Returns the holder if it is not ours.
+
+        Without Redis it counts as ours until ``renew`` finds otherwise, but not while another is known to have it.
+        """
+        if time.monotonic() < self._patient_until:
+            return self._other
+        try:
+            holder = self._lease.take()
+            if holder is None and not self._is_recalled:
+                self._recall()
+        except redis.RedisError as error:
+            if self._other is None:
+                log.warning("no lease on the credential, going on without", extra={"error": str(error)})
+                self._held, self.lost = True, False
+            else:
+                # It could not renew its lease either, and is to have the time to.
+                self._patient_until = time.monotonic() + TTL_SECONDS
+            return self._other
+        self._other = holder
+        self._held = self._is_recalled = holder is None
+        self.lost = False
+        return holder
+
+    def renew(self) -> None:
+        """Keep a lease that we hold. Raises redis.RedisError."""
+        with self._holding:
+            if self._held and (holder := self._lease.take()) is not None:
+                log.error("another Traptor has taken our credential", extra=_named(holder))
+                self._held, self._is_recalled, self.lost = False, False, True
+
+    def release(self) -> None:
+        """Hand over to whoever waits."""
+        with self._holding:
+            if self._held:
+                self._held = self._is_recalled = False
+                try:
+                    self._lease.release()
+                except redis.RedisError as error:
+                    log.warning("lease not released: it ends by itself", extra={"error": str(error)})
+
+    def failed(self, kind: backoff.Kind, asked_seconds: float | None = None) -> float:
+        """Set when to connect again; returns the seconds until then."""
+        wait_seconds = self._backoff.failed(kind, asked_seconds)
+        self.not_before = time.monotonic() + wait_seconds
+        self.may_connect_early = kind in EARLY
+        if not self.may_connect_early:
+            self._remember(wait_seconds)
+        return wait_seconds
+
+    def succeeded(self) -> None:
+        """A good stretch: earlier failures are forgotten."""
+        if self._backoff.failures:
+            self._backoff.succeeded()
+            try:
+                self._conn.delete(keys.backoff(self.name))
+            except redis.RedisError as error:
+                log.warning("back-off not forgotten in Redis", extra={"error": str(error)})
+
+    def _remember(self, wait_seconds: float) -> None:
+        state = {"failures": self._backoff.failures, "not_before": time.time() + wait_seconds}
+        try:
+            self._conn.set(keys.backoff(self.name), json.dumps(state), ex=round(wait_seconds) + REMEMBERED_SECONDS)
+        except redis.RedisError as error:
+            log.warning("back-off not remembered in Redis", extra={"error": str(error)})
+
+    def _recall(self) -> None:
+        stored = self._conn.get(keys.backoff(self.name))
+        if not stored:
+            return
+        try:
+            state = json.loads(stored)
+            failures = {backoff.Kind(kind): int(count) for kind, count in state["failures"].items()}
+            left_seconds = min(float(state["not_before"]) - time.time(), LONGEST_SECONDS)
+        except (ValueError, TypeError, KeyError, AttributeError):
+            log.warning("remembered back-off cannot be read", extra={"key": keys.backoff(self.name)})
+            return
+        self._backoff.failures = failures
+        if left_seconds > self.wait_seconds():
+            self.not_before = time.monotonic() + left_seconds
+            log.warning(
+                "earlier back-off goes on", extra={"wait_s": round(left_seconds, 1), "failures": self._backoff.failures}
+            )
+
+
+def _named(holder: Mapping[str, Any]) -> dict[str, Any]:
+    """Who holds it, as fields of a log line."""
+    return {"holder": f"{holder.get('host')} pid {holder.get('pid')} {holder.get('type')}:{holder.get('id')}"}

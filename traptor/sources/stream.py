@@ -1,0 +1,188 @@
+"""An open stream: bytes from the socket to messages, read by a thread of its own."""
+
+import contextlib
+import json
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import requests
+from birdy.twitter import StreamResponse
+from urllib3.exceptions import DecodeError, ProtocolError, ReadTimeoutError
+
+KEEP_ALIVE_SECONDS = 30.0
+"""Twitter sends something at least this often."""
+
+MAX_MESSAGE_BYTES = 1 << 20
+
+IDLE_SECONDS = 0.1
+"""How long a quiet stream waits before it yields None, so that flags are seen."""
+
+READ_BYTES = 1 << 16
+
+ARRIVED_BYTES = 1 << 20
+"""What may wait to be looked at; the rest stays in the socket meanwhile."""
+
+CLOSING_SECONDS = 2.0
+"""What the reader of a closed stream may take to end; on a machine that is not overloaded it is no time at all."""
+
+
+class StreamEnded(Exception):
+    """The stream is over. ``cause`` is closed, cut, reset, stalled, garbled or broken; ``detail`` says more."""
+
+    def __init__(self, cause: str, detail: str = "") -> None:
+        super().__init__(f"{cause}: {detail}" if detail else cause)
+        self.cause = cause
+        self.detail = detail
+
+
+class Framer:
+    r"""Bytes to messages. They end with ``\r\n``; a bare ``\n`` may stand inside one.
+
+    Blank lines are keep-alives and yield nothing. A message over ``max_bytes`` comes cut to one byte more than that,
+    so that whoever takes it sees that it is too long.
+    """
+
+    def __init__(self, max_bytes: int = MAX_MESSAGE_BYTES) -> None:
+        self._max_bytes = max_bytes
+        self._tail: list[bytes] = []
+        self._tail_bytes = 0
+        self._last_cut = b""
+
+    def feed(self, data: bytes) -> list[bytes]:
+        """The messages that end within these bytes, each without its line end."""
+        if b"\n" not in data:
+            self._keep(data)
+            return []
+        joined = b"".join((*self._tail, self._last_cut, data))
+        messages, begin = [], 0
+        # One byte is found many times faster than two.
+        at = joined.find(b"\n")
+        while at >= 0:
+            if joined.endswith(b"\r", begin, at):
+                messages.append(joined[begin : min(at - 1, begin + self._max_bytes + 1)])
+                begin = at + 1
+            at = joined.find(b"\n", at + 1)
+        self._tail, self._tail_bytes, self._last_cut = [], 0, b""
+        self._keep(joined[begin:])
+        return [message for message in messages if message]
+
+    def pending(self) -> bool:
+        """Has a message begun that has not ended?"""
+        return self._tail_bytes > 0
+
+    def _keep(self, data: bytes) -> None:
+        room = self._max_bytes + 1 - self._tail_bytes
+        if len(data) > room:
+            # What is cut may end in half a line end.
+            self._last_cut = data[-1:]
+            data = data[:room]
+        self._tail.append(data)
+        self._tail_bytes += len(data)
+
+
+class FilterStream(StreamResponse):  # type: ignore[misc]
+    """An open stream. A thread of its own reads it, so that it is read however long a message takes to handle.
+
+    ``last_byte`` is the time.monotonic() of the last sign of life, keep-alives included.
+    """
+
+    def __init__(self, response: requests.Response, method: str) -> None:
+        super().__init__(response, method, json_object_hook=None)
+        self.received_bytes = 0
+        self.last_byte = time.monotonic()
+        self._response = response
+        self._framer = Framer()
+        self._arrived: list[bytes] = []
+        self._arrived_bytes = 0
+        self._ended: StreamEnded | None = None
+        self._changed = threading.Condition()
+        self._closed = threading.Event()
+        self._give_up_at = 0.0
+        self._reader = threading.Thread(target=self._read, name="traptor-stream", daemon=True)
+        self._reader.start()
+
+    def reads(self) -> Iterator[list[bytes]]:
+        """All messages that have arrived, the moment there are any; an empty list after every quiet tenth of a second.
+
+        Raises StreamEnded when all that arrived has been yielded; after ``close`` it ends quietly instead.
+        """
+        while True:
+            arrived, ended = self._take_arrived()
+            if arrived or not self._is_over(ended):
+                yield arrived
+            elif ended and not self._closed.is_set():
+                raise ended
+            else:
+                return
+
+    def _take_arrived(self) -> tuple[list[bytes], StreamEnded | None]:
+        with self._changed:
+            if not self._arrived and not self._ended:
+                self._changed.wait(IDLE_SECONDS)
+            arrived, self._arrived, self._arrived_bytes = self._arrived, [], 0
+            self._changed.notify()
+            return arrived, self._ended
+
+    def _is_over(self, ended: StreamEnded | None) -> bool:
+        """Nothing more will come: the reader is done, or a closed stream's reader takes too long to be."""
+        return ended is not None or (self._closed.is_set() and time.monotonic() >= self._give_up_at)
+
+    def messages(self) -> Iterator[bytes | None]:
+        """What ``reads`` yields, message by message, with None for an empty list."""
+        for read in self.reads():
+            if read:
+                yield from read
+            else:
+                yield None
+
+    def stream(self) -> Iterator[dict[str, Any]]:
+        """The messages as dicts, as birdy yields them; what is not JSON is left out."""
+        for message in self.messages():
+            try:
+                yield json.loads(message or b"")
+            except (ValueError, RecursionError):
+                continue
+
+    def close(self) -> None:
+        """Stop reading, at once, also on a silent stream. What has arrived can still be had from ``messages``."""
+        if not self._closed.is_set():
+            self._give_up_at = time.monotonic() + CLOSING_SECONDS
+        self._closed.set()
+        with contextlib.suppress(OSError, RuntimeError, ValueError):  # it is down already
+            self._response.raw.shutdown()
+
+    def _read(self) -> None:
+        """The reader thread: socket to queue, until the stream ends or is closed."""
+        try:
+            ended = self._read_to_end()
+        except ReadTimeoutError:
+            ended = StreamEnded("stalled", "no byte, not even a keep-alive")
+        except ProtocolError as error:
+            ended = StreamEnded("reset" if isinstance(error.__cause__, OSError) else "cut", str(error))
+        except DecodeError as error:
+            ended = StreamEnded("garbled", str(error))
+        except Exception as error:
+            # A socket that is shut down while it is read may fail as anything; whatever it is, the stream is over.
+            ended = StreamEnded("broken", f"{type(error).__name__}: {error}")
+        self._response.close()
+        with self._changed:
+            self._ended = ended
+            self._changed.notify()
+
+    def _read_to_end(self) -> StreamEnded:
+        while not self._closed.is_set() and (data := self._response.raw.read1(READ_BYTES, decode_content=True)):
+            self.last_byte = time.monotonic()
+            self.received_bytes += len(data)
+            if messages := self._framer.feed(data):
+                self._hand_over(messages)
+        return StreamEnded("cut", "in the middle of a message") if self._framer.pending() else StreamEnded("closed")
+
+    def _hand_over(self, messages: list[bytes]) -> None:
+        with self._changed:
+            while self._arrived_bytes >= ARRIVED_BYTES and not self._closed.is_set():
+                self._changed.wait(IDLE_SECONDS)
+            self._arrived += messages
+            self._arrived_bytes += sum(map(len, messages))
+            self._changed.notify()

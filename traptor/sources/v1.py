@@ -1,0 +1,87 @@
+"""Twitter's v1.1 stream, opened through birdy."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import requests
+from birdy.twitter import StreamClient, TwitterApiError, TwitterAuthError, TwitterRateLimitError
+from urllib3.exceptions import HTTPError
+
+from traptor import __version__
+from traptor.sources.stream import FilterStream
+
+CONNECT_TIMEOUT_SECONDS = 30.0
+
+STALL_SECONDS = 90.0
+"""Three keep-alives missed: Twitter asks to treat the stream as dead."""
+
+ERROR_BODY_BYTES = 500
+
+
+class MyBirdyClient(StreamClient):  # type: ignore[misc]
+    """birdy's streaming client with time-outs, gzip, and an address of choice.
+
+    ``client.stream.statuses.filter.post(track=…)`` returns a FilterStream, or raises birdy's TwitterClientError where
+    the network fails, and TwitterApiError (with ``status_code`` and ``headers``) where Twitter answers with an error.
+    """
+
+    user_agent_string = f"Traptor/{__version__}"
+
+    def __init__(
+        self,
+        consumer_key: str,
+        consumer_secret: str,
+        access_token: str,
+        access_token_secret: str,
+        stream_url: str = "https://stream.twitter.com",
+    ) -> None:
+        self.stream_url = stream_url
+        super().__init__(consumer_key, consumer_secret, access_token, access_token_secret)
+
+    def __repr__(self) -> str:
+        return f"MyBirdyClient({self.stream_url!r})"
+
+    @staticmethod
+    def get_json_object_hook(data: dict[str, Any]) -> dict[str, Any]:
+        """Messages stay plain dicts."""
+        return data
+
+    def configure_oauth_session(self, session: requests.Session) -> requests.Session:
+        session.headers.update({"User-Agent": self.user_agent_string, "Accept-Encoding": "gzip"})
+        return session
+
+    def construct_resource_url(self, path: str) -> str:
+        return f"{self.stream_url}/{self.api_version}/{path.split('/', 1)[1]}.json"
+
+    def make_api_call(self, method: str, url: str, **request: Any) -> requests.Response:
+        timeouts = (CONNECT_TIMEOUT_SECONDS, STALL_SECONDS)
+        return self.session.request(  # type: ignore[no-any-return]
+            method, url, stream=True, timeout=timeouts, allow_redirects=False, **request
+        )
+
+    def handle_response(self, method: str, response: requests.Response) -> "FilterStream":
+        if response.status_code == requests.codes.ok:
+            return FilterStream(response, method)
+        errors = {401: TwitterAuthError, 420: TwitterRateLimitError, 429: TwitterRateLimitError}
+        error = errors.get(response.status_code, TwitterApiError)
+        raise error(_body(response), response=response, request_method=method)
+
+
+def _body(response: requests.Response) -> str:
+    """The start of an error's body on one line."""
+    try:
+        text = response.raw.read(ERROR_BODY_BYTES, decode_content=True).decode("utf-8", "replace")
+    except (HTTPError, OSError):
+        text = ""
+    response.close()
+    return " ".join(text.split()) or response.reason or "no body"
+
+
+def credentials(apikeys: Mapping[str, str]) -> tuple[str, str, str, str]:
+    """The four texts that the client takes, from APIKEYS."""
+    return (
+        apikeys["CONSUMER_KEY"],
+        apikeys["CONSUMER_SECRET"],
+        apikeys["ACCESS_TOKEN"],
+        apikeys["ACCESS_TOKEN_SECRET"],
+    )

@@ -1,0 +1,71 @@
+"""What kind of message this is, and what the notices say."""
+
+from collections.abc import Mapping
+from typing import Any
+
+KINDS = (
+    "delete", "limit", "warning", "disconnect", "scrub_geo", "status_withheld", "user_withheld", "friends",
+    "friends_str", "event", "for_user", "control", "direct_message", "user_delete", "user_undelete", "user_protect",
+    "user_unprotect", "user_suspend", "user_unsuspend", "user_update", "sender",
+)  # fmt: skip
+
+
+def kind(message: Any) -> str:
+    """``tweet``, the name of Twitter's notice (its one top-level key), or ``unknown``."""
+    if not isinstance(message, Mapping):
+        return "unknown"
+    if "id_str" in message:
+        return "tweet"
+    return next((name for name in KINDS if name in message), "unknown")
+
+
+def tweet_id(tweet: Mapping[str, Any]) -> str:
+    """A tweet's id_str; empty where Twitter sent something that is none."""
+    id_str = tweet["id_str"]
+    return str(id_str) if isinstance(id_str, int | str) else ""
+
+
+def limit_count(message: Mapping[str, Any]) -> int | None:
+    """The number in a limit notice: tweets withheld since the connection opened. Always under ``track``.
+
+    None where Twitter sent something that is not a count.
+    """
+    count = message["limit"].get("track") if isinstance(message["limit"], Mapping) else None
+    return count if type(count) is int and 0 <= count < 1 << 63 else None
+
+
+def number(message: Mapping[str, Any], kind_: str, field: str) -> int | None:
+    """A whole number inside a notice; None where there is none."""
+    inside = message.get(kind_)
+    value = inside.get(field) if isinstance(inside, Mapping) else None
+    return value if isinstance(value, int) else None
+
+
+def deleted_id(message: Mapping[str, Any]) -> str | None:
+    """The id of the tweet that a delete notice speaks of."""
+    inside = message["delete"]
+    status = inside.get("status") if isinstance(inside, Mapping) else None
+    return _id_str(status, "id") if isinstance(status, Mapping) else None
+
+
+def scrubbed(message: Mapping[str, Any]) -> tuple[str, int] | None:
+    """Of a scrub_geo notice: the user, and the last tweet that loses its location."""
+    inside = message["scrub_geo"]
+    if not isinstance(inside, Mapping):
+        return None
+    user_id, up_to_id = _id_str(inside, "user_id"), _id_str(inside, "up_to_status_id")
+    return (user_id, int(up_to_id)) if user_id and up_to_id and up_to_id.isdecimal() and len(up_to_id) < 20 else None
+
+
+def subject_id(message: Any) -> str | None:
+    """The id that a notice speaks of: a tweet's, else a user's; None for notices about the stream."""
+    kind_ = kind(message)
+    if kind_ == "delete":
+        return deleted_id(message)
+    inside = message.get(kind_) if kind_ != "unknown" else None
+    return (_id_str(inside, "id") or _id_str(inside, "user_id")) if isinstance(inside, Mapping) else None
+
+
+def _id_str(fields: Mapping[str, Any], name: str) -> str | None:
+    value = fields.get(f"{name}_str", fields.get(name))
+    return str(value) if isinstance(value, int | str) else None
