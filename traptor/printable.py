@@ -1,0 +1,21 @@
+"""What strangers wrote, made fit for a terminal or a log."""
+
+import re
+
+MOST_CHARACTERS = 2_000
+_ACTING = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ufff9-\ufffb\ud800-\udfff]")
+"""Controls of terminals (C0, C1), ends of lines, what turns the direction of a text, and halves of characters."""
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
+
+def printable(text: object, most: int = MOST_CHARACTERS) -> str:
+    """On one line, at most so many characters, and signs that would act on the terminal as a Python string has them."""
+    whole = str(text)
+    shown = _ACTING.sub(lambda sign: repr(sign[0])[1:-1], whole[:most])
+    return shown if len(whole) <= most else f"{shown}… ({len(whole)} characters)"
+
+
+def cell(text: object) -> str:
+    """For a CSV: a spreadsheet takes what begins like a formula for text, as a quote before it says."""
+    whole = str(text)
+    return f"'{whole}" if whole.startswith(_FORMULA) else whole
