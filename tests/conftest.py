@@ -3,6 +3,8 @@ from typing import Any
 
 import pytest
 
+from traptor import redaction
+
 LOOPBACK = ("127.", "localhost", "::1")
 
 
@@ -24,3 +26,9 @@ def loopback_only(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatc
 
     if not request.node.get_closest_marker("integration"):
         monkeypatch.setattr(socket.socket, "connect", guarded)
+
+
+@pytest.fixture(autouse=True)
+def no_secrets() -> None:
+    """What one test keeps secret, the next may show."""
+    redaction.forget()

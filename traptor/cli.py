@@ -4,11 +4,13 @@ import gc
 import os
 import signal
 import sys
+import traceback
+from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from traptor import __version__, settings
+from traptor import __version__, settings, standard_error
 from traptor.commands.doctor import doctor
 from traptor.commands.fleet import stats, status
 from traptor.commands.replay import replay
@@ -17,6 +19,8 @@ from traptor.commands.rules import rules
 from traptor.commands.simulate import simulate
 from traptor.commands.spool import spool
 from traptor.exits import Exit, drop_output
+from traptor.printable import printable
+from traptor.redaction import redact
 
 if TYPE_CHECKING:
     from traptor.traptor import Traptor
@@ -134,11 +138,17 @@ def _reach_this_machine_directly() -> None:
         os.environ["no_proxy"] = ",".join(filter(None, [direct, "127.0.0.1,localhost,::1"]))
 
 
+def _tell_unexpected(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    click.echo(redact("".join(traceback.format_exception(kind, error, trace))), err=True, nl=False)
+
+
 def main() -> Any:
-    """Run the command; every way out has its exit code."""
+    """Run the command; every way out has its exit code, whatever becomes of standard error."""
+    standard_error.install()
+    sys.excepthook = _tell_unexpected
     _reach_this_machine_directly()
     try:
         return command(prog_name="traptor")
     except settings.SettingError as error:
-        click.echo(f"traptor: {error}", err=True)
+        click.echo(f"traptor: {printable(redact(str(error)))}", err=True)
         sys.exit(Exit.WRONG_SETTING)

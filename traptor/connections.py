@@ -3,7 +3,9 @@
 from typing import Any
 
 import redis
+from redis._parsers import _RESP2Parser
 
+from traptor.redaction import reveal
 from traptor.settings import Settings
 
 _WAITS: dict[str, Any] = {
@@ -15,12 +17,24 @@ _WAITS: dict[str, Any] = {
 }
 
 
+class _Parser(_RESP2Parser):
+    """An answer that is no answer, such as ``:abc``, is an error of Redis like any other."""
+
+    def read_response(self, *args: Any, **options: Any) -> Any:
+        try:
+            return super().read_response(*args, **options)
+        except (ValueError, RecursionError) as error:
+            raise redis.InvalidResponse(f"an answer that cannot be read: {error}") from None
+
+
 def connect_to_redis(wanted: Settings) -> "redis.Redis":
     """A client for the Redis of these settings; it connects when it is first used.
 
     It speaks RESP2, so that any server since Redis 2.8 will do. What is not UTF-8 is read with U+FFFD in it.
     """
-    options = {**_WAITS, "protocol": 2, "decode_responses": True, "encoding_errors": "replace"}
+    options = {**_WAITS, "protocol": 2, "decode_responses": True, "parser_class": _Parser, "encoding_errors": "replace"}
     if wanted.REDIS_URL:
-        return redis.Redis.from_url(wanted.REDIS_URL, **options)
-    return redis.Redis(host=wanted.REDIS_HOST, port=wanted.REDIS_PORT, db=wanted.REDIS_DB, **options)
+        pool = redis.ConnectionPool.from_url(reveal(wanted.REDIS_URL), **options)
+    else:
+        pool = redis.ConnectionPool(host=wanted.REDIS_HOST, port=wanted.REDIS_PORT, db=wanted.REDIS_DB, **options)
+    return redis.Redis.from_pool(pool)

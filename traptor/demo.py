@@ -46,7 +46,7 @@ def running(command_line: Mapping[str, Any]) -> Iterator[settings.Settings]:
             wanted,
             TWITTER_STREAM_URL=twitter.url,
             TWITTER_API_URL=twitter.url,
-            BEARER_TOKEN="",
+            BEARER_TOKEN=settings.NONE,
             REDIS_URL=url,
             LOG_DIR=NO_FILE,
             USE_SENTRY=False,

@@ -1,5 +1,6 @@
 """Logging set-up: plain or JSON lines on standard error and in a rotated file, never with a secret in them."""
 
+import contextlib
 import json
 import logging
 import os
@@ -7,18 +8,18 @@ import sys
 import time
 from collections.abc import Sequence
 from io import TextIOWrapper
-from logging.handlers import RotatingFileHandler
+from logging.handlers import RotatingFileHandler, WatchedFileHandler
 from pathlib import Path
 from typing import Any
 
+from traptor.permissions import private_folder, private_opener
+from traptor.printable import MOST_CHARACTERS, printable
+from traptor.redaction import redact
 from traptor.settings import Settings
 
+log = logging.getLogger(__name__)
+
 _OWN_FIELDS = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
-
-
-def _on_one_line(value: Any) -> str:
-    """A line break in what Redis or Twitter sent must not look like a line of ours."""
-    return str(value).replace("\r", "\\r").replace("\n", "\\n")
 
 
 def _facts(record: logging.LogRecord) -> dict[str, Any]:
@@ -29,60 +30,115 @@ def _facts(record: logging.LogRecord) -> dict[str, Any]:
 NO_FILE = "none"
 
 
+MOST_OF_AN_EXCEPTION = 20_000
+
+
 class _Formatter(logging.Formatter):
-    """A line with every known secret blotted out."""
+    """A line with every known secret blotted out, in which nothing acts on a terminal."""
 
     default_time_format = "%Y-%m-%dT%H:%M:%S"
     default_msec_format = "%s.%03dZ"
-
-    def __init__(self, secrets: Sequence[str]) -> None:
-        self.converter = time.gmtime
-        super().__init__("%(asctime)s %(levelname)s %(name)s: %(message)s")
-        # The longest first, so that one secret inside another leaves nothing behind.
-        self._secrets = sorted(secrets, key=len, reverse=True)
-
-    def _blot(self, text: str) -> str:
-        for secret in self._secrets:
-            text = text.replace(secret, "***")
-        return text
+    converter = staticmethod(time.gmtime)
 
 
 class PlainFormatter(_Formatter):
-    """``time LEVEL logger: message  name=value name=value``"""
+    """``time LEVEL logger: message  name=value name=value``; the lines of an exception are indented."""
+
+    def __init__(self) -> None:
+        super().__init__("%(asctime)s %(levelname)s %(name)s: %(message)s")
 
     def formatMessage(self, record: logging.LogRecord) -> str:
-        facts = " ".join(f"{name}={_on_one_line(value)}" for name, value in _facts(record).items())
+        facts = " ".join(f"{name}={_shown(value)}" for name, value in _facts(record).items())
+        record.message = _shown(record.message)
         return super().formatMessage(record) + (f"  {facts}" if facts else "")
 
+    def formatException(self, info: Any) -> str:
+        lines = redact(super().formatException(info))[-MOST_OF_AN_EXCEPTION:].splitlines()
+        return "\n".join(f"    {printable(line)}" for line in lines)
+
     def format(self, record: logging.LogRecord) -> str:
-        return self._blot(super().format(record))
+        return redact(super().format(record))
 
 
 class JsonFormatter(_Formatter):
     """One JSON object per line."""
 
     def format(self, record: logging.LogRecord) -> str:
+        facts = {name: _bounded(value) for name, value in _facts(record).items()}
         line = {
             "timestamp": self.formatTime(record),
             "level": record.levelname,
             "logger": record.name,
-            "message": record.getMessage(),
-            **_facts(record),
+            "message": _bounded(record.getMessage()),
+            **facts,
         }
         if record.exc_info:
-            line["exception"] = self.formatException(record.exc_info)
-        return self._blot(json.dumps(line, default=str))
+            line["exception"] = redact(self.formatException(record.exc_info))[-MOST_OF_AN_EXCEPTION:]
+        return redact(json.dumps(line, default=str))
 
 
-class _PrivateFileHandler(RotatingFileHandler):
-    """A rotated file that only its owner may read."""
+def _shown(value: Any) -> str:
+    text = str(value)
+    # A secret that is cut would no longer be found.
+    return printable(redact(text) if len(text) > MOST_CHARACTERS else text)
+
+
+def _bounded(value: Any) -> Any:
+    return redact(value)[:MOST_CHARACTERS] if isinstance(value, str) and len(value) > MOST_CHARACTERS else value
+
+
+class LogFile(RotatingFileHandler, WatchedFileHandler):
+    """A rotated file that only its owner may read; one that others move away or delete is begun anew.
+
+    Where it cannot be written, the ``terminal`` is told once, and once more when it can be again.
+    """
+
+    def __init__(self, path: Path, terminal: logging.Handler, *, most_bytes: int, backups: int) -> None:
+        self._terminal = terminal
+        self._left_out = 0
+        super().__init__(path, maxBytes=most_bytes, backupCount=backups, encoding="utf-8")
 
     def _open(self) -> TextIOWrapper:
-        return open(self.baseFilename, "a", encoding=self.encoding, opener=_private)
+        Path(self.baseFilename).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        opened = open(self.baseFilename, "a", encoding="utf-8", errors="backslashreplace", opener=private_opener)  # noqa: SIM115
+        found = os.fstat(opened.fileno())
+        self.dev, self.ino = found.st_dev, found.st_ino
+        return opened
 
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            self.reopenIfNeeded()
+            if self.shouldRollover(record):
+                self.doRollover()
+            self.stream = self.stream or self._open()
+            # A line that found no room may have been written in part.
+            self.stream.write(f"{self.terminator * bool(self._left_out)}{self.format(record)}{self.terminator}")
+            self.stream.flush()
+        except OSError as error:
+            self._left_out += 1
+            self._give_up(error)
+        except Exception:
+            self.handleError(record)
+        else:
+            self._go_on()
 
-def _private(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o600)
+    def _give_up(self, error: Exception) -> None:
+        stream, self.stream = self.stream, None
+        with contextlib.suppress(OSError):
+            if stream:
+                stream.close()
+        if self._left_out == 1:
+            self._tell("the log file cannot be written", path=self.baseFilename, error=str(error))
+
+    def _go_on(self) -> None:
+        left_out, self._left_out = self._left_out, 0
+        if left_out:
+            self.emit(self._tell("the log file can be written again", path=self.baseFilename, left_out=left_out))
+
+    def _tell(self, text: str, **facts: Any) -> logging.LogRecord:
+        record = log.makeRecord(log.name, logging.WARNING, "", 0, text, (), None, extra=facts)
+        self._terminal.handle(record)
+        return record
 
 
 def set_up(settings: Settings) -> None:
@@ -90,33 +146,39 @@ def set_up(settings: Settings) -> None:
 
     A directory that cannot be written is a warning: the log then goes to standard error alone.
     """
-    formatter = (JsonFormatter if settings.LOG_JSON else PlainFormatter)(settings.secrets)
-    handlers: list[logging.Handler] = [logging.StreamHandler(sys.stderr)] if settings.LOG_STDOUT else []
+    formatter = JsonFormatter() if settings.LOG_JSON else PlainFormatter()
+    terminal = logging.StreamHandler(sys.stderr)
+    terminal.setFormatter(formatter)
+    _give_handlers([terminal], settings.LOG_LEVEL)
+    handlers: list[logging.Handler] = [terminal] if settings.LOG_STDOUT else []
     problem = None
     if settings.LOG_DIR != NO_FILE:
         try:
-            handlers.append(_file_handler(settings))
+            handlers.append(_file(settings, terminal))
         except OSError as error:
             problem = error
-            handlers = handlers or [logging.StreamHandler(sys.stderr)]
+            handlers = [terminal]
     for handler in handlers:
         handler.setFormatter(formatter)
-    _replace_handlers(logging.getLogger("traptor"), handlers, settings.LOG_LEVEL)
-    _replace_handlers(logging.getLogger("sentry"), handlers, settings.LOG_LEVEL)
-    _replace_handlers(logging.getLogger("kafka"), handlers, "CRITICAL" if settings.LOG_LEVEL != "DEBUG" else "INFO")
+    _give_handlers(handlers, settings.LOG_LEVEL)
     if problem:
-        logging.getLogger(__name__).warning(
-            "no log file: set LOG_DIR to a directory that can be written",
-            extra={"log_dir": settings.LOG_DIR, "error": str(problem)},
-        )
+        facts = {"log_dir": settings.LOG_DIR, "error": str(problem)}
+        log.warning("no log file: set LOG_DIR to a directory that can be written", extra=facts)
 
 
-def _file_handler(settings: Settings) -> logging.Handler:
+def _file(settings: Settings, terminal: logging.Handler) -> LogFile:
+    """Raises OSError."""
     folder = Path(settings.LOG_DIR)
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    return _PrivateFileHandler(
-        folder / settings.LOG_FILE, maxBytes=settings.LOG_MAX_BYTES, backupCount=settings.LOG_BACKUPS, encoding="utf-8"
+    private_folder(folder)
+    return LogFile(
+        folder / settings.LOG_FILE, terminal, most_bytes=settings.LOG_MAX_BYTES, backups=settings.LOG_BACKUPS
     )
+
+
+def _give_handlers(handlers: Sequence[logging.Handler], level: str) -> None:
+    for name in ("traptor", "sentry"):
+        _replace_handlers(logging.getLogger(name), handlers, level)
+    _replace_handlers(logging.getLogger("kafka"), handlers, "CRITICAL" if level != "DEBUG" else "INFO")
 
 
 def _replace_handlers(logger: logging.Logger, handlers: Sequence[logging.Handler], level: str) -> None:

@@ -88,8 +88,8 @@ def private_folder(folder: Path) -> None:
 
 
 def _tell(path: str | Path, was: os.stat_result, what: str) -> None:
-    is_mended = not stat.S_IMODE(os.stat(path).st_mode) & 0o077
+    advice = "see to its owner and mode" if os.stat(path).st_mode & 0o077 else "they no longer can"
     log.warning(
-        f"others could look into a {what} of ours: {'they no longer can' if is_mended else 'see to its owner and mode'}",
+        f"others could look into a {what} of ours: {advice}",
         extra={"path": str(path), "mode": f"{stat.S_IMODE(was.st_mode):04o}", "owner": _user(was.st_uid)},
     )

@@ -5,7 +5,7 @@ import re
 MOST_CHARACTERS = 2_000
 _ACTING = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ufff9-\ufffb\ud800-\udfff]")
 """Controls of terminals (C0, C1), ends of lines, what turns the direction of a text, and halves of characters."""
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+_FORMULA = re.compile(r"'*[=+\-@\t\r]")
 
 
 def printable(text: object, most: int = MOST_CHARACTERS) -> str:
@@ -16,6 +16,11 @@ def printable(text: object, most: int = MOST_CHARACTERS) -> str:
 
 
 def cell(text: object) -> str:
-    """For a CSV: a spreadsheet takes what begins like a formula for text, as a quote before it says."""
+    """For a CSV: a spreadsheet takes what begins like a formula for text where a quote stands before it."""
     whole = str(text)
-    return f"'{whole}" if whole.startswith(_FORMULA) else whole
+    return f"'{whole}" if _FORMULA.match(whole) else whole
+
+
+def from_cell(text: str) -> str:
+    """What ``cell`` was given."""
+    return text[1:] if text.startswith("'") and _FORMULA.match(text) else text

@@ -1,6 +1,5 @@
 """Error reports to Sentry: what ended the start, and what surfaced at the edge of a thread."""
 
-from collections.abc import Sequence
 from typing import Any
 
 from raven import Client
@@ -9,19 +8,14 @@ from raven.transport.http import HTTPTransport
 from raven.utils import varmap
 
 from traptor import __version__
+from traptor.redaction import redact, reveal
 
 
 class BlotSecrets(Processor):  # type: ignore[misc]
     """Raven's last step before sending: every known secret becomes ``***``, wherever it stands."""
 
     def process(self, data: dict[str, Any], **_: Any) -> Any:
-        return varmap(lambda _name, value: self._blot(value), data)
-
-    def _blot(self, value: Any) -> Any:
-        if isinstance(value, str):
-            for secret in self.client.traptor_secrets:
-                value = value.replace(secret, "***")
-        return value
+        return varmap(lambda _name, value: redact(value) if isinstance(value, str) else value, data)
 
 
 class Reporter:
@@ -30,17 +24,16 @@ class Reporter:
     Reports are sent before ``report`` returns, because the process may be about to end.
     """
 
-    def __init__(self, dsn: str | None, secrets: Sequence[str] = ()) -> None:
+    def __init__(self, dsn: str | None) -> None:
         self._client = None
         if dsn:
             self._client = Client(
-                dsn,
+                reveal(dsn),
                 release=__version__,
                 transport=HTTPTransport,
                 install_sys_hook=False,
                 processors=("raven.processors.RemoveStackLocalsProcessor", "traptor.reports.BlotSecrets"),
             )
-            self._client.traptor_secrets = sorted(secrets, key=len, reverse=True)
 
     def report(self, error: BaseException) -> None:
         if self._client:

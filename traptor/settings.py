@@ -4,223 +4,116 @@ A value comes from the command line, else the environment, else ``localsettings.
 this package), else the default. A secret may also stand in a file that NAME_FILE names.
 """
 
+# ruff: noqa: RUF009 - _setting makes a field
+
 import contextlib
 import dataclasses
-import json
 import os
-import re
 import runpy
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
+
+from traptor import kafka_options, permissions
+from traptor.redaction import SHORTEST, Secret, redact
+from traptor.values import (
+    BOOLEAN,
+    DSN,
+    HOSTS,
+    REDIS_URL,
+    SECRET,
+    SERVER_URL,
+    TEXT,
+    TOPIC,
+    Kind,
+    SettingError,
+    clean,
+    number,
+    one_of,
+    parsed,
+    seconds,
+    whole,
+)
+
+__all__ = ["SettingError"]
 
 _IN_FILE = "file "
 KAFKA_CLIENTS = KAFKA_PYTHON, CONFLUENT = "kafka-python", "confluent"
 APIKEY_NAMES = ("CONSUMER_KEY", "CONSUMER_SECRET", "ACCESS_TOKEN", "ACCESS_TOKEN_SECRET")
-
-
-class SettingError(ValueError):
-    """A setting is wrong: says which, its value (never a secret's), and what is allowed."""
-
-
-@dataclass(frozen=True)
-class Kind:
-    """How a setting is read: ``parse`` raises ValueError for what is not ``allowed``."""
-
-    parse: Callable[[Any], Any]
-    allowed: str
-
-
-def _boolean(value: Any) -> bool:
-    word = _unquoted(value).lower()
-    if word in {"true", "1", "yes", "on"}:
-        return True
-    if word in {"false", "0", "no", "off"}:
-        return False
-    raise ValueError(word)
-
-
-def _unquoted(value: Any) -> str:
-    return str(value).strip().strip("'\"").strip()
-
-
-def _topic(value: Any) -> str:
-    name = str(value).strip()
-    if not re.fullmatch(r"[A-Za-z0-9._-]{1,249}", name) or name in {".", ".."}:
-        raise ValueError(value)
-    return name
-
-
-def _json_object(value: Any) -> dict[str, Any]:
-    parsed = value if isinstance(value, dict) else json.loads(value)
-    if not isinstance(parsed, dict):
-        raise ValueError(value)
-    return parsed
-
-
-def _hosts(value: Any) -> str:
-    names = value if isinstance(value, list | tuple) else str(value).split(",")
-    hosts = [str(name).strip() for name in names]
-    for host in hosts:
-        parts = urlsplit(f"//{host}")
-        # Asking for the port is what checks it.
-        if not parts.hostname or parts.port == 0 or parts.path or parts.hostname.isdecimal():
-            raise ValueError(value)
-    return ",".join(hosts)
-
-
-def _server_url(value: Any) -> str:
-    url = str(value).strip().rstrip("/")
-    parts = urlsplit(url)
-    if parts.scheme not in {"https", "http"} or not parts.hostname or parts.port == 0 or parts.path:
-        raise ValueError(value)
-    return url
-
-
-def _redis_url(value: Any) -> str:
-    from redis.connection import parse_url  # slow to import, and seldom needed
-
-    url = str(value).strip()
-    parts, options = urlsplit(url), parse_url(url)  # type: ignore[no-untyped-call]
-    database = parts.path.strip("/")
-    if parts.scheme not in {"redis", "rediss"} or not options.get("host") or not (database or "0").isdecimal():
-        raise ValueError(value)
-    return url
-
-
-def _dsn(value: Any) -> str:
-    url = str(value).strip()
-    parts = urlsplit(url)
-    if parts.scheme not in {"http", "https"} or not parts.username or not parts.hostname or not parts.path.strip("/"):
-        raise ValueError(value)
-    return url
-
-
-def _secret(value: Any) -> str:
-    text = str(value).strip()
-    if not text:
-        raise ValueError(value)
-    return text
-
-
-def _whole(least: int, most: int | None = None) -> Kind:
-    def parse(value: Any) -> int:
-        number = int(_unquoted(value))
-        if number < least or (most is not None and number > most):
-            raise ValueError(value)
-        return number
-
-    return Kind(parse, f"a whole number from {least}" + (f" to {most}" if most is not None else ""))
-
-
-def _number() -> Kind:
-    def parse(value: Any) -> float:
-        number = float(_unquoted(value))
-        if not 0 <= number < float("inf"):
-            raise ValueError(value)
-        return number
-
-    return Kind(parse, "a number, 0 or more")
-
-
-def _seconds(*, above: float = 0.0) -> Kind:
-    def parse(value: Any) -> float:
-        number = float(_unquoted(value))
-        if not above <= number < float("inf"):
-            raise ValueError(value)
-        return number
-
-    return Kind(parse, f"a number of seconds, {above:g} or more")
-
-
-def _one_of(*words: str, change: Callable[[str], str] = str.lower) -> Kind:
-    def parse(value: Any) -> str:
-        word = change(_unquoted(value))
-        if word not in words:
-            raise ValueError(value)
-        return word
-
-    return Kind(parse, ", ".join(words[:-1]) + f" or {words[-1]}")
-
-
-TEXT = Kind(str, "text")
-BOOLEAN = Kind(_boolean, "true/false, yes/no, on/off or 1/0")
-JSON_OBJECT = Kind(_json_object, 'a JSON object, such as {"security_protocol": "SSL"}')
-HOSTS = Kind(_hosts, "host:port, several separated by commas")
-TOPIC = Kind(_topic, "up to 249 letters, digits, dots, underscores and hyphens")
-SERVER_URL = Kind(_server_url, "https://host:port or http://host:port, without a path")
-SECRET = Kind(_secret, "a text that is not blank")
+KAFKA_OPTIONS = Kind(kafka_options.read, 'a JSON object, such as {"security_protocol": "SSL"}')
 
 
 def boolean(name: str, value: object) -> bool:
     """A boolean as people write it. Raises SettingError with this name."""
-    return bool(_parsed(name, BOOLEAN, value, repr(value)))
+    return bool(parsed(name, BOOLEAN, value))
 
 
 def _setting(default: Any, kind: Kind, meaning: str, *, unit: str = "", secret: bool = False, alias: str = "") -> Any:
     facts = {"kind": kind, "meaning": meaning, "unit": unit, "secret": secret, "alias": alias}
-    return field(default=default, repr=not secret, metadata=facts)
+    return field(default=default, metadata=facts)
+
+
+NONE = Secret()
 
 
 @dataclass(frozen=True)
 class Settings:
     """All settings of one Traptor, parsed and checked."""
 
-    TRAPTOR_TYPE: str = _setting("track", _one_of("track", "follow", "locations"), "what the rules of this Traptor are")
-    TRAPTOR_ID: int = _setting(0, _whole(0), "which of the Traptors of its type this is")
-    CONSUMER_KEY: str = _setting("", SECRET, "Twitter API key", secret=True)
-    CONSUMER_SECRET: str = _setting("", SECRET, "Twitter API secret", secret=True)
-    ACCESS_TOKEN: str = _setting("", SECRET, "Twitter access token", secret=True)
-    ACCESS_TOKEN_SECRET: str = _setting("", SECRET, "Twitter access token secret", secret=True)
+    TRAPTOR_TYPE: str = _setting("track", one_of("track", "follow", "locations"), "what the rules of this Traptor are")
+    TRAPTOR_ID: int = _setting(0, whole(0), "which of the Traptors of its type this is")
+    CONSUMER_KEY: Secret = _setting(NONE, SECRET, "Twitter API key", secret=True)
+    CONSUMER_SECRET: Secret = _setting(NONE, SECRET, "Twitter API secret", secret=True)
+    ACCESS_TOKEN: Secret = _setting(NONE, SECRET, "Twitter access token", secret=True)
+    ACCESS_TOKEN_SECRET: Secret = _setting(NONE, SECRET, "Twitter access token secret", secret=True)
     TWITTER_STREAM_URL: str = _setting("https://stream.twitter.com", SERVER_URL, "scheme, host and port of the stream")
-    TWITTER_API: str = _setting("1.1", _one_of("1.1", "2"), "v1.1's statuses/filter, or X API v2's filtered stream")
+    TWITTER_API: str = _setting("1.1", one_of("1.1", "2"), "v1.1's statuses/filter, or X API v2's filtered stream")
     TWITTER_API_URL: str = _setting("https://api.x.com", SERVER_URL, "scheme, host and port of X API v2")
-    BEARER_TOKEN: str = _setting(
-        "", SECRET, "app-only token for v2; unset: asked for with CONSUMER_KEY and CONSUMER_SECRET", secret=True
+    BEARER_TOKEN: Secret = _setting(
+        NONE, SECRET, "app-only token for v2; unset: asked for with CONSUMER_KEY and CONSUMER_SECRET", secret=True
     )
-    V2_RULE_LIMIT: int = _setting(1000, _whole(1), "rules that the account may have on v2's server")
-    V2_RULE_LENGTH: int = _setting(1024, _whole(1), "longest rule on v2's server", unit="characters")
+    V2_RULE_LIMIT: int = _setting(1000, whole(1), "rules that the account may have on v2's server")
+    V2_RULE_LENGTH: int = _setting(1024, whole(1), "longest rule on v2's server", unit="characters")
     V2_BACKFILL_MINUTES: int = _setting(
-        0, _whole(0, 5), "missed minutes that v2 sends after a gap, where the account allows it", unit="min"
+        0, whole(0, 5), "missed minutes that v2 sends after a gap, where the account allows it", unit="min"
     )
-    V2_MONTHLY_POST_CAP: int = _setting(3_000_000, _whole(0), "posts a month that the account may read; shown only")
-    V2_MONTHLY_POST_LIMIT: int = _setting(0, _whole(0), "posts a month after which the stream stays closed; 0 = none")
-    V2_POST_PRICE: float = _setting(0.005, _number(), "price of a post, for the cost in the status", unit="USD")
+    V2_MONTHLY_POST_CAP: int = _setting(3_000_000, whole(0), "posts a month that the account may read; shown only")
+    V2_MONTHLY_POST_LIMIT: int = _setting(0, whole(0), "posts a month after which the stream stays closed; 0 = none")
+    V2_POST_PRICE: float = _setting(0.005, number(), "price of a post, for the cost in the status", unit="USD")
     KEEP_V2: bool = _setting(False, BOOLEAN, "keep each tweet's v2 payload under `traptor.v2`")
     RULE_CHECK_INTERVAL: float = _setting(
-        60.0, _seconds(above=0.01), "wait between looks for rules while there are none", unit="s"
+        60.0, seconds(above=0.01), "wait between looks for rules while there are none", unit="s"
     )
     RULE_REFRESH_INTERVAL: float = _setting(
-        300.0, _seconds(), "time between looks for changed rules that no notice told of; 0 = never", unit="s"
+        300.0, seconds(), "time between looks for changed rules that no notice told of; 0 = never", unit="s"
     )
-    RESTART_MIN_INTERVAL: float = _setting(5.0, _seconds(), "least time between reconnects for changed rules", unit="s")
+    RESTART_MIN_INTERVAL: float = _setting(5.0, seconds(), "least time between reconnects for changed rules", unit="s")
     REDIS_HOST: str = _setting("localhost", TEXT, "Redis server")
-    REDIS_PORT: int = _setting(6379, _whole(1, 65535), "Redis port")
-    REDIS_DB: int = _setting(0, _whole(0), "Redis database")
+    REDIS_PORT: int = _setting(6379, whole(1, 65535), "Redis port")
+    REDIS_DB: int = _setting(0, whole(0), "Redis database")
     REDIS_URL: str = _setting(
         "",
-        Kind(_redis_url, "redis:// or rediss://host:port/db"),
+        REDIS_URL,
         "Redis with user, password or TLS; wins over host, port and db",
         secret=True,
     )
     RULES_QUERY: str = _setting(
         "select tag, value, type from rules", TEXT, "query of `rules load mysql://…`; its columns are a rule's fields"
     )
-    MYSQL_PASSWORD: str = _setting("", SECRET, "password of the database of `rules load mysql://…`", secret=True)
+    MYSQL_PASSWORD: Secret = _setting(NONE, SECRET, "password of the database of `rules load mysql://…`", secret=True)
     REBALANCE_AFTER: float = _setting(
-        60.0, _seconds(), "silence after which `rules rebalance` moves the rules of a Traptor", unit="s"
+        60.0, seconds(), "silence after which `rules rebalance` moves the rules of a Traptor", unit="s"
     )
     REBALANCE_RETURN: bool = _setting(
         False, BOOLEAN, "moved rules go back when their Traptor lives again; otherwise they stay"
     )
     REDIS_PUBSUB_CHANNEL: str = _setting("traptor-notify", TEXT, "channel of restart notices")
-    PUBSUB_CHECK_INTERVAL: float = _setting(0.2, _seconds(above=0.01), "wait between looks for notices", unit="s")
-    HEARTBEAT_INTERVAL: float = _setting(5.0, _seconds(above=0.5), "time between heartbeats", unit="s")
+    PUBSUB_CHECK_INTERVAL: float = _setting(0.2, seconds(above=0.01), "wait between looks for notices", unit="s")
+    HEARTBEAT_INTERVAL: float = _setting(5.0, seconds(above=0.5), "time between heartbeats", unit="s")
     ENABLE_STATS_COLLECTION: bool = _setting(True, BOOLEAN, "count the matches of each rule in Redis")
-    STATS_COLLECTION_WINDOW: int = _setting(900, _whole(1), "rolling window of the matches", unit="s")
-    LIMIT_COUNT_COLLECTION_WINDOW: int = _setting(900, _whole(1), "rolling window of withheld tweets", unit="s")
+    STATS_COLLECTION_WINDOW: int = _setting(900, whole(1), "rolling window of the matches", unit="s")
+    LIMIT_COUNT_COLLECTION_WINDOW: int = _setting(900, whole(1), "rolling window of withheld tweets", unit="s")
     KAFKA_ENABLED: bool = _setting(True, BOOLEAN, "send to Kafka; otherwise write to standard output")
     KAFKA_HOSTS: str = _setting("localhost:9092", HOSTS, "Kafka's bootstrap servers")
     KAFKA_TOPIC: str = _setting("traptor", TOPIC, "topic of the enriched tweets")
@@ -229,39 +122,39 @@ class Settings:
     )
     KAFKA_CLIENT: str = _setting(
         KAFKA_PYTHON,
-        _one_of(*KAFKA_CLIENTS),
+        one_of(*KAFKA_CLIENTS),
         "what sends to Kafka; `confluent` takes less CPU time, and needs `pip install traptor[fast]`",
     )
-    KAFKA_OPTIONS: dict[str, Any] | None = _setting(  # noqa: RUF009 - it makes a field
-        None, JSON_OBJECT, "more arguments of kafka-python's producer: TLS, SASL, compression", secret=True
+    KAFKA_OPTIONS: dict[str, Any] | None = _setting(
+        None, KAFKA_OPTIONS, "more arguments of kafka-python's producer: TLS, SASL, compression", secret=True
     )
     SPOOL_DIR: str = _setting("/var/spool/traptor", TEXT, "directory of the spool: what waits while Kafka is away")
-    SPOOL_MAX_BYTES: int = _setting(1 << 30, _whole(0), "size up to which messages are spooled", unit="bytes")
-    STOP_TIMEOUT: float = _setting(8.0, _seconds(), "time to deliver what was received when told to stop", unit="s")
-    DEDUPE_WINDOW: int = _setting(10_000, _whole(0), "tweets among which duplicates are found and dropped")
-    METRICS_PORT: int = _setting(0, _whole(0, 65535), "port of /metrics and /healthz; 0 = off")
+    SPOOL_MAX_BYTES: int = _setting(1 << 30, whole(0), "size up to which messages are spooled", unit="bytes")
+    STOP_TIMEOUT: float = _setting(8.0, seconds(), "time to deliver what was received when told to stop", unit="s")
+    DEDUPE_WINDOW: int = _setting(10_000, whole(0), "tweets among which duplicates are found and dropped")
+    METRICS_PORT: int = _setting(0, whole(0, 65535), "port of /metrics and /healthz; 0 = off")
     METRICS_ADDRESS: str = _setting("127.0.0.1", TEXT, "address of /metrics and /healthz")
     USE_SENTRY: bool = _setting(False, BOOLEAN, "report errors to Sentry")
-    SENTRY_URL: str = _setting("", Kind(_dsn, "https://key@host/project"), "Sentry's DSN", secret=True)
+    SENTRY_URL: str = _setting("", DSN, "Sentry's DSN", secret=True)
     LOG_LEVEL: str = _setting(
-        "INFO", _one_of("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL", change=str.upper), "least level logged"
+        "INFO", one_of("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL", change=str.upper), "least level logged"
     )
     LOG_DIR: str = _setting("/var/log/traptor", TEXT, "directory of the log file; `none` = no file")
     LOG_FILE: str = _setting("traptor.log", TEXT, "name of the log file", alias="LOG_FILE_NAME")
     LOG_JSON: bool = _setting(False, BOOLEAN, "one JSON object per log line")
     LOG_STDOUT: bool = _setting(True, BOOLEAN, "log to the terminal as well (to standard error, in spite of the name)")
-    LOG_MAX_BYTES: int = _setting(10_000_000, _whole(0), "size at which the log file is rotated", unit="bytes")
-    LOG_BACKUPS: int = _setting(5, _whole(0), "rotated log files that are kept")
+    LOG_MAX_BYTES: int = _setting(10_000_000, whole(0), "size at which the log file is rotated", unit="bytes")
+    LOG_BACKUPS: int = _setting(5, whole(0), "rotated log files that are kept")
 
     sources: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
     """Where each value came from: ``command line``, ``environment``, a path, ``file PATH`` or ``default``."""
 
     @property
-    def apikeys(self) -> dict[str, str]:
+    def apikeys(self) -> dict[str, Secret]:
         return {name: getattr(self, name) for name in APIKEY_NAMES}
 
     @property
-    def credential(self) -> dict[str, str]:
+    def credential(self) -> Mapping[str, str]:
         """The public keys that name it: a v2 connection belongs to the app, whoever's token there is beside."""
         if self.TWITTER_API == "2":
             return {"CONSUMER_KEY": self.CONSUMER_KEY or self.BEARER_TOKEN, "ACCESS_TOKEN": "v2"}
@@ -275,21 +168,15 @@ class Settings:
         return APIKEY_NAMES
 
     @property
-    def secrets(self) -> list[str]:
-        """Every secret text that is set, and the passwords inside URLs and options, in each of their spellings."""
-        found = [*self.apikeys.values(), self.BEARER_TOKEN, self.MYSQL_PASSWORD]
-        for url in (self.REDIS_URL, self.SENTRY_URL):
-            parts = urlsplit(url)
-            found += [parts.password or "", unquote(parts.password or "")]
-            found += [parts.username or "" if url == self.SENTRY_URL else ""]
-        found += [str(value) for name, value in (self.KAFKA_OPTIONS or {}).items() if "password" in name]
-        return list(dict.fromkeys(spelling for secret in found if secret for spelling in _spellings(secret)))
-
-
-def _spellings(secret: str) -> list[str]:
-    """How a text is written by itself, in Python, in JSON, and in JSON that quotes Python."""
-    plain = [secret, repr(secret)[1:-1]]
-    return plain + [json.dumps(one)[1:-1] for one in plain]
+    def short_secrets(self) -> list[str]:
+        """The names of those that are too short to be found in what others have written."""
+        found = {one.name: getattr(self, one.name) for one in known()}
+        options = {f"KAFKA_OPTIONS.{name}": value for name, value in (self.KAFKA_OPTIONS or {}).items()}
+        return [
+            name
+            for name, value in {**found, **options}.items()
+            if isinstance(value, Secret) and 0 < len(value) < SHORTEST
+        ]
 
 
 def known() -> list["dataclasses.Field[Any]"]:
@@ -317,7 +204,7 @@ def load(
     for one in known():
         raw, sources[one.name] = _find(one, levels)
         if raw is not None:
-            values[one.name] = _parse(one, raw)
+            values[one.name] = parsed(one.name, one.metadata["kind"], raw, secret=one.metadata["secret"])
     return Settings(**values, sources=sources)
 
 
@@ -341,10 +228,9 @@ def _apikeys(local: Mapping[str, Any]) -> Mapping[str, Any]:
 def _find(one: "dataclasses.Field[Any]", levels: list[tuple[str, Mapping[str, Any]]]) -> tuple[Any, str]:
     """The raw value and its source. An empty text is no value."""
     for source, values in levels:
-        raw = next(
-            (values[name] for name in (one.name, one.metadata["alias"]) if values.get(name) not in (None, "")), None
-        )
-        path = values.get(f"{one.name}_FILE") if one.metadata["secret"] else None
+        written = (clean(values.get(name)) for name in (one.name, one.metadata["alias"]))
+        raw = next((value for value in written if value not in (None, "")), None)
+        path = clean(values.get(f"{one.name}_FILE")) if one.metadata["secret"] else None
         if raw is not None and path:
             raise SettingError(f"{one.name} and {one.name}_FILE are both set ({source}): set one of them")
         if path:
@@ -354,25 +240,14 @@ def _find(one: "dataclasses.Field[Any]", levels: list[tuple[str, Mapping[str, An
     return None, "default"
 
 
-def _read_secret(name: str, path: str) -> str:
+def _read_secret(name: str, path: str) -> Secret:
     try:
-        secret = Path(path).read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise SettingError(f"{name}_FILE: {path!r} cannot be read: {error}") from None
+        secret = Secret(clean(Path(path).read_text(encoding="utf-8")))
+    except (OSError, ValueError) as error:
+        raise SettingError(f"{name}_FILE: {path!r} cannot be read: {redact(str(error))}") from None
     if not secret:
         raise SettingError(f"{name}_FILE: {path!r} is empty")
     return secret
-
-
-def _parse(one: "dataclasses.Field[Any]", raw: Any) -> Any:
-    return _parsed(one.name, one.metadata["kind"], raw, "its value" if one.metadata["secret"] else repr(raw))
-
-
-def _parsed(name: str, kind: Kind, raw: Any, shown: str) -> Any:
-    try:
-        return kind.parse(raw)
-    except (ValueError, TypeError):
-        raise SettingError(f"{name}: {shown} is not allowed; allowed is {kind.allowed}") from None
 
 
 def _folders() -> Iterator[Path]:
@@ -387,6 +262,8 @@ def local_settings() -> dict[str, Any]:
     for folder in _folders():
         path = folder / "localsettings.py"
         if path.is_file():
+            if told := permissions.stranger(path):
+                raise SettingError(f"{path} is code that another user could have written, and is not run: {told}")
             try:
                 return {**runpy.run_path(str(path)), "__file__": str(path)}
             except (Exception, SystemExit) as error:

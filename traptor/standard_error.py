@@ -87,7 +87,7 @@ def install() -> None:
             os.open(os.devnull, os.O_RDWR)
     raw = StandardError(2)
     sys.stderr = io.TextIOWrapper(
-        raw,  # type: ignore[type-var]
+        raw,
         encoding=getattr(sys.stderr, "encoding", "utf-8"),
         errors="backslashreplace",
         write_through=True,

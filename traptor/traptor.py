@@ -20,7 +20,7 @@ from typing import Any, NoReturn, TypeVar
 import redis
 from birdy.twitter import TwitterApiError, TwitterClientError
 
-from traptor import keys, logs, settings
+from traptor import kafka_options, keys, logs, settings
 from traptor.account import counters, heartbeat, journal, metrics
 from traptor.account.gaps import Gap, Gaps
 from traptor.account.journal import Journal
@@ -329,7 +329,7 @@ class Traptor:
         logs.set_up(self.settings)
         if self.use_sentry and not self.sentry_url:
             raise settings.SettingError("SENTRY_URL: not set, but USE_SENTRY is; allowed is your Sentry project's DSN")
-        self._reporter = Reporter(self.sentry_url if self.use_sentry else None, self.settings.secrets)
+        self._reporter = Reporter(self.sentry_url if self.use_sentry else None)
         self._setup_metrics()
         self._setup_kafka()
         self._vitals.door = self._door
@@ -353,12 +353,11 @@ class Traptor:
         if not self.kafka_enabled or self.test:
             self._door = standard_output.StandardOutput(self.account.counts)
             return
-        client = self.settings.KAFKA_CLIENT
-        if unknown := producers.unknown_options(self.settings.KAFKA_OPTIONS or {}, client):
-            raise settings.SettingError(
-                f"KAFKA_OPTIONS: {', '.join(unknown)} is not allowed; allowed are options of kafka-python's producer"
-                f" other than the servers and the client, as far as {client} has them"
-            )
+        client, options = self.settings.KAFKA_CLIENT, self.settings.KAFKA_OPTIONS or {}
+        if unknown := producers.without_counterpart(options, client):
+            raise settings.SettingError(f"KAFKA_OPTIONS: {client} has nothing for {', '.join(unknown)}: take it out")
+        for risk in kafka_options.risks(options):
+            self.logger.warning("KAFKA_OPTIONS put tweets at risk", extra={"risk": risk})
         self._door = self._make_kafka_door()
         self._door.open()
 

@@ -14,12 +14,18 @@ from traptor.account.gaps import Gaps, iso
 from traptor.account.ledger import Account
 from traptor.account.state import State, of_stream, worst
 from traptor.delivery import door, kafka_door
+from traptor.printable import printable
+from traptor.redaction import redact
 from traptor.rules.checked import LIMITS, Facts
 from traptor.sources.credential import Credential
 from traptor.sources.stream import KEEP_ALIVE_SECONDS, FilterStream
 
 STUCK_SECONDS = 15.0
 """Without progress of the main loop for so long, nobody says that we are alive."""
+
+
+MOST_REASON = 500
+"""Characters; it may repeat what a server says."""
 
 
 class Vitals:
@@ -50,7 +56,7 @@ class Vitals:
 
     def enter(self, phase: State, reason: str = "") -> None:
         """The main loop does something else now."""
-        self.phase, self.reason = phase, reason
+        self.phase, self.reason = phase, printable(redact(reason), MOST_REASON)
 
     def is_alive(self) -> bool:
         """Does the main loop make progress?"""

@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import re
 import signal
 import threading
 from collections.abc import Iterable, Iterator, Sequence
@@ -19,6 +18,8 @@ from traptor import settings
 from traptor.connections import connect_to_redis
 from traptor.exits import Exit
 from traptor.keys import TYPES
+from traptor.printable import printable
+from traptor.redaction import redact
 from traptor.rules.lock import Locked
 
 MOST_SHOWN = 20
@@ -40,7 +41,7 @@ def connection(wanted: settings.Settings) -> Iterator["redis.Redis"]:
     except redis.WatchError:
         raise click.ClickException("somebody else changed rules meanwhile, nothing was written: try again") from None
     except redis.RedisError as error:
-        raise click.ClickException(f"Redis cannot be used: {error}") from None
+        raise click.ClickException(f"Redis cannot be used: {harmless(error)}") from None
     except Locked as error:
         raise click.ClickException(str(error)) from None
 
@@ -57,6 +58,11 @@ def stop_signal() -> threading.Event:
     return stop
 
 
+def harmless(value: object) -> str:
+    """What others wrote, on one line, without secrets and without what acts on a terminal."""
+    return printable(redact(str(value)))
+
+
 def say_json(value: Any) -> None:
     click.echo(json.dumps(value, ensure_ascii=False))
 
@@ -66,7 +72,7 @@ def say_some(lines: Sequence[str], heading: str = "", *, err: bool = False) -> N
     if lines and heading:
         click.echo(f"{heading}: {len(lines)}", err=err)
     for line in lines[:MOST_SHOWN]:
-        click.echo(("  " if heading else "") + printable(line), err=err)
+        click.echo(("  " if heading else "") + harmless(line), err=err)
     if len(lines) > MOST_SHOWN:
         click.echo(f"  … and {len(lines) - MOST_SHOWN} more; --json shows all", err=err)
 
@@ -77,18 +83,13 @@ def terminal() -> Console:
     return console if console.is_terminal else Console(highlight=False, width=PIPE_COLUMNS)
 
 
-def printable(text: str) -> str:
-    """Newlines, ESC and their like as a Python string has them: they would act on the terminal."""
-    return re.sub(r"[\x00-\x1f\x7f-\x9f]", lambda sign: repr(sign[0])[1:-1], text)
-
-
 def table(columns: Iterable[str], rows: Iterable[Sequence[object]], *, is_terminal: bool) -> Table:
     """Numbers to the right. A column's name with ``>`` before it says that it holds numbers; cells may be Text."""
     made = Table(box=box.SIMPLE_HEAD if is_terminal else None, pad_edge=False)
     for column in columns:
         made.add_column(column.removeprefix(">"), justify="right" if column.startswith(">") else "left")
     for row in rows:
-        made.add_row(*(cell if isinstance(cell, Text) else Text(printable(str(cell))) for cell in row))
+        made.add_row(*(Text(harmless(cell), cell.style if isinstance(cell, Text) else "") for cell in row))
     return made
 
 

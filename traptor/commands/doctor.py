@@ -8,9 +8,10 @@ import click
 from rich.text import Text
 
 from traptor import settings
-from traptor.commands.console import json_option, needs_a_person, say_json, terminal
+from traptor.commands.console import harmless, json_option, needs_a_person, say_json, terminal
 from traptor.connections import connect_to_redis
 from traptor.keys import TYPES
+from traptor.redaction import redact
 
 STYLES = {"ok": "green", "warning": "yellow", "error": "bold red"}
 
@@ -31,14 +32,15 @@ def doctor(traptor_type: str | None, traptor_id: int | None, as_json: bool, **op
         if not as_json:
             console.print(_line(finding))
     if as_json:
-        say_json([finding._asdict() for finding in found])
+        say_json([{name: redact(text) for name, text in finding._asdict().items()} for finding in found])
     if any(finding.level == "error" for finding in found):
         needs_a_person()
 
 
 def _findings(traptor_type: str | None, traptor_id: int | None, options: dict[str, Any]) -> Iterator[Any]:
     """One after the other, as they are found."""
-    from traptor.fleet.doctor import error, examine  # Kafka's client is slow to import
+    from traptor.fleet.doctor import examine  # Kafka's client is slow to import
+    from traptor.fleet.finding import error
 
     try:
         wanted = settings.load({"TRAPTOR_TYPE": traptor_type, "TRAPTOR_ID": traptor_id})
@@ -52,5 +54,5 @@ def _findings(traptor_type: str | None, traptor_id: int | None, options: dict[st
 def _line(finding: Any) -> Text:
     advice = f" → {finding.advice}" if finding.advice else ""
     return Text.assemble(
-        (f"{finding.level:<8}", STYLES[finding.level]), f"{finding.subject:<11}", f"{finding.text}{advice}"
+        (f"{finding.level:<8}", STYLES[finding.level]), f"{finding.subject:<11}", harmless(f"{finding.text}{advice}")
     )

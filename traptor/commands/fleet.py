@@ -18,6 +18,7 @@ from traptor import settings
 from traptor.commands.console import (
     PIPE_COLUMNS,
     connection,
+    harmless,
     json_option,
     needs_a_person,
     say_json,
@@ -30,6 +31,7 @@ from traptor.commands.console import (
 from traptor.fleet import overview, roster
 from traptor.fleet.roster import Member, Name
 from traptor.keys import TYPES
+from traptor.printable import cell
 
 WATCH_SECONDS = 2.0
 GAPS_SHOWN = 10
@@ -108,7 +110,7 @@ def _watch(look: Callable[[], Seen], console: Console, *, in_place: bool) -> Non
             try:
                 shown = look().shown
             except (redis.RedisError, click.ClickException) as error:
-                shown = Group(Text(f"nothing to see: {error}", "bold red"))
+                shown = Group(Text(f"nothing to see: {harmless(error)}", "bold red"))
             if live and isinstance(shown, Group):
                 live.update(shown, refresh=True)
             else:
@@ -136,7 +138,7 @@ def _fitting(lines: Sequence[Sequence[Text]], console: Console) -> Table:
 
 
 def _in_red(complaints: Sequence[str]) -> list[Text]:
-    return [Text(complaint, "bold red") for complaint in complaints]
+    return [Text(harmless(complaint), "bold red") for complaint in complaints]
 
 
 GAP_COLUMNS = ("gap from", "to", "cause", ">tries", "last tweet before", "first tweet after")
@@ -192,6 +194,6 @@ def stats(wanted_type: str | None, top: int | None, as_csv: bool, as_json: bool)
     if as_json:
         say_json([{**dict(zip(columns, line, strict=True)), "per_minute": float(str(line[-1]))} for line in lines])
     elif as_csv:
-        csv.writer(sys.stdout, lineterminator="\n").writerows([columns, *lines])
+        csv.writer(sys.stdout, lineterminator="\n").writerows([columns, *(map(cell, line) for line in lines)])
     else:
         say_table(RULE_COLUMNS, lines)

@@ -10,7 +10,15 @@ from rich.console import Console
 from rich.progress import Progress, TextColumn
 
 from traptor import settings
-from traptor.commands.console import connection, dry_run_option, json_option, needs_a_person, say_json, say_some
+from traptor.commands.console import (
+    connection,
+    dry_run_option,
+    harmless,
+    json_option,
+    needs_a_person,
+    say_json,
+    say_some,
+)
 from traptor.fleet import roster
 from traptor.fleet.roster import Changes
 from traptor.keys import TYPES
@@ -104,7 +112,7 @@ def read(
     try:
         return loading.load(_counted(found), wanted_type, as_is=as_is)
     except loading.SourceError as error:
-        raise click.ClickException(str(error)) from None
+        raise click.ClickException(harmless(error)) from None
 
 
 def _counted(rows: Iterable[loading.Row]) -> Iterator[loading.Row]:

@@ -26,6 +26,7 @@ from traptor.commands.server_rules import server
 from traptor.fleet import roster
 from traptor.fleet.inspection import inspect
 from traptor.keys import TYPES
+from traptor.printable import cell
 from traptor.rules import loading
 from traptor.rules.shards import Change, Shards
 from traptor.rules.stored import read_all
@@ -199,7 +200,7 @@ def _csv(found: list[dict[str, Any]]) -> str:
     text = io.StringIO(newline="")
     writer = csv.DictWriter(text, list(columns), restval="", lineterminator="\n")
     writer.writeheader()
-    writer.writerows(found)
+    writer.writerows({name: cell(value) for name, value in rule.items()} for rule in found)
     return text.getvalue()
 
 

@@ -16,6 +16,7 @@ from kafka.errors import (
 )
 from kafka.net.compat import KafkaNetClient
 
+from traptor import kafka_options
 from traptor.delivery import broker
 from traptor.delivery.partitioner import KeyPartitioner
 from traptor.settings import KAFKA_PYTHON, SettingError
@@ -61,7 +62,7 @@ def connect(hosts: str, topic: str, options: dict[str, Any], *more_topics: str, 
     Raises KafkaError where the broker does not answer or does not have a topic; SettingError where the client is not
     there or makes no producer with such options, which kafka-python finds out when a broker has answered.
     """
-    wanted = {**PRODUCER, **options}
+    wanted = {**PRODUCER, **kafka_options.revealed(options)}
     if client == KAFKA_PYTHON:
         return _connect_kafka_python(hosts, (topic, *more_topics), wanted)
     return _confluent().connect(hosts, (topic, *more_topics), wanted)
@@ -105,12 +106,6 @@ def _confluent() -> ModuleType:
     return confluent
 
 
-_OUR_OWN = {"bootstrap_servers", "kafka_client"}
-
-
-def unknown_options(options: dict[str, Any], client: str = KAFKA_PYTHON) -> list[str]:
-    """The names among these that the producer does not know. Raises SettingError where its client is not there."""
-    known = set(KafkaProducer.DEFAULT_CONFIG) - _OUR_OWN
-    if client != KAFKA_PYTHON:
-        known -= _confluent().WITHOUT_COUNTERPART
-    return sorted(set(options) - known)
+def without_counterpart(options: dict[str, Any], client: str = KAFKA_PYTHON) -> list[str]:
+    """The names among these that the client has nothing for. Raises SettingError where it is not there."""
+    return sorted(options.keys() & _confluent().WITHOUT_COUNTERPART) if client != KAFKA_PYTHON else []

@@ -1,9 +1,9 @@
 """Is everything there that a Traptor needs? Looked at piece by piece; each finding is a line, with what to do."""
 
-import contextlib
 import json
 import os
 import shutil
+import stat
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -11,22 +11,20 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import redis
 import requests
 from birdy.twitter import TwitterApiError, TwitterClientError
-from kafka import KafkaProducer
-from kafka.admin import ConfigResource, ConfigResourceType, KafkaAdminClient, NewTopic
-from kafka.errors import KafkaError, TopicAlreadyExistsError
 
 from traptor import keys
-from traptor.delivery import producers
-from traptor.fleet import roster
+from traptor.fleet import kafka_check, roster
+from traptor.fleet.finding import Finding, error, ok, warning
 from traptor.logs import NO_FILE
+from traptor.redaction import SHORTEST, Secret, reveal
 from traptor.rules import checked, stored
 from traptor.rules.checked import LIMITS
-from traptor.settings import SettingError, Settings, known
+from traptor.settings import Settings, known
 from traptor.sources import backoff, v1
 from traptor.sources.lease import Lease, credential_hash
 from traptor.sources.v2.rules import pack
@@ -34,31 +32,8 @@ from traptor.tweets.rule import Rule
 
 SLOW_REDIS_SECONDS = 0.05
 SKEW_SECONDS = 60.0
-SMALL_MESSAGE_BYTES = 256 * 1024
-"""The largest tweets seen with their rules stay well below."""
 TIMEOUT_SECONDS = 5.0
 MOST_PROBLEMS = 20
-
-
-class Finding(NamedTuple):
-    """One line. ``level`` is ok, warning or error."""
-
-    level: str
-    subject: str
-    text: str
-    advice: str = ""
-
-
-def ok(subject: str, text: str) -> Finding:
-    return Finding("ok", subject, text)
-
-
-def warning(subject: str, text: str, advice: str) -> Finding:
-    return Finding("warning", subject, text, advice)
-
-
-def error(subject: str, text: str, advice: str) -> Finding:
-    return Finding("error", subject, text, advice)
 
 
 def examine(
@@ -76,27 +51,24 @@ def examine(
         ("redis", lambda: redis_server(conn, wanted)),
         ("rules", lambda: rules_in_redis(conn, wanted)),
         ("credential", lambda: other_holders(conn, wanted)),
-        ("kafka", lambda: kafka(wanted, probe_topic)),
+        ("kafka", lambda: kafka_check.examine(wanted, probe_topic)),
         ("disk", lambda: disk(wanted)),
         ("twitter", lambda: clock(wanted.TWITTER_API_URL if wanted.TWITTER_API == "2" else wanted.TWITTER_STREAM_URL)),
     ]
     if connect:
         pieces.append(("twitter", lambda: twitter(conn, wanted)))
     for subject, look in pieces:
-        yield from _looked_at(subject, look, wanted.secrets)
+        yield from _looked_at(subject, look)
 
 
-def _looked_at(subject: str, look: Callable[[], Iterator[Finding]], secrets: Iterable[str]) -> Iterator[Finding]:
+def _looked_at(subject: str, look: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
     """What a piece comes to. Whatever its libraries raise is a finding as well, and the next piece is looked at."""
     try:
         yield from look()
     except redis.RedisError as failed:
         yield warning(subject, f"not looked at: {failed}", "see to Redis first")
     except Exception as failed:
-        told = f"{type(failed).__name__}: {failed}"
-        for secret in secrets:
-            told = told.replace(secret, "***")
-        yield error(subject, f"cannot be looked at: {told}", "correct its settings")
+        yield error(subject, f"cannot be looked at: {type(failed).__name__}: {failed}", "correct its settings")
 
 
 def settings_and_sources(wanted: Settings, *, every_setting: bool = False) -> Iterator[Finding]:
@@ -104,10 +76,23 @@ def settings_and_sources(wanted: Settings, *, every_setting: bool = False) -> It
     sources = {one.name: wanted.sources.get(one.name, "default") for one in known()}
     shown = [one for one in known() if every_setting or sources[one.name] != "default"]
     for one in shown:
-        value = "***" if one.metadata["secret"] and getattr(wanted, one.name) else repr(getattr(wanted, one.name))
-        yield ok("setting", f"{one.name} = {value} ({sources[one.name]})")
+        yield ok("setting", f"{one.name} = {getattr(wanted, one.name)!r} ({sources[one.name]})")
     if others := len(sources) - len(shown):
         yield ok("setting", f"the other {others} settings have their defaults")
+    yield from _weak(wanted)
+
+
+def _weak(wanted: Settings) -> Iterator[Finding]:
+    """What is allowed, and not wise."""
+    for name in wanted.short_secrets:
+        text = f"{name} has fewer than {SHORTEST} characters: it is not looked for in what servers and libraries say"
+        yield warning("setting", text, "take a longer one")
+    for name in ("TWITTER_STREAM_URL", "TWITTER_API_URL"):
+        if isinstance(getattr(wanted, name), Secret):
+            yield warning("setting", f"{name} has a user in it, whom Twitter does not know", "take it out")
+    for name, path in wanted.sources.items():
+        if path.startswith("file ") and os.stat(path.removeprefix("file ")).st_mode & 0o077:
+            yield warning("setting", f"{name}_FILE can be read by others", f"chmod 600 {path.removeprefix('file ')}")
 
 
 def credentials(wanted: Settings) -> Iterator[Finding]:
@@ -297,102 +282,32 @@ def _place(holder: Mapping[str, Any]) -> str:
     return f"{holder.get('host')} (pid {holder.get('pid')})"
 
 
-def kafka(wanted: Settings, probe_topic: str | None) -> Iterator[Finding]:
-    """Reachable, the topics there or creatable, and large enough messages; with a probe topic, one message sent."""
-    if not wanted.KAFKA_ENABLED:
-        yield ok("kafka", "switched off by KAFKA_ENABLED")
-        return
-    options = wanted.KAFKA_OPTIONS or {}
-    try:
-        unknown = producers.unknown_options(options, wanted.KAFKA_CLIENT)
-    except SettingError as missing:
-        yield error("kafka", str(missing), "install it, or set KAFKA_CLIENT to kafka-python")
-        return
-    if unknown:
-        yield error("kafka", f"does not know the option {', '.join(unknown)}", "correct KAFKA_OPTIONS")
-        return
-    for name in _FILES & options.keys():
-        if not os.access(str(options[name]), os.R_OK):
-            yield error("kafka", f"{name} {options[name]} cannot be read", "correct KAFKA_OPTIONS, or bring the file")
-            return
-    common = {name: value for name, value in options.items() if name in KafkaAdminClient.DEFAULT_CONFIG}
-    try:
-        admin = KafkaAdminClient(bootstrap_servers=wanted.KAFKA_HOSTS.split(","), bootstrap_timeout_ms=5000, **common)
-    except KafkaError as failed:
-        yield error("kafka", f"no broker answers at {wanted.KAFKA_HOSTS}: {failed}", "set KAFKA_HOSTS, or start it")
-        return
-    try:
-        yield ok("kafka", f"answers at {wanted.KAFKA_HOSTS}")
-        for topic in filter(None, (wanted.KAFKA_TOPIC, wanted.KAFKA_NOTICES_TOPIC)):
-            yield from _topic(admin, topic)
-    except KafkaError as failed:
-        yield warning("kafka", f"does not say how it is set up: {failed!r}", "give its user DESCRIBE")
-    finally:
-        admin.close()
-    arguments = {"bootstrap_servers": wanted.KAFKA_HOSTS.split(","), **producers.PRODUCER, **options}
-    with contextlib.closing(KafkaProducer(**arguments)) as producer:
-        if probe_topic:
-            yield _probe(producer, probe_topic)
-
-
-_FILES = {"ssl_cafile", "ssl_certfile", "ssl_keyfile", "ssl_crlfile"}
-
-
-def _topic(admin: Any, topic: str) -> Iterator[Finding]:
-    if topic not in admin.list_topics():
-        try:
-            admin.create_topics([NewTopic(name=topic, num_partitions=1, replication_factor=-1)], validate_only=True)
-            yield warning("kafka", f"topic {topic} is not there, and can be made", "make it, with partitions to taste")
-        except TopicAlreadyExistsError:
-            yield ok("kafka", f"topic {topic} is there")
-        except KafkaError as failed:
-            yield error("kafka", f"topic {topic} is not there and cannot be made: {failed!r}", "have it made")
-        return
-    yield ok("kafka", f"topic {topic} is there")
-    largest_bytes = _largest_message_bytes(admin, topic)
-    if largest_bytes and largest_bytes < SMALL_MESSAGE_BYTES:
-        yield warning("kafka", f"topic {topic} takes {largest_bytes} bytes at most", "raise its max.message.bytes")
-
-
-def _largest_message_bytes(admin: Any, topic: str) -> int:
-    """The topic's max.message.bytes; 0 where the broker does not say."""
-    found = admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, topic)], config_filter="all")
-    setting = found.get("topic", {}).get(topic, {}).get("max.message.bytes", {})
-    return int(setting.get("value") or 0)
-
-
-def _probe(producer: Any, topic: str) -> Finding:
-    try:
-        started = time.perf_counter()
-        producer.send(topic, b"traptor doctor").get(timeout=TIMEOUT_SECONDS)
-    except (KafkaError, *producers.NEVER_TAKEN) as failed:
-        return error("kafka", f"did not take a message for {topic}: {failed!r}", "see the broker's log, or its ACLs")
-    return ok("kafka", f"took a message for {topic} in {(time.perf_counter() - started) * 1000:.0f} ms")
-
-
 def disk(wanted: Settings) -> Iterator[Finding]:
     """Room for the spool and the log, and leave to write there."""
     if wanted.KAFKA_ENABLED:
-        yield _folder("spool", wanted.SPOOL_DIR, wanted.SPOOL_MAX_BYTES, "SPOOL_DIR")
+        yield from _folder("spool", wanted.SPOOL_DIR, wanted.SPOOL_MAX_BYTES, "SPOOL_DIR")
     if wanted.LOG_DIR != NO_FILE:
-        yield _folder("log", wanted.LOG_DIR, wanted.LOG_MAX_BYTES * (wanted.LOG_BACKUPS + 1), "LOG_DIR")
+        yield from _folder("log", wanted.LOG_DIR, wanted.LOG_MAX_BYTES * (wanted.LOG_BACKUPS + 1), "LOG_DIR")
 
 
-def _folder(subject: str, path: str, wanted_bytes: int, setting: str) -> Finding:
+def _folder(subject: str, path: str, wanted_bytes: int, setting: str) -> Iterator[Finding]:
     there = Path(path).absolute()
     while not there.exists():
         there = there.parent
     if not (there.is_dir() and os.access(there, os.W_OK | os.X_OK)):
-        return error(subject, f"{path} cannot be written", f"set {setting}, or change who owns {there}")
+        yield error(subject, f"{path} cannot be written", f"set {setting}, or change who owns {there}")
+        return
+    if there == Path(path).absolute() and (mode := stat.S_IMODE(there.stat().st_mode)) & 0o077:
+        yield warning(subject, f"{path} is open to others, with mode {mode:04o}", f"chmod 700 {path}")
     free_bytes = shutil.disk_usage(there).free
     text = f"{path}: {free_bytes >> 20:,} MiB free, up to {wanted_bytes >> 20:,} MiB used"
-    return ok(subject, text) if free_bytes >= wanted_bytes else warning(subject, text, f"make room, or set {setting}")
+    yield ok(subject, text) if free_bytes >= wanted_bytes else warning(subject, text, f"make room, or set {setting}")
 
 
 def clock(stream_url: str) -> Iterator[Finding]:
     """This machine's against Twitter's, which refuses signatures that are five minutes off."""
     try:
-        answer = requests.head(stream_url, timeout=TIMEOUT_SECONDS, allow_redirects=False)
+        answer = requests.head(reveal(stream_url), timeout=TIMEOUT_SECONDS, allow_redirects=False)
     except requests.RequestException as failed:
         yield error("twitter", f"{stream_url} cannot be reached: {type(failed).__name__}", "see to network and proxy")
         return

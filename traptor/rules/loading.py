@@ -16,6 +16,7 @@ import pymysql
 from pymysql.cursors import SSDictCursor
 
 from traptor import keys
+from traptor.printable import from_cell
 from traptor.rules import gnip
 from traptor.rules.checked import LIMITS, predicates
 
@@ -142,7 +143,7 @@ def _csv_rows(name: str, text: str) -> Iterator[Row]:
             if None in fields:
                 yield Row(place, fields, "has more fields than the header has columns")
             elif any(fields.values()):
-                yield Row(place, fields)
+                yield Row(place, {name: value and from_cell(value) for name, value in fields.items()})
     except csv.Error as error:
         raise SourceError(f"{name}, line {table.reader.line_num}: {error}") from None
 

@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from traptor.redaction import reveal
+
 TTL_SECONDS = 15
 RENEW_SECONDS = 3.0
 FREE = ""
@@ -17,7 +19,7 @@ FREE = ""
 
 def credential_hash(apikeys: Mapping[str, str]) -> str:
     """A short hash of consumer key and token, never of a secret, to name a credential by."""
-    names = f"{apikeys.get('CONSUMER_KEY', '')}\0{apikeys.get('ACCESS_TOKEN', '')}"
+    names = "\0".join(reveal(apikeys.get(name, "")) for name in ("CONSUMER_KEY", "ACCESS_TOKEN"))
     return hashlib.sha256(names.encode()).hexdigest()[:16]
 
 

@@ -8,6 +8,7 @@ from birdy.twitter import StreamClient, TwitterApiError, TwitterAuthError, Twitt
 from urllib3.exceptions import HTTPError
 
 from traptor import __version__
+from traptor.redaction import reveal
 from traptor.sources.stream import FilterStream
 
 CONNECT_TIMEOUT_SECONDS = 30.0
@@ -51,7 +52,7 @@ class MyBirdyClient(StreamClient):  # type: ignore[misc]
         return session
 
     def construct_resource_url(self, path: str) -> str:
-        return f"{self.stream_url}/{self.api_version}/{path.split('/', 1)[1]}.json"
+        return f"{reveal(self.stream_url)}/{self.api_version}/{path.split('/', 1)[1]}.json"
 
     def make_api_call(self, method: str, url: str, **request: Any) -> requests.Response:
         timeouts = (CONNECT_TIMEOUT_SECONDS, STALL_SECONDS)
@@ -80,8 +81,8 @@ def _body(response: requests.Response) -> str:
 def credentials(apikeys: Mapping[str, str]) -> tuple[str, str, str, str]:
     """The four texts that the client takes, from APIKEYS."""
     return (
-        apikeys["CONSUMER_KEY"],
-        apikeys["CONSUMER_SECRET"],
-        apikeys["ACCESS_TOKEN"],
-        apikeys["ACCESS_TOKEN_SECRET"],
+        reveal(apikeys["CONSUMER_KEY"]),
+        reveal(apikeys["CONSUMER_SECRET"]),
+        reveal(apikeys["ACCESS_TOKEN"]),
+        reveal(apikeys["ACCESS_TOKEN_SECRET"]),
     )

@@ -16,6 +16,7 @@ from birdy.twitter import (
     TwitterRateLimitError,
 )
 
+from traptor.redaction import Secret, reveal
 from traptor.rules.checked import Problem
 from traptor.sources.stream import FilterStream
 from traptor.sources.v1 import CONNECT_TIMEOUT_SECONDS, MyBirdyClient
@@ -84,8 +85,8 @@ class V2Client(AppClient):  # type: ignore[misc]
 
     def __init__(self, consumer_key: str, consumer_secret: str, bearer_token: str, api_url: str) -> None:
         self.api_url = api_url
-        super().__init__(consumer_key, consumer_secret, bearer_token or None)
-        self.request_token_url = f"{api_url}/oauth2/token"
+        super().__init__(reveal(consumer_key), reveal(consumer_secret), Secret(bearer_token) or None)
+        self.request_token_url = f"{reveal(api_url)}/oauth2/token"
         self._is_token_fetched = False
         self._known_limit = sys.maxsize
 
@@ -96,7 +97,7 @@ class V2Client(AppClient):  # type: ignore[misc]
         session = requests.Session()
         session.headers.update({"User-Agent": self.user_agent_string, "Accept-Encoding": "gzip"})
         if self.access_token:
-            session.headers["Authorization"] = f"Bearer {self.access_token}"
+            session.headers["Authorization"] = f"Bearer {reveal(self.access_token)}"
         return session
 
     def open(self, backfill_minutes: int = 0) -> "FilteredStream":
@@ -201,12 +202,12 @@ class V2Client(AppClient):  # type: ignore[misc]
         answer = _json(response)
         if response.status_code != requests.codes.ok or "access_token" not in answer:
             raise _error(response, answer, "POST")
-        self.access_token = answer["access_token"]
+        self.access_token = Secret(answer["access_token"])
         self.session = self.get_oauth_session()
         self._is_token_fetched = True
 
     def construct_resource_url(self, path: str) -> str:
-        return f"{self.api_url}/2/{path}"
+        return f"{reveal(self.api_url)}/2/{path}"
 
     @staticmethod
     def sanitize_params(input_params: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
