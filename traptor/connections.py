@@ -32,9 +32,10 @@ def connect_to_redis(wanted: Settings) -> "redis.Redis":
 
     It speaks RESP2, so that any server since Redis 2.8 will do. What is not UTF-8 is read with U+FFFD in it.
     """
-    options = {**_WAITS, "protocol": 2, "decode_responses": True, "parser_class": _Parser, "encoding_errors": "replace"}
+    options = {**_WAITS, "protocol": 2, "decode_responses": True, "encoding_errors": "replace"}
     if wanted.REDIS_URL:
-        pool = redis.ConnectionPool.from_url(reveal(wanted.REDIS_URL), **options)
+        conn = redis.Redis.from_url(reveal(wanted.REDIS_URL), **options)
     else:
-        pool = redis.ConnectionPool(host=wanted.REDIS_HOST, port=wanted.REDIS_PORT, db=wanted.REDIS_DB, **options)
-    return redis.Redis.from_pool(pool)
+        conn = redis.Redis(host=wanted.REDIS_HOST, port=wanted.REDIS_PORT, db=wanted.REDIS_DB, **options)
+    conn.connection_pool.connection_kwargs["parser_class"] = _Parser
+    return conn

@@ -142,8 +142,9 @@ def read(raw: Any) -> dict[str, Any]:
     options = {name: _option(name, value) for name, value in json_object(raw).items() if value not in (None, "")}
     if options.get("compression_type") == "none":
         del options["compression_type"]
-    for check in (_encryption, _login, _promise):
-        check(options)
+    _encryption(options)
+    _login(options)
+    _promise(options)
     return options
 
 
@@ -187,16 +188,19 @@ def _login(options: Mapping[str, Any]) -> None:
         raise Wrong("sasl_mechanism AWS_MSK_IAM needs security_protocol SASL_SSL")
 
 
-def _promise(options: Mapping[str, Any]) -> None:
-    """Does the producer still keep what an idempotent one promises, where that is asked for by name?"""
+def _promise(options: dict[str, Any]) -> None:
+    """Idempotence, which both clients have unless told otherwise, is an error beside what it cannot be had with where
+    it was asked for by name, and is switched off where it was not.
+    """
     in_flight = options.get("max_in_flight_requests_per_connection", 5)
     conflicts = {
         "acks 1": options.get("acks") == 1,
         "retries 0": options.get("retries") == 0,
         "more than 5 max_in_flight_requests_per_connection": in_flight > 5,
     }
-    if options.get("enable_idempotence") and (found := [name for name, holds in conflicts.items() if holds]):
-        raise Wrong(f"enable_idempotence cannot be had with {' and '.join(found)}")
+    found = " and ".join(name for name, holds in conflicts.items() if holds)
+    if found and options.setdefault("enable_idempotence", False):
+        raise Wrong(f"enable_idempotence cannot be had with {found}")
 
 
 def risks(options: Mapping[str, Any]) -> list[str]:

@@ -79,18 +79,20 @@ class StandardError(io.RawIOBase):
 
 
 def install() -> None:
-    """Put it in the place of ``sys.stderr``. Descriptors of a closed standard stream are not left to the next file."""
+    """Put it in the place of ``sys.stderr``, unless that has no descriptor.
+
+    The descriptors of closed standard streams are not left to the next file that is opened.
+    """
     for number in range(3):
         try:
             os.fstat(number)
         except OSError:
             os.open(os.devnull, os.O_RDWR)
-    raw = StandardError(2)
+    try:
+        raw = StandardError(sys.stderr.fileno())
+    except (AttributeError, io.UnsupportedOperation):
+        return
     sys.stderr = io.TextIOWrapper(
-        raw,
-        encoding=getattr(sys.stderr, "encoding", "utf-8"),
-        errors="backslashreplace",
-        write_through=True,
-        line_buffering=True,
+        raw, encoding=sys.stderr.encoding, errors="backslashreplace", write_through=True, line_buffering=True
     )
     atexit.register(raw.drained, LAST_PATIENCE_SECONDS)

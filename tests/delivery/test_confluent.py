@@ -83,8 +83,9 @@ def test_values_that_no_producer_can_have_are_refused(options: dict[str, Any], t
 
 
 def test_the_options_that_librdkafka_has_not_are_named() -> None:
-    options = {"acks": "all", "max_block_ms": 5, "colour": "red"}
-    assert producers.unknown_options(options, "confluent") == ["colour", "max_block_ms"]
+    options = {"acks": "all", "max_block_ms": 5, "ssl_context": None}
+    assert producers.without_counterpart(options, "confluent") == ["max_block_ms", "ssl_context"]
+    assert producers.without_counterpart(options) == []
 
 
 def test_without_the_package_it_is_told_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -92,7 +93,7 @@ def test_without_the_package_it_is_told_how_to_get_it(monkeypatch: pytest.Monkey
     with pytest.raises(SettingError, match=r"^KAFKA_CLIENT: .*traptor\[fast\]"):
         producers.connect(NOBODY, "traptor", {}, client="confluent")
     with pytest.raises(SettingError, match=r"^KAFKA_CLIENT: "):
-        producers.unknown_options({}, "confluent")
+        producers.without_counterpart({}, "confluent")
 
 
 @pytest.mark.parametrize(

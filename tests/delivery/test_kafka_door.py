@@ -596,13 +596,6 @@ def test_what_is_told_may_be_read_by_another_thread(rig: Rig) -> None:
     assert errors == []
 
 
-def test_the_unknown_options_of_a_producer_are_named() -> None:
-    assert producers.unknown_options({"acks": 1, "security_protocol": "SSL", "colour": "red", "akcs": 1}) == [
-        "akcs",
-        "colour",
-    ]
-
-
 @pytest.mark.parametrize("is_listening", [False, True])
 def test_a_broker_that_is_away_leaves_no_sockets_behind(is_listening: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """For hours, be it gone or frozen. A record of the log, which pytest keeps, would hold on to them."""

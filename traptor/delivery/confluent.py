@@ -59,6 +59,7 @@ WITHOUT_COUNTERPART = {
     "transactional_id",
     "value_serializer",
 }
+MOST_RETRIES = 2**31 - 1
 CLOSING_SECONDS = 0.5
 """What librdkafka may take to give back what it has not delivered."""
 TOPIC_SECONDS = 1.0
@@ -168,6 +169,8 @@ def translated(error: LibraryError) -> errors.KafkaError:
 def _value(name: str, value: Any) -> Any:
     if name == "ssl_check_hostname":
         return "https" if value else "none"
+    if name == "retries":
+        return min(value, MOST_RETRIES)
     return value
 
 
