@@ -202,6 +202,6 @@ def test_the_reason_that_nothing_connects(wanted: Settings, capsys: pytest.Captu
     logs.set_up(wanted)
     one.redis_conn = MagicMock()
     one._setup_birdy()
-    one._wait_for_credential()
+    one._turn.credential.take()
     one._create_birdy_stream()
     assert leaks("".join(capsys.readouterr())) == []

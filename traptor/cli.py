@@ -4,7 +4,7 @@ import gc
 import os
 import signal
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
@@ -17,9 +17,6 @@ from traptor.commands.rules import rules
 from traptor.commands.simulate import simulate
 from traptor.commands.spool import spool
 from traptor.exits import Exit, drop_output
-
-if TYPE_CHECKING:
-    from traptor.traptor import Traptor
 
 EXAMPLES = """
 \b
@@ -98,8 +95,10 @@ def run(wanted: settings.Settings, *, test: bool, limit: int | None, delay: floa
             f"{', '.join(missing)}: not set; allowed is the key of your Twitter app"
             " (environment, localsettings.py, or NAME_FILE). To try without an account: traptor --demo --test"
         )
-    traptor = _traptor_class(wanted).from_settings(wanted, test=test)
-    from traptor.delivery.door import OutputError  # imported by then
+    from traptor.delivery.door import OutputError  # here, so that --help and the other subcommands start fast
+    from traptor.traptor import Traptor
+
+    traptor = Traptor.from_settings(wanted, test=test)
 
     # A tweet leaves no cycles; looking for some among all that is on its way costs a twentieth of the time.
     gc.freeze()
@@ -114,17 +113,6 @@ def run(wanted: settings.Settings, *, test: bool, limit: int | None, delay: floa
     finally:
         summary = ", ".join(f"{name} {count}" for name, count in traptor.summary().items())
         click.echo(f"traptor: {summary}", err=True)
-
-
-def _traptor_class(wanted: settings.Settings) -> "type[Traptor]":
-    """Imported only here, so that --help and the other subcommands start fast."""
-    if wanted.TWITTER_API == "2":
-        from traptor.sources.v2.collector import V2Traptor
-
-        return V2Traptor
-    from traptor.traptor import Traptor
-
-    return Traptor
 
 
 def _reach_this_machine_directly() -> None:

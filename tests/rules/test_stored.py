@@ -9,6 +9,7 @@ import redis
 from traptor import keys
 from traptor.rules import checked, stored
 from traptor.rules.checked import Problem
+from traptor.tweets.rule import version
 
 
 @pytest.fixture(params=[True, False], ids=["text", "bytes"])
@@ -180,9 +181,9 @@ def test_join(traptor_type: str, values: list[str], joined: str) -> None:
 
 def test_the_version_tells_rule_sets_apart() -> None:
     sets = [[], valued("a"), valued("b"), valued("a", "b"), [{"value": "a", "rule_id": "0", "tag": "t"}]]
-    assert len({checked.version(one) for one in sets}) == len(sets)
-    assert checked.version(valued("a")) == checked.version([{"value": "a", "rule_id": "0"}])
-    assert checked.version([{"value": "\ud800"}])
+    assert len({version(one) for one in sets}) == len(sets)
+    assert version(valued("a")) == checked.version([{"value": "a", "rule_id": "0"}])
+    assert version([{"value": "\ud800"}])
 
 
 def test_what_is_written_is_read_again(conn: fakeredis.FakeRedis) -> None:

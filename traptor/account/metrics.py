@@ -12,6 +12,8 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.registry import Collector
 
 from traptor.account.state import HEALTHY, State
+from traptor.account.vitals import Vitals
+from traptor.settings import SettingError, Settings
 from traptor.tweets.kinds import KINDS
 
 COUNTERS = {
@@ -173,3 +175,17 @@ def serve(address: str, port: int, collector: TraptorCollector, state: Callable[
     server = ThreadingHTTPServer((address, port), Handler)
     threading.Thread(target=server.serve_forever, name="traptor-metrics", daemon=True).start()
     return server
+
+
+def serve_vitals(wanted: Settings, vitals: Vitals, latency: Latency) -> ThreadingHTTPServer | None:
+    """Serve one Traptor's, where METRICS_PORT asks for it. Raises SettingError where the port cannot be used."""
+    address, port = wanted.METRICS_ADDRESS, wanted.METRICS_PORT
+    if not port:
+        return None
+    labels = {"type": wanted.TRAPTOR_TYPE, "id": str(wanted.TRAPTOR_ID)}
+    try:
+        return serve(
+            address, port, TraptorCollector(labels, vitals.counts, vitals.gauges, vitals.state, latency), vitals.state
+        )
+    except OSError as error:
+        raise SettingError(f"METRICS_PORT: {address}:{port} cannot be used: {error.strerror}") from None

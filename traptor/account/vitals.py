@@ -16,6 +16,7 @@ from traptor.account.state import State, of_stream, worst
 from traptor.delivery import door, kafka_door
 from traptor.rules.checked import LIMITS, Facts
 from traptor.sources.credential import Credential
+from traptor.sources.source import Source
 from traptor.sources.stream import KEEP_ALIVE_SECONDS, FilterStream
 
 STUCK_SECONDS = 15.0
@@ -26,7 +27,14 @@ class Vitals:
     """Written by the main loop, read by any thread. Times are of time.monotonic() unless they are datetimes."""
 
     def __init__(
-        self, traptor_type: str, traptor_id: int, *, account: Account, gaps: Gaps, credential: Credential
+        self,
+        traptor_type: str,
+        traptor_id: int,
+        source: Source,
+        *,
+        account: Account,
+        gaps: Gaps,
+        credential: Credential,
     ) -> None:
         self.account = account
         self.credential = credential
@@ -42,6 +50,7 @@ class Vitals:
         """How full Twitter's queue for us is, by its last warning."""
         self._type = traptor_type
         self._id = traptor_id
+        self._source = source
         self._gaps = gaps
         self._log = logging.getLogger(f"traptor.{traptor_type}-{traptor_id}")
         self._telling = threading.Lock()
@@ -149,6 +158,7 @@ class Vitals:
             "gaps_day": gaps_day,
             "gap_seconds_day": gap_seconds_day,
             "credential": self.credential.name,
+            **self._source.status(),
         }
 
 

@@ -15,12 +15,11 @@ from typing import Any, NamedTuple
 
 from traptor.archives.reading import Line, Part, Problem, Reading
 from traptor.archives.tally import Tally, posted_at
-from traptor.rules import checked
 from traptor.sources.v2 import shape
 from traptor.tweets import blocks, fields, kinds
 from traptor.tweets.fields import Tweet
 from traptor.tweets.matching import compile_rules
-from traptor.tweets.rule import Rule
+from traptor.tweets.rule import Rule, version
 
 BATCH_STEPS = 2000
 BATCH_BYTES = 1 << 18
@@ -78,7 +77,7 @@ class Enricher:
         self.tally = Tally()
         self._task = task
         self._matcher = compile_rules(task.traptor_type, task.rules)
-        self._blocks = blocks.Blocks(task.traptor_type, task.traptor_id, task.rules, checked.version(task.rules))
+        self._blocks = blocks.Blocks(task.traptor_type, task.traptor_id, task.rules, version(task.rules))
         self._rule_ids = [rule["rule_id"] for rule in task.rules]
 
     def found_in(self, line: bytes) -> Iterator[Found]:

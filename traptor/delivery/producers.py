@@ -114,3 +114,12 @@ def unknown_options(options: dict[str, Any], client: str = KAFKA_PYTHON) -> list
     if client != KAFKA_PYTHON:
         known -= _confluent().WITHOUT_COUNTERPART
     return sorted(set(options) - known)
+
+
+def check(options: dict[str, Any], client: str) -> None:
+    """Raises SettingError for options that this client does not know."""
+    if unknown := unknown_options(options, client):
+        raise SettingError(
+            f"KAFKA_OPTIONS: {', '.join(unknown)} is not allowed; allowed are options of kafka-python's producer"
+            f" other than the servers and the client, as far as {client} has them"
+        )

@@ -27,8 +27,9 @@ from traptor.logs import NO_FILE
 from traptor.rules import checked, stored
 from traptor.rules.checked import LIMITS
 from traptor.settings import SettingError, Settings, known
-from traptor.sources import backoff, v1
+from traptor.sources import backoff
 from traptor.sources.lease import Lease, credential_hash
+from traptor.sources.v1 import V1Source
 from traptor.sources.v2.rules import pack
 from traptor.tweets.rule import Rule
 
@@ -430,7 +431,7 @@ def twitter(conn: "redis.Redis", wanted: Settings) -> Iterator[Finding]:
 
 
 def _connect(wanted: Settings) -> Finding:
-    client = v1.MyBirdyClient(*v1.credentials(wanted.apikeys), wanted.TWITTER_STREAM_URL)
+    client = V1Source(wanted).connect(wanted)
     try:
         client.stream.statuses.filter.post(track="traptor").close()
     except TwitterApiError as refused:

@@ -1,14 +1,12 @@
 """Rules checked against what Twitter takes on one connection, put in order, and joined for the request."""
 
-import hashlib
-import json
 import re
 from collections.abc import Iterable, Sequence
 from decimal import Decimal
 from typing import NamedTuple
 
 from traptor.tweets.matching import parse_boxes, phrases
-from traptor.tweets.rule import Rule
+from traptor.tweets.rule import Rule, version
 
 LIMITS = {"follow": 5000, "track": 400, "locations": 25}
 """What one connection may ask for: user ids, phrases, boxes."""
@@ -126,9 +124,3 @@ def count(traptor_type: str, rules: Iterable[Rule]) -> int:
 
 def facts(traptor_type: str, rules: Sequence[Rule], left_out: int) -> Facts:
     return Facts(version(rules), len(rules), count(traptor_type, rules), left_out)
-
-
-def version(rules: Sequence[Rule]) -> str:
-    """A short hash of a rule set's content."""
-    content = json.dumps([sorted(rule.items()) for rule in rules])
-    return hashlib.sha256(content.encode("utf-8", "surrogatepass")).hexdigest()[:12]

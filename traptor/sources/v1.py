@@ -1,6 +1,6 @@
 """Twitter's v1.1 stream, opened through birdy."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import requests
@@ -8,7 +8,12 @@ from birdy.twitter import StreamClient, TwitterApiError, TwitterAuthError, Twitt
 from urllib3.exceptions import HTTPError
 
 from traptor import __version__
+from traptor.rules import checked
+from traptor.rules.checked import Problem, RuleSet
+from traptor.settings import Settings
 from traptor.sources.stream import FilterStream
+from traptor.tweets.enrichment import Enrichment
+from traptor.tweets.rule import Match, Rule
 
 CONNECT_TIMEOUT_SECONDS = 30.0
 
@@ -77,11 +82,56 @@ def _body(response: requests.Response) -> str:
     return " ".join(text.split()) or response.reason or "no body"
 
 
-def credentials(apikeys: Mapping[str, str]) -> tuple[str, str, str, str]:
-    """The four texts that the client takes, from APIKEYS."""
-    return (
-        apikeys["CONSUMER_KEY"],
-        apikeys["CONSUMER_SECRET"],
-        apikeys["ACCESS_TOKEN"],
-        apikeys["ACCESS_TOKEN_SECRET"],
-    )
+class V1Source:
+    """Twitter's statuses/filter: what is asked for is said when the stream is opened, and for as long as it is."""
+
+    changes_rules_while_open = False
+    most_repeated = 0
+
+    def __init__(self, wanted: Settings) -> None:
+        self.client: Any = None
+        self._type = wanted.TRAPTOR_TYPE
+
+    def connect(self, wanted: Settings) -> MyBirdyClient:
+        return MyBirdyClient(
+            wanted.CONSUMER_KEY,
+            wanted.CONSUMER_SECRET,
+            wanted.ACCESS_TOKEN,
+            wanted.ACCESS_TOKEN_SECRET,
+            wanted.TWITTER_STREAM_URL,
+        )
+
+    def choose(self, rules: Iterable[Rule]) -> RuleSet:
+        return checked.check(self._type, rules)
+
+    def ask(self, rules: Sequence[Rule]) -> str:
+        return checked.join(self._type, rules)
+
+    def open(self, asked: str, rules: Sequence[Rule], *, missed: bool) -> Any:
+        return self.client.stream.statuses.filter.post(stall_warnings="true", **{self._type: asked})
+
+    def change(self, rules: Sequence[Rule]) -> bool:
+        return True  # it is asked for the same
+
+    def refused(self) -> list[Problem]:
+        return []
+
+    def note(self, tweets: int) -> None:
+        """They cost nothing."""
+
+    def attribute(
+        self, raws: Sequence[bytes], found: list[list[Match]], enrichment: Enrichment
+    ) -> Sequence[list[Match] | None]:
+        return found
+
+    def finish(self, raws: Sequence[bytes], enriched: list[bytes]) -> list[bytes]:
+        return enriched
+
+    def closed(self) -> str:
+        return ""
+
+    def report(self, conn: Any) -> None:
+        """There is nothing to tell."""
+
+    def status(self) -> dict[str, Any]:
+        return {}

@@ -41,16 +41,16 @@ def number(message: Mapping[str, Any], kind_: str, field: str) -> int | None:
     return value if isinstance(value, int) else None
 
 
-def deleted_id(message: Mapping[str, Any]) -> str | None:
-    """The id of the tweet that a delete notice speaks of."""
-    inside = message["delete"]
+def deleted_id(message: Any) -> str | None:
+    """The id of the tweet that a delete notice speaks of; None for any other message."""
+    inside = message["delete"] if kind(message) == "delete" else None
     status = inside.get("status") if isinstance(inside, Mapping) else None
     return _id_str(status, "id") if isinstance(status, Mapping) else None
 
 
-def scrubbed(message: Mapping[str, Any]) -> tuple[str, int] | None:
-    """Of a scrub_geo notice: the user, and the last tweet that loses its location."""
-    inside = message["scrub_geo"]
+def scrubbed(message: Any) -> tuple[str, int] | None:
+    """Of a scrub_geo notice: the user, and the last tweet that loses its location; None for any other message."""
+    inside = message["scrub_geo"] if kind(message) == "scrub_geo" else None
     if not isinstance(inside, Mapping):
         return None
     user_id, up_to_id = _id_str(inside, "user_id"), _id_str(inside, "up_to_status_id")
