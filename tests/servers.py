@@ -214,6 +214,14 @@ class OwnBroker(Broker, Server):
         super().__init__(folder)
         self.hosts = f"{self.host}:{self.port}"
 
+    def answers(self) -> bool:
+        """Kafka's client is asked where somebody listens: it takes its time, and the processor's, over a refusal."""
+        with socket.socket() as probe:
+            probe.settimeout(1)
+            if probe.connect_ex((self.host, self.port)):
+                return False
+        return super().answers()
+
 
 class ApacheKafka(OwnBroker):
     """One KRaft node. Keeps its messages over a stop. After a kill it takes ten seconds to start again."""
