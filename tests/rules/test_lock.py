@@ -63,8 +63,10 @@ def test_a_holder_that_ended_while_it_was_looked_for_has_no_name(
     conn: fakeredis.FakeRedis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(conn, "set", lambda *_, **__: None)
+    clock = moved_clock(monkeypatch, lambda waited: None)
     with pytest.raises(Locked, match="by somebody who has just ended"), RulesLock(conn, wait_seconds=0):
         pytest.fail("a lock that was refused")
+    assert clock.now == 1000
 
 
 @pytest.mark.parametrize("other", [None, "somebody else"])
