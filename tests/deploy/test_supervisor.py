@@ -14,7 +14,7 @@ from tests.servers import KafkaBroker, RedisServer, kafka, wait_until
 from traptor.rules import stored
 from traptor.simulator import CREDENTIAL, Credential, Simulator
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("supervisor")]
 
 TOPIC = "tweets"
 UNKNOWN = Credential("unknown-key", "unknown-secret", "unknown-token", "unknown-token-secret")

@@ -12,7 +12,7 @@ from traptor import keys
 from traptor.fleet import roster
 from traptor.fleet.roster import Name
 from traptor.rules import stored
-from traptor.rules.lock import TTL_SECONDS, Locked, RulesLock
+from traptor.rules.lock import Locked, RulesLock
 from traptor.rules.shards import Change, Place, Shards
 
 CHANNEL = "traptor-notify"
@@ -231,14 +231,6 @@ def test_another_error_of_redis_is_raised(conn: fakeredis.FakeRedis) -> None:
         apply(conn, Change("added", AT_0, CAT))
 
 
-def test_only_one_changes_rules(conn: fakeredis.FakeRedis) -> None:
-    with RulesLock(conn), pytest.raises(Locked, match=r"by .+ pid \d+"), RulesLock(conn, wait_seconds=0):
-        pytest.fail("two locks")
-    with RulesLock(conn, wait_seconds=0):
-        assert 0 < conn.ttl(keys.RULES_LOCK) <= TTL_SECONDS
-    assert not conn.exists(keys.RULES_LOCK)
-
-
 @pytest.mark.parametrize("other", [None, "somebody else"])
 def test_whoever_lost_the_lock_writes_nothing_and_leaves_it(conn: fakeredis.FakeRedis, other: str | None) -> None:
     with RulesLock(conn) as rules_lock:
@@ -249,16 +241,6 @@ def test_whoever_lost_the_lock_writes_nothing_and_leaves_it(conn: fakeredis.Fake
             roster.apply(conn, rules_lock, CHANNEL, {"track": [Change("added", AT_0, CAT)]})
     assert held(conn) == {}
     assert conn.get(keys.RULES_LOCK) == other
-
-
-def test_a_lock_lost_while_writing_undoes_the_writing(conn: fakeredis.FakeRedis) -> None:
-    with RulesLock(conn) as rules_lock, conn.pipeline() as pipe:
-        rules_lock.fence(pipe)
-        pipe.hset("traptor-track:0:1", mapping=dict(CAT))
-        conn.set(keys.RULES_LOCK, "somebody else")
-        with pytest.raises(redis.WatchError):
-            pipe.execute()
-    assert held(conn) == {}
 
 
 def test_gaps_are_read_oldest_first(conn: fakeredis.FakeRedis) -> None:

@@ -67,6 +67,7 @@ def test_sigterm_hands_the_credential_over(tmp_path: Path, redis_server: RedisSe
             second.stop()
 
 
+@pytest.mark.heavy
 def test_a_frozen_redis_does_not_bring_two_streams(tmp_path: Path, redis_server: RedisServer) -> None:
     """Not even for longer than the lease lasts."""
     with (

@@ -285,3 +285,34 @@ def test_every_rule_is_on_one_traptor_while_capacity_lasts(steps: list[tuple[str
             homes |= {move.at: move.was for move in moves if move.was}
         assert all(shard.used <= LIMITS["locations"] for shard in shards.by_id.values())
         held = {traptor_id: dict(shard.rules) for traptor_id, shard in shards.by_id.items() if shard.rules}
+
+
+def test_a_phrase_that_rules_share_is_asked_for_until_the_last_of_them_goes() -> None:
+    shard = shards_of("track", {0: [rule("1", "cat,dog"), rule("2", "cat")]}).by_id[0]
+    shard.remove("1")
+    assert shard.used == 1
+    assert shard.takes(rule("3", ",".join(["cat", *(f"word{n}" for n in range(399))])))
+    assert not shard.takes(rule("3", ",".join(f"word{n}" for n in range(400))))
+    shard.remove("2")
+    assert shard.used == 0
+
+
+def test_a_rule_id_is_found_wherever_it_is() -> None:
+    shards = shards_of("track", {0: [CAT], 1: [DOG], 2: [rule("1", "bird")]})
+    assert shards.places("1") == [Place(0, "1"), Place(2, "1")]
+    assert shards.places("3") == []
+
+
+def test_the_hampered_get_what_the_others_do_not_take() -> None:
+    """New rules and those of a dead Traptor; their own stay."""
+    shards = Shards("track", {0: {"1": CAT}, 7: {"2": DOG}}, living=[0, 1], hampered=[0])
+    moves, orphans = shards.rebalance([7])
+    assert ([brief(move) for move in moves], orphans) == ([("moved", 1, "2", 7)], [])
+    shards.load(words(*range(10, 410)))
+    assert {traptor_id: shard.used for traptor_id, shard in shards.by_id.items()} == {0: 2, 1: 400, 7: 0}
+
+
+@pytest.mark.parametrize("hampered, homes", [([], [("moved", 0, "1", 1)]), ([0], [])])
+def test_rules_stay_away_while_their_traptor_is_hampered(hampered: list[int], homes: list[tuple[Any, ...]]) -> None:
+    shards = Shards("track", {1: {"1": CAT}}, living=[0, 1], hampered=hampered)
+    assert [brief(move) for move in shards.bring_home({Place(1, "1"): Place(0, "1")})] == homes
