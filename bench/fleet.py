@@ -38,8 +38,6 @@ HEARTBEAT_SECONDS = 5.0
 STATUS_TTL_SECONDS = 15
 MATCHES_PER_SECOND = 10
 """Of one Traptor: so many counters it writes each second."""
-REST_SECONDS = 60.0
-"""For so long the watchers are watched."""
 CHANGED_RULES = 1000
 PORTION = 5000
 DEAD = 0
@@ -203,15 +201,15 @@ def run(watched: Redis, url: str, *arguments: object) -> Cost:
     )
 
 
-def watch(watched: Redis, url: str, *arguments: object) -> Cost:
-    """One that goes on, for a while after its start."""
+def watch(watched: Redis, url: str, seconds: float, *arguments: object) -> Cost:
+    """One that goes on, for so long after its start."""
     process = _start(url, *arguments)
     time.sleep(10)
     used, watched_process = _start_watching(watched, process.pid)
-    time.sleep(REST_SECONDS)
+    time.sleep(seconds)
     times = watched_process.cpu_times()
     cost = Cost(
-        REST_SECONDS,
+        seconds,
         times.user + times.system - used,
         watched.seconds(),
         watched_process.memory_info().rss / 2**20,
@@ -248,7 +246,9 @@ def source(path: Path, traptors: list[Traptor], changed: int) -> Path:
     return path
 
 
-def costs(watched: Redis, url: str, traptors: list[Traptor], folder: Path) -> Iterator[tuple[str, Cost]]:
+def costs(
+    watched: Redis, url: str, traptors: list[Traptor], folder: Path, rest_seconds: float
+) -> Iterator[tuple[str, Cost]]:
     """Each command, and what it has cost."""
     same, changed = (source(folder / f"{n}.jsonl", traptors, n) for n in (0, CHANGED_RULES))
     with living(url, traptors):
@@ -263,8 +263,8 @@ def costs(watched: Redis, url: str, traptors: list[Traptor], folder: Path) -> It
             (f"rules load, {CHANGED_RULES:,} changed", ("rules", "load", changed)),
         ):
             yield name, run(watched, url, *arguments)
-        yield "status --watch", watch(watched, url, "status", "--watch", "--json")
-        yield "rebalance --watch, at rest", watch(watched, url, "rules", "rebalance", "--watch")
+        yield "status --watch", watch(watched, url, rest_seconds, "status", "--watch", "--json")
+        yield "rebalance --watch, at rest", watch(watched, url, rest_seconds, "rules", "rebalance", "--watch")
     with living(url, [one for one in traptors if (one.traptor_type, one.traptor_id) != ("follow", DEAD)]):
         time.sleep(STATUS_TTL_SECONDS)
         yield "status, one dead", run(watched, url, "status")
@@ -275,6 +275,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.fleet", description=__doc__)
     parser.add_argument("--sizes", type=int, nargs="+", default=SIZES, help="follow rules")
     parser.add_argument("--foreign", type=int, default=0, help="keys of somebody else in the same database")
+    parser.add_argument("--rest", type=float, default=60.0, help="seconds for which the watchers are watched")
     options = parser.parse_args()
     columns = ("command", "follow rules", "s", "CPU s", "Redis CPU s", "peak MiB", "longest in Redis ms", "exit code")
     table = Table(*columns, box=MARKDOWN)
@@ -283,7 +284,7 @@ def main() -> None:
         for size in options.sizes:
             traptors = fleet(size)
             fill(server, traptors, options.foreign)
-            for name, cost in costs(watched, server.url, traptors, Path(folder)):
+            for name, cost in costs(watched, server.url, traptors, Path(folder), options.rest):
                 table.add_row(
                     name,
                     f"{size:,}",

@@ -1,6 +1,7 @@
 """What the commands that look at rules and the fleet share: a Redis client, tables, and how they end."""
 
 import contextlib
+import gc
 import json
 import re
 import signal
@@ -39,6 +40,8 @@ type_argument = click.argument("traptor_type", metavar="TYPE", type=click.Choice
 @contextlib.contextmanager
 def connection(wanted: settings.Settings) -> Iterator["redis.Redis"]:
     """A Redis client; what fails in Redis ends the command with one line."""
+    # Rules leave no cycles; looking for some among half a million of them costs a quarter of the time.
+    gc.set_threshold(50_000)
     try:
         with contextlib.closing(connect_to_redis(wanted)) as conn:
             yield conn

@@ -69,7 +69,9 @@ class Shard:
     def add(self, rule_id: str, rule: Rule, matches: float = 0.0) -> None:
         self.rules[rule_id] = rule
         self.matches += matches
-        self._asked.update(set(_predicates(self._type, rule)))
+        # As Counter.update would, which takes half a microsecond to see what it was given.
+        for asked in set(_predicates(self._type, rule)):
+            self._asked[asked] += 1
 
     def remove(self, rule_id: str, matches: float = 0.0) -> Rule:
         rule = self.rules.pop(rule_id)

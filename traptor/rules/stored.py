@@ -47,21 +47,25 @@ def each(
     """The same, one Traptor after the other, each read when it is asked for."""
     by_id: dict[int, list[str]] = defaultdict(list)
     [asked_for] = only if only is not None and len(only) == 1 else ["*"]
+    by_name: dict[str, list[str]] = defaultdict(list)
     for key in _keys(conn, keys.rules(traptor_type, asked_for)):
-        if (parsed := keys.parse(key)) and (only is None or parsed.traptor_id in only):
-            by_id[parsed.traptor_id].append(key)
+        by_name[keys.without_rule_id(key)].append(key)
+    for name, rule_keys in by_name.items():
+        if (parsed := keys.parse(name)) and (only is None or parsed.traptor_id in only):
+            by_id[parsed.traptor_id] += rule_keys
     for traptor_id in sorted(by_id):
         held = sorted(_hashes(conn, by_id.pop(traptor_id)), key=lambda read: order(read[1]))
         if held:
             yield traptor_id, {keys.rule_id(key): rule for key, rule in held}
 
 
-def _keys(conn: "redis.Redis", pattern: str) -> list[str]:
-    return sorted({_text(key) for key in conn.scan_iter(pattern, count=SCAN_COUNT)})
+def _keys(conn: "redis.Redis", pattern: str) -> set[str]:
+    return {_text(key) for key in conn.scan_iter(pattern, count=SCAN_COUNT)}
 
 
-def _hashes(conn: "redis.Redis", rule_keys: list[str]) -> Iterator[tuple[str, dict[str, str]]]:
+def _hashes(conn: "redis.Redis", found: Iterable[str]) -> Iterator[tuple[str, dict[str, str]]]:
     """Each rule under one of these keys, with its key."""
+    rule_keys = sorted(found)
     for start in range(0, len(rule_keys), _KEYS_PER_ROUND_TRIP):
         some_keys = rule_keys[start : start + _KEYS_PER_ROUND_TRIP]
         with conn.pipeline(transaction=False) as pipe:
