@@ -216,6 +216,29 @@ def test_what_is_over_a_limit_moves(conn: fakeredis.FakeRedis) -> None:
     assert where(conn)[1] == ["400"]
 
 
+@pytest.mark.parametrize(
+    "traptor_type,status,reads",
+    [
+        ("follow", {"predicates": 10, "left_out": 1}, False),
+        ("follow", {"predicates": 5000, "left_out": 1}, True),
+        ("track", {"predicates": 10, "left_out": 1}, True),
+        ("track", {"predicates": 10, "left_out": 0}, False),
+    ],
+    ids=["what Twitter would refuse", "too many", "phrases for which there is no room", "all well"],
+)
+def test_a_look_at_rest_reads_no_rules(
+    conn: fakeredis.FakeRedis, monkeypatch: pytest.MonkeyPatch, traptor_type: str, status: dict[str, int], reads: bool
+) -> None:
+    stored.write(conn, traptor_type, 0, [{"rule_id": "1", "value": "12"}])
+    conn.set(f"{traptor_type}:0:20260101000000", "alive")
+    conn.set(keys.status(traptor_type, 0), json.dumps({"state": "streaming", **status}))
+    conn.hset(keys.homes(traptor_type), "0:1", "7:1")  # of a Traptor that is still away
+    read: list[str] = []
+    monkeypatch.setattr(stored, "read_all", lambda _, name, *__, **___: read.append(name) or {})
+    look(conn, Policy(0, bring_back=True))
+    assert read == [traptor_type] * reads
+
+
 class Watch:
     """Stops after so many looks."""
 

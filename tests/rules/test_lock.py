@@ -1,0 +1,88 @@
+"""The lock on the rules: renewed while its holder gets on, and waited for by name."""
+
+import threading
+import time
+from collections.abc import Iterator
+
+import fakeredis
+import pytest
+
+from tests.servers import wait_until
+from traptor import keys
+from traptor.rules import lock
+from traptor.rules.lock import TTL_SECONDS, RulesLock
+from traptor.rules.progress import Progress
+
+
+@pytest.fixture
+def conn() -> Iterator[fakeredis.FakeRedis]:
+    with fakeredis.FakeRedis(decode_responses=True) as made:
+        yield made
+
+
+@pytest.fixture
+def looks(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Semaphore]:
+    """Counts how often the renewer has looked at the holder, which it does all the time."""
+    found = threading.Semaphore(0)
+    clock_gettime = time.clock_gettime
+
+    def counted(clock: int) -> float:
+        found.release()
+        return clock_gettime(clock)
+
+    monkeypatch.setattr(lock, "RENEWAL_SECONDS", 0.01)
+    monkeypatch.setattr(lock.time, "clock_gettime", counted)
+    return found
+
+
+def ttl_is_whole(conn: fakeredis.FakeRedis) -> bool:
+    """Does the holder get on until the lock is renewed?"""
+    return conn.ttl(keys.RULES_LOCK) > 1
+
+
+def test_it_is_renewed_while_its_holder_gets_on(conn: fakeredis.FakeRedis, looks: threading.Semaphore) -> None:
+    with RulesLock(conn):
+        conn.expire(keys.RULES_LOCK, 1)
+        wait_until(lambda: sum(range(100_000)) > 0 and ttl_is_whole(conn), "a renewal")
+    assert not conn.exists(keys.RULES_LOCK)
+
+
+def test_it_is_not_renewed_while_its_holder_hangs(
+    conn: fakeredis.FakeRedis, looks: threading.Semaphore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lock, "LEAST_CPU_SECONDS", 1000.0)
+    with RulesLock(conn):
+        conn.expire(keys.RULES_LOCK, 10)
+        for _ in range(5):
+            assert looks.acquire(timeout=10)
+        assert conn.ttl(keys.RULES_LOCK) <= 10
+
+
+def test_another_lock_is_never_renewed(conn: fakeredis.FakeRedis, looks: threading.Semaphore) -> None:
+    with RulesLock(conn):
+        conn.set(keys.RULES_LOCK, "somebody else", ex=10)
+        for _ in range(5):
+            sum(range(100_000))
+            assert looks.acquire(timeout=10)
+    assert (conn.get(keys.RULES_LOCK), conn.ttl(keys.RULES_LOCK) <= 10) == ("somebody else", True)
+
+
+def test_the_fence_renews_it(conn: fakeredis.FakeRedis) -> None:
+    with RulesLock(conn) as rules_lock, conn.pipeline() as pipe:
+        for _ in range(2):
+            conn.expire(keys.RULES_LOCK, 1)
+            rules_lock.fence(pipe)
+            assert conn.ttl(keys.RULES_LOCK) > TTL_SECONDS - 5
+            pipe.execute()
+
+
+def test_who_waits_says_once_for_whom(conn: fakeredis.FakeRedis) -> None:
+    said: list[str] = []
+
+    def waits(text: str) -> None:
+        said.append(text)
+        conn.set(keys.RULES_LOCK, "ant pid 2") if len(said) == 1 else conn.delete(keys.RULES_LOCK)
+
+    conn.set(keys.RULES_LOCK, "ant pid 1")
+    with RulesLock(conn, progress=Progress(waits=waits)):
+        assert said == ["waits for ant pid 1, who changes rules", "waits for ant pid 2, who changes rules"]
