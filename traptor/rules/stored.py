@@ -11,8 +11,8 @@ from traptor import keys
 from traptor.rules.checked import order
 from traptor.rules.progress import SILENT, Progress
 
-SCAN_COUNT = 5000
-"""Keys that Redis looks at before it lets others have their turn: some two milliseconds."""
+SCAN_COUNT = 2000
+"""Keys that Redis looks at before it lets others have their turn: one to five milliseconds."""
 _KEYS_PER_ROUND_TRIP = 1000
 
 
