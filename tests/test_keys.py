@@ -1,6 +1,7 @@
 """Redis keys and channel messages, as the original's users have them."""
 
 from datetime import UTC, datetime
+from fnmatch import fnmatchcase
 
 import pytest
 
@@ -29,6 +30,23 @@ def test_keys(built: str, expected: str) -> None:
 @pytest.mark.parametrize("rule_id", ["0", "7", "weather", "a:b", "with space", "日本"])
 def test_a_rule_id_comes_back_out_of_its_key(rule_id: str) -> None:
     assert keys.rule_id(keys.rule("track", 0, rule_id)) == rule_id
+
+
+@pytest.mark.parametrize("traptor_type", keys.TYPES)
+def test_the_pattern_of_the_fleet_finds_what_is_known_of_a_traptor(traptor_type: str) -> None:
+    ours = [keys.rule(traptor_type, 0, "a:b"), keys.heartbeat(traptor_type, 10, NOON)]
+    ours += [make(traptor_type, 10) for make in (keys.status, keys.life, keys.silent)]
+    others = [keys.stats(traptor_type, 0, "7"), keys.limit(traptor_type, 0), keys.homes(traptor_type), keys.RULES_LOCK]
+    assert [key for key in [*ours, *others, "session:0:1"] if fnmatchcase(key, keys.FLEET)] == ours
+    assert all(map(keys.parse, ours))
+
+
+@pytest.mark.parametrize(
+    "key,named",
+    [("traptor-track:0:a:b", "traptor-track:0"), ("traptor:status:track:0", "traptor:status:track:0"), ("x", "x")],
+)
+def test_a_rule_names_its_traptor(key: str, named: str) -> None:
+    assert keys.without_rule_id(key) == named
 
 
 @pytest.mark.parametrize(

@@ -77,6 +77,15 @@ RULES_LOCK = "traptor:lock:rules"
 """Held by whoever changes rules."""
 
 
+FLEET = "[tfl][ro]*:[0-9]*"
+"""The pattern that finds every key that ``parse`` knows, and hardly another."""
+
+
+def without_rule_id(key: str) -> str:
+    """The key of a rule as far as it names a Traptor; any other as it is."""
+    return ":".join(key.split(":", 2)[:2]) if key.startswith("traptor-") else key
+
+
 class Key(NamedTuple):
     """A key of the fleet taken apart. ``rest`` is the rule_id, or the time of a heartbeat."""
 

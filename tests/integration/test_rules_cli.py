@@ -331,5 +331,6 @@ def test_orphans_need_a_person(traptor: Traptor, redis_db: redis.Redis) -> None:
 def test_a_writer_waits_for_another(traptor: Traptor, redis_db: redis.Redis) -> None:
     redis_db.set(keys.RULES_LOCK, "somebody else", px=1500)
     started = time.monotonic()
-    assert traptor("rules", "add", "track", "cat").returncode == 0
+    done = traptor("rules", "add", "track", "cat")
     assert time.monotonic() - started > 1
+    assert (done.returncode, done.stderr) == (0, "waits for somebody else, who changes rules\n")

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from traptor.rules import loading
 from traptor.rules.checked import LIMITS, predicates
-from traptor.rules.shards import Change, Place, Shards, needed
+from traptor.rules.shards import Change, Place, Shards, is_valid, needed
 from traptor.tweets.rule import Rule
 
 
@@ -218,6 +218,18 @@ def test_rules_of_many_phrases_need_as_many_traptors_as_loading_them_fills() -> 
     rules = [rule(str(n), ",".join(f"word{n}x{m}" for m in range(250))) for n in range(3)]
     too_many = rule("3", ",".join(f"other{m}" for m in range(401)))
     assert needed("track", [*rules, too_many]) == (750, 3)
+
+
+@given(st.lists(st.lists(st.integers(0, 12), max_size=30), max_size=20))
+def test_traptors_are_counted_as_loading_fills_them(rows: list[list[int]]) -> None:
+    rules = [
+        rule(str(n), ",".join(f"{w},1,{w + 1},2" for w in some) + f",{n},3,{n + 1},4") for n, some in enumerate(rows)
+    ]
+    valid = [one for one in rules if is_valid("locations", one)]
+    shards = Shards("locations", {})
+    shards.load([{**one, "value": one["value"]} for one in valid])
+    asked = {one for some in valid for one in predicates("locations", some)}
+    assert needed("locations", rules) == (len(asked), len(shards.by_id))
 
 
 # Any sequence of loads, deaths and returns

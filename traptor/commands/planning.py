@@ -13,6 +13,7 @@ from traptor.commands.console import (
     dry_run_option,
     json_option,
     needs_a_person,
+    progress,
     say_json,
     say_table,
     stop_signal,
@@ -38,9 +39,10 @@ def plan(source: str | None, source_format: str | None, wanted_type: str | None,
         needs = [_need(name, found) for name, found in read(wanted, source, source_format, wanted_type).rules.items()]
         traptors = []
     else:
-        with connection(wanted) as conn:
+        types = [wanted_type] if wanted_type else TYPES
+        with connection(wanted) as conn, progress() as seen:
             members = roster.look(conn)
-            all_shards = [roster.shards(conn, name, members) for name in ([wanted_type] if wanted_type else TYPES)]
+            all_shards = [roster.shards(conn, name, members, progress=seen) for name in types]
         needs = [
             _need(shards.traptor_type, [rule for _, rule in shards.held()]) for shards in all_shards if shards.by_id
         ]
@@ -126,7 +128,8 @@ def rebalance_(
             take_up = _metrics(wanted.METRICS_ADDRESS, metrics_port)
             rebalance.watch(conn, wanted.REDIS_PUBSUB_CHANNEL, policy, stop_signal(), take_up)
             return
-        balance = rebalance.rebalance(conn, wanted.REDIS_PUBSUB_CHANNEL, policy)
+        with progress() as seen:
+            balance = rebalance.rebalance(conn, wanted.REDIS_PUBSUB_CHANNEL, policy, progress=seen)
     _say(balance, as_json=as_json, dry_run=dry_run)
     if any(balance.orphans.values()):
         needs_a_person()

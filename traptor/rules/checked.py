@@ -12,6 +12,7 @@ LIMITS = {"follow": 5000, "track": 400, "locations": 25}
 """What one connection may ask for: user ids, phrases, boxes."""
 
 LARGEST_USER_ID = 2**63 - 1
+_USER_ID = re.compile("[1-9][0-9]{0,18}")
 
 PHRASE_BYTES = 60
 """The longest phrase, in bytes of UTF-8."""
@@ -100,7 +101,7 @@ def _phrases(value: str) -> list[str]:
 
 def _user_id(value: str) -> list[str]:
     user_id = value.strip()
-    if not re.fullmatch("[1-9][0-9]{0,18}", user_id) or int(user_id) > LARGEST_USER_ID:
+    if not _USER_ID.fullmatch(user_id) or int(user_id) > LARGEST_USER_ID:
         raise ValueError(f"is not a user id; allowed are 1 to {LARGEST_USER_ID}, no zeros before it, no screen name")
     return [user_id]
 
