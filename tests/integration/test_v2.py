@@ -23,7 +23,8 @@ from traptor.simulator import CREDENTIAL, Simulator
 from traptor.simulator.feed import Synthetic
 from traptor.simulator.predicates import Predicates
 from traptor.simulator.snowflakes import Snowflakes
-from traptor.simulator.v2 import RuleBook, bearer_token
+from traptor.simulator.v2 import bearer_token
+from traptor.simulator.v2_rules import RuleBook
 from traptor.sources.v2.client import V2Client
 
 STORM = {"rule_id": "1", "tag": "weather", "value": "storm,flood warning"}
@@ -275,7 +276,7 @@ def test_without_a_rule_on_the_server_there_is_no_stream(
             assert twitter.connections == []
             client.synchronise("follow", 0, [], length=1024, limit=1000)
             daemon.messages(5)
-            monkeypatch.setattr("traptor.simulator.v2.LONGEST_RULE_CHARACTERS", 6)
+            monkeypatch.setattr("traptor.simulator.v2_rules.LONGEST_RULE_CHARACTERS", 6)
             stored.write(redis_db, "track", 0, [{"rule_id": "1", "value": "thunder"}])
             publish(redis_db, "track:0")
             twitter.wait_for_close(1)
@@ -286,7 +287,7 @@ def test_without_a_rule_on_the_server_there_is_no_stream(
 def test_an_account_that_is_smaller_than_set_is_told(
     collect: Collect, redis_db: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("traptor.simulator.v2.MOST_RULES", 5)
+    monkeypatch.setattr("traptor.simulator.v2_rules.MOST_RULES", 5)
     stored.write(redis_db, "track", 0, [{"rule_id": str(number), "value": f"word{number}"} for number in range(20)])
     with Simulator(rate=50) as twitter, collect(twitter, "2") as daemon:
         [warning] = daemon.wait_for_log("the account allows fewer rules: lower V2_RULE_LIMIT")

@@ -15,7 +15,8 @@ from traptor.simulator import CREDENTIAL, Simulator
 from traptor.simulator.feed import Synthetic
 from traptor.simulator.predicates import Predicates
 from traptor.simulator.snowflakes import Snowflakes
-from traptor.simulator.v2 import bearer_token, parse
+from traptor.simulator.v2 import bearer_token
+from traptor.simulator.v2_clauses import parse
 from traptor.sources.stream import StreamEnded
 from traptor.sources.v2.client import FilteredStream, Translated, V2Client, keep, translated
 from traptor.tweets import fields
@@ -114,7 +115,7 @@ def test_what_twitter_refuses_is_told_by_rule_and_the_others_stay(
     twitter: Simulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A server rule that is refused is taken apart, to find whose fault it is."""
-    monkeypatch.setattr("traptor.simulator.v2.LONGEST_RULE_CHARACTERS", 12)
+    monkeypatch.setattr("traptor.simulator.v2_rules.LONGEST_RULE_CHARACTERS", 12)
     api = client(twitter)
     [problem] = synchronise(api, *RULES, limit=1)
     assert problem[:2] == ("1", "storm,flood warning")
@@ -126,7 +127,7 @@ def test_the_limit_of_the_account_is_found_where_the_setting_is_too_high(
     twitter: Simulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Rules share, and what finds no room even so is told; later changes know the limit."""
-    monkeypatch.setattr("traptor.simulator.v2.MOST_RULES", 25)
+    monkeypatch.setattr("traptor.simulator.v2_rules.MOST_RULES", 25)
     api = client(twitter)
     done = api.synchronise("track", 0, numbered(200), length=100, limit=2500)
     assert (done.limit, done.placed, len(done.problems)) == (25, 25, 80)
@@ -142,7 +143,7 @@ def test_every_limit_is_found(twitter: Simulator, monkeypatch: pytest.MonkeyPatc
     """Also one that Twitter does not tell of; what is there already is not given up for it."""
     api = client(twitter)
     synchronise(api, *numbered(most // 2))
-    monkeypatch.setattr("traptor.simulator.v2.MOST_RULES", most)
+    monkeypatch.setattr("traptor.simulator.v2_rules.MOST_RULES", most)
     done = api.synchronise("track", 0, numbered(1100), length=20, limit=25_000)
     assert done.limit <= most
     assert done.placed == len(api.held_rules()) >= most // 2
@@ -163,7 +164,7 @@ def test_what_a_dry_run_did_not_foresee_is_told(twitter: Simulator, monkeypatch:
 
 
 def test_rules_change_where_the_account_is_full(twitter: Simulator, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("traptor.simulator.v2.MOST_RULES", 25)
+    monkeypatch.setattr("traptor.simulator.v2_rules.MOST_RULES", 25)
     api = client(twitter)
     wanted = numbered(25)
     assert synchronise(api, *wanted, limit=25) == []
