@@ -222,7 +222,7 @@ class Simulator:
         if url.path.startswith(v2.CONNECTIONS_PATH):
             standing = {stream.connection.number: stream for stream in self._streams_of(account)}
             return v2.connections(
-                method, url.path, url.query, body, [stream.connection for stream in standing.values()],
+                f"{method} {url.path}", url.query, body, [stream.connection for stream in standing.values()],
                 lambda ended: standing[ended.number].end("ended by request", as_message(v2.force_disconnect())),
             )  # fmt: skip
         answer = account.rules.answer(method, url.path, url.query, body)

@@ -55,16 +55,16 @@ def connection_id(connection: Connection) -> str:
 
 
 def connections(
-    method: str, path: str, query: str, body: bytes, standing: Sequence[Connection], end: Callable[[Connection], None]
+    request: str, query: str, body: bytes, standing: Sequence[Connection], end: Callable[[Connection], None]
 ) -> Json:
     """Which connections stand, or what came of ending them. Raises Refusal with 400 or 404."""
-    asked = parameters(f"{method} {path}", query)
-    if method == "GET":
+    asked = parameters(request, query)
+    if request.startswith("GET"):
         names = asked.get("connection.fields", DEFAULT_CONNECTION_FIELDS).split(",")
         some = standing[: int(asked.get("max_results", 10))] if asked.get("status", "active") != "inactive" else ()
         data = [{name: value for name, value in _told(one).items() if name in names} for one in some]
         return {**({"data": data} if data else {}), "meta": {"result_count": len(data)}}
-    wanted = _uuids(body) if path == CONNECTIONS_PATH else [connection_id(one) for one in standing]
+    wanted = _uuids(body) if request.endswith(CONNECTIONS_PATH) else [connection_id(one) for one in standing]
     return {"data": _ended(wanted, {connection_id(one): one for one in standing}, end)}
 
 

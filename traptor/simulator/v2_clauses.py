@@ -142,7 +142,6 @@ def _located(is_within: Callable[[float, float], bool]) -> Holds:
     return holds
 
 
-
 USERS = {"from": _author, "retweets_of": _retweeted_author, "to": _replied_to}
 _HOLDS = {**USERS, "bounding_box": _inside, "point_radius": _near}
 _PROPERTIES: dict[str, dict[str, Holds]] = {

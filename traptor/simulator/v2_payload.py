@@ -150,7 +150,13 @@ def _long(tweet: Mapping[str, Any], text: str, entities: Json, media: list[Json]
     note: Json = {"text": written}
     if own_entities := _entities(entities, []):
         note["entities"] = own_entities
-    return {"text": cut, "entities": _entities(inside, at_end), "note_tweet": note}
+    hidden = tweet["extended_tweet"]["display_text_range"][0]
+    return {
+        "text": cut,
+        "display_text_range": [hidden, len(cut) - len(f" {media[0]['url']}") if media else len(cut)],
+        "entities": _entities(inside, at_end),
+        "note_tweet": note,
+    }
 
 
 MENTIONS = "entities.mentions.username"

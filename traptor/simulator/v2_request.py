@@ -197,6 +197,7 @@ def _window(given: Mapping[str, str]) -> tuple[datetime, datetime] | None:
     )
     if not now - RECOVERY <= start < end:
         raise invalid(
-            "start_time has to be within the last 24 hours, and before end_time", start_time=[given.get("start_time", "")]
+            "start_time has to be within the last 24 hours, and before end_time",
+            start_time=[given.get("start_time", "")],
         )
     return start, end

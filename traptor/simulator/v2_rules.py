@@ -168,7 +168,9 @@ def _change(body: bytes, asked: dict[str, str]) -> Json:
         raise invalid(f"The body is not JSON: {error}") from None
     ways = [*wanted, *(["delete_all"] if asked.get("delete_all") == "true" else [])]
     if unknown := wanted.keys() - {"add", "delete"}:
-        raise invalid(f"$.{min(unknown)}: is not defined in the schema and the schema does not allow additional properties")
+        raise invalid(
+            f"$.{min(unknown)}: is not defined in the schema and the schema does not allow additional properties"
+        )
     if len(ways) != 1:
         raise invalid("Exactly one of `add`, `delete` or `delete_all` has to be given")
     if message := _wrong_in(wanted):
@@ -182,7 +184,9 @@ def _wrong_in(wanted: Json) -> str:
         return "$.add: each needs a `value`, and may have a `tag`, both texts"
     if "delete" in wanted and not (isinstance(deleted, dict) and deleted and deleted.keys() <= DELETED):
         return "$.delete: needs `ids` or `values`"
-    if any(not isinstance(some, list) or not all(isinstance(one, str) for one in some) for some in (deleted or {}).values()):
+    if any(
+        not isinstance(some, list) or not all(isinstance(one, str) for one in some) for some in (deleted or {}).values()
+    ):
         return "$.delete: `ids` and `values` are lists of texts"
     return ""
 

@@ -14,8 +14,9 @@ from traptor.account.state import State
 from traptor.rules import checked, stored
 from traptor.sources import backoff
 from traptor.sources.v2.budget import Budget
-from traptor.sources.v2.client import Synchronised, Translated, V2Client, keep
+from traptor.sources.v2.client import Synchronised, V2Client
 from traptor.sources.v2.rules import attribute, clauses, label, labels, owner, tag_prefix
+from traptor.sources.v2.stream import Translated, keep
 from traptor.traptor import BEAT_SECONDS, Traptor
 from traptor.tweets import fields
 from traptor.tweets.duplicates import RecentIds

@@ -42,8 +42,15 @@ def _written(post: Post) -> Written:
     note = post.note_tweet or post.note_post
     if note and note.text and not post.reference("retweeted"):
         elsewhere = [structs.replace(link, start=None, end=None) for link in media_links]
-        return Written(note.text, note.entities or Entities(), elsewhere, None)
+        return Written(note.text, note.entities or Entities(), elsewhere, _shown_of_note(post, note.text))
     return Written(post.text or "", own, media_links, post.display_text_range)
+
+
+def _shown_of_note(post: Post, text: str) -> list[int]:
+    """Whom a reply mentions at its beginning is hidden in the whole text as in the cut one."""
+    start = post.display_text_range[0] if post.display_text_range else 0
+    begins_alike = 0 < start <= len(text) and text.startswith((post.text or "")[:start])
+    return [start if begins_alike else 0, len(text)]
 
 
 def _is_of_media(link: Url) -> bool:
@@ -157,7 +164,7 @@ def _indices(entity: Tag | Mention | Url, said: str | None, text: str, sign: int
     """
     start, end = entity.start, entity.end
     told = [len(text), len(text)] if start is None or end is None else [start, end]
-    if not said or text[told[0] + sign : told[1]].lower() == said.lower():
+    if not said or (text[told[0] + sign : told[1]].lower() == said.lower() and told[1] <= len(text)):
         return told
     starts = [found.start() - sign for found in re.finditer(re.escape(said), text, re.IGNORECASE)]
     near = min((at for at in starts if at >= 0), key=lambda at: abs(at - told[0]), default=None)

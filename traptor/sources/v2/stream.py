@@ -1,0 +1,141 @@
+"""X API v2's stream as messages in the shape of v1.1's."""
+
+import json
+import logging
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import requests
+
+from traptor.sources.stream import FilterStream, StreamEnded
+from traptor.sources.v2 import answers, shape
+from traptor.tweets.fields import dump
+
+log = logging.getLogger(__name__)
+
+DISCONNECT_CODES = {
+    "TooManyConnections": 2,
+    "ClientApplicationStateDegraded": 2,
+    "UsageCapExceeded": 2,
+    "SlowReader": 4,
+    "ForceDisconnect": 7,
+    "OperationalDisconnect": 12,
+    "UpstreamOperationalDisconnect": 12,
+}
+"""v1.1's code for what v2 says, by the wait that it asks for; whatever else it says is 10, an exception inside the
+stream. X writes them like this, or as ``operational-disconnect``."""
+
+
+class Translated(bytes):
+    """A tweet in the shape of v1.1, with the tags of the server rules that it fits and the payload that it was.
+
+    ``left_out`` are the paths of what did not fit, of all tweets of the payload.
+    """
+
+    tags: tuple[str, ...] = ()
+    payload: bytes = b""
+    left_out: tuple[str, ...] = ()
+
+
+class Disconnect(bytes):
+    """v1.1's disconnect message, for an error inside the stream. ``reason`` is what X says."""
+
+    reason = ""
+
+
+class FilteredStream(FilterStream):
+    """An open v2 stream that yields what v1.1's would: tweets as Translated, and disconnect messages for errors.
+
+    ``left_out`` counts what did not fit into v1.1's shape; the first of each is logged.
+    """
+
+    def __init__(self, response: requests.Response, method: str, left_out: Counter[str] | None = None) -> None:
+        super().__init__(response, method)
+        self.recovery: FilteredStream | None = None
+        self._left_out = Counter() if left_out is None else left_out
+
+    def reads(self) -> Iterator[list[bytes]]:
+        """As ever. After a disconnect message the stream is over: X may keep it open, but sends no more tweets."""
+        for read in super().reads():
+            messages = [message for raw in read for message in translated(raw)]
+            self._note_left_out(messages)
+            yield messages + self._recovered()
+            if reasons := [message.reason for message in messages if isinstance(message, Disconnect)]:
+                self.close()
+                raise StreamEnded("closed", reasons[-1])
+
+    def close(self) -> None:
+        if self.recovery:
+            self.recovery.close()
+        super().close()
+
+    def _recovered(self) -> list[bytes]:
+        """What the recovery has brought meanwhile."""
+        if not self.recovery:
+            return []
+        try:
+            return next(self.recovery.reads(), [])
+        except StreamEnded as ended:
+            log.info("recovery of a gap over", extra={"cause": str(ended)})
+            self.recovery = None
+            return []
+
+    def _note_left_out(self, messages: Iterable[bytes]) -> None:
+        for path in [path for message in messages for path in getattr(message, "left_out", ())]:
+            self._left_out[path] += 1
+            if self._left_out[path] == 1:
+                log.warning("v2 sends what does not fit: left out, and counted", extra={"field": path})
+
+
+def translated(raw: bytes) -> list[bytes]:
+    """The messages in a v2 message; one that is neither tweet nor error passes as it is."""
+    try:
+        payload = json.loads(raw)
+    except (ValueError, RecursionError):
+        return [raw]
+    if shape.is_v2(payload) and (found := _tweets(payload, raw)):
+        return found
+    errors = payload.get("errors") if isinstance(payload, dict) else None
+    return [disconnect(error) for error in answers.dicts(errors)] or [raw]
+
+
+def _tweets(payload: dict[str, Any], raw: bytes) -> list[bytes]:
+    found, left_out = shape.shaped(payload)
+    messages: list[bytes] = []
+    for tweet in found:
+        message = Translated(dump(tweet))
+        message.tags = _tags(payload.get("matching_rules"))
+        message.payload = raw
+        message.left_out, left_out = left_out, ()
+        messages.append(message)
+    return messages
+
+
+def _tags(matching_rules: object) -> tuple[str, ...]:
+    """The tags of the rules that the server names; rules of others may have none."""
+    named = [rule.get("tag") for rule in answers.dicts(matching_rules)]
+    return tuple(tag for tag in named if isinstance(tag, str))
+
+
+def disconnect(error: Mapping[str, Any]) -> Disconnect:
+    """v1.1's disconnect message for an error inside the stream."""
+    kind = str(error.get("disconnect_type") or error.get("connection_issue") or error.get("title") or "error")
+    reason = ": ".join(str(words) for words in (kind, error.get("detail") or error.get("message")) if words)
+    code = _CODES.get(_plain(kind), 10)
+    message = Disconnect(dump({"disconnect": {"code": code, "stream_name": "v2", "reason": reason}}))
+    message.reason = reason
+    return message
+
+
+def _plain(kind: str) -> str:
+    return re.sub("[^a-z]", "", kind.lower())
+
+
+_CODES = {_plain(kind): code for kind, code in DISCONNECT_CODES.items()}
+
+
+def keep(value: bytes, message: Translated) -> bytes:
+    """An enriched tweet with the v2 payload under ``traptor.v2``."""
+    return b"".join((value[:-2], b',"v2":', message.payload, b"}}"))
