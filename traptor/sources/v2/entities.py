@@ -92,6 +92,8 @@ def _with_all_media(entities: Json) -> Json:
 
 def _attached(post: Post, links: Sequence[Url], includes: Includes) -> list[tuple[Medium, Url]]:
     """The media that are included, each with the link that stands for it: by its key, else by its address."""
+    if not links and not post.attachments:
+        return []
     keys = [*((post.attachments and post.attachments.media_keys) or ()), *(link.media_key or "" for link in links)]
     media = [includes.media[key] for key in dict.fromkeys(keys) if key in includes.media]
     return [(medium, _link_of(medium, number, post, links)) for number, medium in enumerate(media, start=1)]
@@ -129,6 +131,8 @@ def _placed(written: Written, attached: Sequence[tuple[Medium, Url]], includes: 
 
 def _links(written: Written) -> list[Url]:
     """Each once at each place, with those to media that stand in a cut text only."""
+    if not written.entities.urls and not written.media_links:
+        return []
     own = {(link.start, link.url): link for link in written.entities.urls or ()}
     known = {link.url for link in own.values()}
     elsewhere = {link.url: link for link in written.media_links if link.url not in known}

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Any, NamedTuple
 
+import msgspec
 from msgspec import UNSET, Meta, Struct
 
 from traptor.tweets import lenient
@@ -124,8 +125,10 @@ class Post(Struct, gc=False):
 
     def reference(self, kind: str) -> str | None:
         """The id of the tweet that this one retweeted, quoted or replied_to."""
-        references = self.referenced_tweets or self.referenced_posts or ()
-        return next((str(one.id) for one in references if one.type == kind), None)
+        for one in self.referenced_tweets or self.referenced_posts or ():
+            if one.type == kind:
+                return str(one.id)
+        return None
 
 
 class UserMetrics(Struct, gc=False):
@@ -198,6 +201,18 @@ class Expansions(Struct, gc=False):
     places: list[Place] | None = None
 
 
+class MatchingRule(Struct, gc=False):
+    tag: str | None = None
+
+
+class Line(Struct, gc=False):
+    """A tweet of the stream."""
+
+    data: Post
+    includes: Expansions | None = None
+    matching_rules: list[MatchingRule] | None = None
+
+
 class Includes(NamedTuple):
     """What a payload's tweets refer to, by id or key; users by their lower-case name as well."""
 
@@ -222,7 +237,19 @@ def read(message: Mapping[str, Any]) -> Payload:
     """All tweets that have an id, and what they refer to."""
     posts, odd = lenient.convert(data(message), list[Post], "data")
     given, odd_includes = lenient.convert(message.get("includes") or {}, Expansions, "includes")
-    return Payload(posts, _includes(Expansions() if given is UNSET else given), odd + odd_includes)
+    return Payload(posts, included(Expansions() if given is UNSET else given), odd + odd_includes)
+
+
+_decode = msgspec.json.Decoder(Line).decode
+
+
+def decode(raw: bytes) -> Line | None:
+    """A tweet of the stream in one go; None where something does not fit."""
+    try:
+        line = _decode(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    return line if line.data.text is not None else None
 
 
 def data(message: object) -> list[Any]:
@@ -231,7 +258,7 @@ def data(message: object) -> list[Any]:
     return found if isinstance(found, list) else [found]
 
 
-def _includes(given: Expansions) -> Includes:
+def included(given: Expansions) -> Includes:
     users = given.users or ()
     return Includes(
         users={str(user.id): user for user in users},

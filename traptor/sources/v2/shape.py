@@ -39,7 +39,7 @@ def is_v2(message: object) -> bool:
 def shaped(message: Mapping[str, Any]) -> Shaped:
     """Every tweet that has an id, whatever else is odd about it."""
     posts, includes, left_out = payload.read(message)
-    return Shaped([_posted(post, includes) for post in posts], left_out)
+    return Shaped([posted(post, includes) for post in posts], left_out)
 
 
 def tweets(message: Mapping[str, Any]) -> list[Json]:
@@ -47,16 +47,16 @@ def tweets(message: Mapping[str, Any]) -> list[Json]:
     return shaped(message).tweets
 
 
-def _posted(post: Post, includes: Includes) -> Json:
-    """A tweet of the stream."""
-    posted = _quoting(post, includes)
+def posted(post: Post, includes: Includes) -> Json:
+    """A tweet of the stream, with those that it refers to."""
+    status = _quoting(post, includes)
     if original := includes.tweets.get(post.reference("retweeted") or ""):
         retweeted = _quoting(original, includes)
-        posted |= {name: value for name, value in retweeted.items() if name in QUOTE_FIELDS}
-        posted["retweeted_status"] = retweeted
+        status |= {name: value for name, value in retweeted.items() if name in QUOTE_FIELDS}
+        status["retweeted_status"] = retweeted
     if milliseconds := _snowflake_ms(post):
-        posted["timestamp_ms"] = str(milliseconds)
-    return posted
+        status["timestamp_ms"] = str(milliseconds)
+    return status
 
 
 QUOTE_FIELDS = ("is_quote_status", "quoted_status_id", "quoted_status_id_str", "quoted_status")
@@ -95,7 +95,9 @@ def _status(post: Post, includes: Includes) -> Json:
 
 def _both(name: str, number: int | str | None) -> Json:
     """An id as v1.1 has it, as a number and as a text."""
-    return {name: None if number is None else int(number), f"{name}_str": None if number is None else str(number)}
+    if number is None:
+        return {name: None, f"{name}_str": None}
+    return {name: int(number), f"{name}_str": str(number)}
 
 
 def _snowflake_ms(post: Post) -> int:
@@ -111,11 +113,19 @@ def _created_at(post: Post) -> str | None:
 
 
 def _v1_time(moment: datetime | None) -> str | None:
-    """``2021-01-26T14:05:12.000Z`` as ``Tue Jan 26 14:05:12 +0000 2021``."""
+    """``2021-01-26T14:05:12.000Z`` as ``Tue Jan 26 14:05:12 +0000 2021``, in English whatever the locale."""
+    if moment is None:
+        return None
     try:
-        return f"{moment.astimezone(UTC):%a %b %d %H:%M:%S +0000 %Y}" if moment else None
+        utc = moment if moment.tzinfo is UTC else moment.astimezone(UTC)
     except OverflowError:  # in the first or last hours of the calendar
         return None
+    clock = f"{utc.hour:02}:{utc.minute:02}:{utc.second:02}"
+    return f"{DAYS[utc.weekday()]} {MONTHS[utc.month - 1]} {utc.day:02} {clock} +0000 {utc.year:04}"
+
+
+DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
 
 def _source(name: str) -> str:
@@ -124,10 +134,11 @@ def _source(name: str) -> str:
 
 
 def _reply(post: Post, includes: Includes) -> Json:
-    user = includes.user(post.in_reply_to_user_id)
+    user_id = post.in_reply_to_user_id
+    user = None if user_id is None else includes.user(user_id)
     return {
         **_both("in_reply_to_status_id", post.reference("replied_to")),
-        **_both("in_reply_to_user_id", post.in_reply_to_user_id),
+        **_both("in_reply_to_user_id", user_id),
         "in_reply_to_screen_name": user.username if user else None,
     }
 
@@ -186,15 +197,18 @@ def _known_user(user: User) -> Json:
         "favourites_count": metrics.like_count or 0,
         "statuses_count": metrics.tweet_count or metrics.post_count or 0,
         "created_at": _v1_time(user.created_at),
-        **dict.fromkeys(ALWAYS_NULL),
+        **ALWAYS_NULL,
         "profile_image_url": image.replace("https://", "http://", 1),
         "profile_image_url_https": image,
     }
-    kept = {"verified_type": user.verified_type, "profile_banner_url": user.profile_banner_url}
-    return known | {name: value for name, value in kept.items() if value} | _withheld(user.withheld)
+    if user.verified_type:
+        known["verified_type"] = user.verified_type
+    if user.profile_banner_url:
+        known["profile_banner_url"] = user.profile_banner_url
+    return known | _withheld(user.withheld) if user.withheld else known
 
 
-ALWAYS_NULL = ("utc_offset", "time_zone", "lang", "following", "follow_request_sent", "notifications")
+ALWAYS_NULL = dict.fromkeys(("utc_offset", "time_zone", "lang", "following", "follow_request_sent", "notifications"))
 """Keys of a v1.1 user that had lost their values by 2018."""
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import requests
 
 from traptor.sources.stream import FilterStream, StreamEnded
-from traptor.sources.v2 import answers, shape
+from traptor.sources.v2 import answers, payload, shape
 from traptor.tweets.fields import dump
 
 log = logging.getLogger(__name__)
@@ -91,26 +91,30 @@ class FilteredStream(FilterStream):
 
 def translated(raw: bytes) -> list[bytes]:
     """The messages in a v2 message; one that is neither tweet nor error passes as it is."""
+    if line := payload.decode(raw):
+        tags = tuple(rule.tag for rule in line.matching_rules or () if rule.tag is not None)
+        includes = payload.included(line.includes or payload.Expansions())
+        return [_translated(shape.posted(line.data, includes), raw, tags)]
     try:
-        payload = json.loads(raw)
+        return _odd(json.loads(raw), raw) or [raw]
     except (ValueError, RecursionError):
         return [raw]
-    if shape.is_v2(payload) and (found := _tweets(payload, raw)):
-        return found
-    errors = payload.get("errors") if isinstance(payload, dict) else None
-    return [disconnect(error) for error in answers.dicts(errors)] or [raw]
 
 
-def _tweets(payload: dict[str, Any], raw: bytes) -> list[bytes]:
-    found, left_out = shape.shaped(payload)
-    messages: list[bytes] = []
-    for tweet in found:
-        message = Translated(dump(tweet))
-        message.tags = _tags(payload.get("matching_rules"))
-        message.payload = raw
-        message.left_out, left_out = left_out, ()
-        messages.append(message)
-    return messages
+def _odd(message: Any, raw: bytes) -> list[bytes]:
+    """What there is in a message that does not fit as a whole."""
+    if shape.is_v2(message):
+        tweets, left_out = shape.shaped(message)
+        if tweets:
+            return [_translated(tweet, raw, _tags(message.get("matching_rules")), left_out) for tweet in tweets]
+    errors = message.get("errors") if isinstance(message, dict) else None
+    return [disconnect(error) for error in answers.dicts(errors)]
+
+
+def _translated(tweet: dict[str, Any], raw: bytes, tags: tuple[str, ...], left_out: tuple[str, ...] = ()) -> Translated:
+    message = Translated(dump(tweet))
+    message.tags, message.payload, message.left_out = tags, raw, left_out
+    return message
 
 
 def _tags(matching_rules: object) -> tuple[str, ...]:
