@@ -276,9 +276,11 @@ class Settings:
     @property
     def needed_keys(self) -> tuple[str, ...]:
         """The keys without which Twitter lets nobody in: for v2 a bearer token, or what it is asked for with."""
-        if self.TWITTER_API == "2":
-            return ("BEARER_TOKEN",) if self.BEARER_TOKEN else ("CONSUMER_KEY", "CONSUMER_SECRET")
-        return APIKEY_NAMES
+        return self.needed_keys_of_v2 if self.TWITTER_API == "2" else APIKEY_NAMES
+
+    @property
+    def needed_keys_of_v2(self) -> tuple[str, ...]:
+        return ("BEARER_TOKEN",) if self.BEARER_TOKEN else ("CONSUMER_KEY", "CONSUMER_SECRET")
 
     @property
     def secrets(self) -> list[str]:

@@ -119,7 +119,7 @@ def test_what_the_stream_does_not_take_is_refused(twitter: Simulator, query: str
 
 
 def test_what_is_not_there_is_not_found(twitter: Simulator) -> None:
-    assert request(twitter, "GET", "/2/tweets/counts/recent").status_code == 404
+    assert request(twitter, "GET", "/2/users/me").status_code == 404
     assert request(twitter, "PUT", "/2/tweets/search/stream/rules").status_code == 404
 
 

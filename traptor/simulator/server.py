@@ -225,6 +225,8 @@ class Simulator:
                 f"{method} {url.path}", url.query, body, [stream.connection for stream in standing.values()],
                 lambda ended: standing[ended.number].end("ended by request", as_message(v2.force_disconnect())),
             )  # fmt: skip
+        if url.path == v2.COUNTS_PATH:
+            return v2.counts(method, url.query, self._rate)
         answer = account.rules.answer(method, url.path, url.query, body)
         for stream in self._open_streams():
             stream.renew()

@@ -11,10 +11,13 @@ from traptor.simulator.connection import Connection
 from traptor.simulator.feed import decode
 from traptor.simulator.oauth import Credential, Unauthorized
 from traptor.simulator.refusals import Refusal
+from traptor.simulator.v2_clauses import parse
 from traptor.simulator.v2_request import PROBLEMS, invalid, parameters, refusal
 
 TOKEN_PATH = "/oauth2/token"
 CONNECTIONS_PATH = "/2/connections"
+COUNTS_PATH = "/2/tweets/counts/recent"
+WEEK_SECONDS = 7 * 86_400
 DEFAULT_CONNECTION_FIELDS = "id,connected_at,endpoint_name"
 
 Json = dict[str, Any]
@@ -45,6 +48,16 @@ def token(credentials: Iterable[Credential], headers: Mapping[str, str]) -> Json
         if headers.get("Authorization", "") == f"Basic {basic}":
             return {"token_type": "bearer", "access_token": bearer_token(credential)}
     raise refusal(403, {"errors": [{"code": 99, "message": "Unable to verify your credentials"}]})
+
+
+def counts(method: str, query: str, rate: float) -> Json:
+    """How many posts of a week a query would find: as many as the simulator sends. Raises Refusal with 400."""
+    asked = parameters(f"{method} {COUNTS_PATH}", query)
+    try:
+        list(parse(asked.get("query", "")))
+    except ValueError as error:
+        raise invalid(str(error), query=[asked.get("query", "")]) from None
+    return {"data": [], "meta": {"total_tweet_count": round(rate * WEEK_SECONDS)}}
 
 
 # Connections

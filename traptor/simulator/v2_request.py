@@ -112,6 +112,12 @@ PARAMETERS: dict[str, Mapping[str, Check]] = {
         "delete_all": one_of("true,false"),
     },
     "GET /2/tweets/search/stream/rules/counts": {"rules_count.fields": matching("[a-z_,]+")},
+    "GET /2/tweets/counts/recent": {
+        "query": matching("(?s).*"),
+        "granularity": one_of("minute,hour,day"),
+        "start_time": matching(TIME),
+        "end_time": matching(TIME),
+    },
     "GET /2/connections": {
         "status": one_of("active,inactive,all"),
         "endpoints": one_of(ENDPOINTS),

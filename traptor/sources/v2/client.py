@@ -159,6 +159,12 @@ class V2Client(AppClient):  # type: ignore[misc]
             return sys.maxsize
         return _cap(told if isinstance(told, dict) else {})
 
+    def posts_of_a_week(self, query: str) -> int:
+        """How many posts of the last seven days a rule's value finds, retweets perhaps left out."""
+        answer = self.request("GET", "tweets/counts/recent", query=query, granularity="day").data
+        meta = answer.get("meta")
+        return _number(meta.get("total_tweet_count") if isinstance(meta, dict) else None, 0)
+
     def held_rules(self) -> list[ServerRule]:
         """All rules on the server, ours and others'."""
         found: list[ServerRule] = []
