@@ -2,6 +2,7 @@
 
 import sys
 import time
+from datetime import UTC, datetime, timedelta
 from io import BytesIO
 from types import SimpleNamespace
 from typing import Any
@@ -16,7 +17,7 @@ from traptor.simulator.v2 import bearer_token
 from traptor.sources.stream import StreamEnded
 from traptor.sources.v2 import answers
 from traptor.sources.v2.answers import TooManyConnections
-from traptor.sources.v2.client import V2Client
+from traptor.sources.v2.client import V2Client, recoverable
 from traptor.sources.v2.stream import Disconnect, Translated
 
 # Rules
@@ -278,6 +279,20 @@ def test_the_connections_that_stand_are_ended_if_wanted(twitter: Simulator) -> N
 )  # fmt: skip
 def test_a_problem_is_told_whole(body: dict[str, Any], told: str) -> None:
     assert answers.problem(body) == told
+
+
+NOON = datetime(2026, 8, 22, 12, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    "gap_minutes, backfill_minutes, hours, recovered_minutes",
+    [(30, 5, 24, 30), (4, 5, 24, None), (4, 0, 24, 4), (30, 5, 0, None), (300, 5, 2, 120)],
+)
+def test_what_is_recovered_of_a_gap(
+    gap_minutes: int, backfill_minutes: int, hours: int, recovered_minutes: int | None
+) -> None:
+    missed = recoverable(NOON - timedelta(minutes=gap_minutes), NOON, backfill_minutes, hours)
+    assert missed == (recovered_minutes and (NOON - timedelta(minutes=recovered_minutes), NOON))
 
 
 def test_secrets_do_not_show(twitter: Simulator) -> None:

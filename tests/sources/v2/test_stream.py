@@ -136,8 +136,25 @@ def test_a_gap_is_recovered_beside_the_stream() -> None:
         assert 300 <= recovery.tweets < 350
         wanted = set(recovery.sent)
         take(stream, lambda message: wanted.discard(fields.decode(message).id_str) or not wanted)
-        next(stream.reads())
-        assert stream.recovery is None
+        for _ in stream.reads():
+            if not stream.recovery:
+                break
+        stream.close()
+
+
+def test_the_end_of_a_recovery_is_not_that_of_the_stream() -> None:
+    faults = [{"fault": "disconnect", "after": 5, "connection": 2}]
+    with Simulator(rate=100, faults=faults) as twitter:
+        api = client(twitter)
+        synchronise(api, RULES[0])
+        now = datetime.now(UTC)
+        stream = api.open(missed=(now - timedelta(seconds=30), now))
+        twitter.wait_for_close(2)
+        for messages in stream.reads():
+            assert not any(isinstance(message, Disconnect) for message in messages)
+            if not stream.recovery:
+                break
+        assert take(stream, lambda message: isinstance(message, Translated))
         stream.close()
 
 

@@ -6,7 +6,7 @@ import re
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
 import requests
@@ -101,7 +101,8 @@ class V2Client(AppClient):  # type: ignore[misc]
         """
         backfill = {"backfill_minutes": backfill_minutes} if backfill_minutes else {}
         opened = self._open_in_turn(**backfill)
-        opened.recovery = self._recover(*missed) if missed else None
+        if missed and (recovery := self._recover(*missed)):
+            opened.recover_by(recovery)
         return opened
 
     def _open_in_turn(self, **parameters: Any) -> FilteredStream:
@@ -296,6 +297,15 @@ class V2Client(AppClient):  # type: ignore[misc]
 
 
 _RULES = "tweets/search/stream/rules"
+
+
+def recoverable(
+    began_at: datetime, now: datetime, backfill_minutes: int, hours: int
+) -> tuple[datetime, datetime] | None:
+    """The part of a gap that ``open`` may ask for as ``missed``; None where a backfill brings it, or nothing does."""
+    if not hours or now - began_at <= timedelta(minutes=backfill_minutes):
+        return None
+    return max(began_at, now - timedelta(hours=hours)), now
 
 
 def _refused_keys(status: int) -> str:

@@ -54,6 +54,7 @@ class FilteredStream(FilterStream):
     def __init__(self, response: requests.Response, method: str, left_out: Counter[str] | None = None) -> None:
         super().__init__(response, method)
         self.recovery: FilteredStream | None = None
+        self._recovering: Iterator[list[bytes]] = iter(())
         self._left_out = Counter() if left_out is None else left_out
 
     def reads(self) -> Iterator[list[bytes]]:
@@ -66,20 +67,22 @@ class FilteredStream(FilterStream):
                 self.close()
                 raise StreamEnded("closed", reasons[-1])
 
+    def recover_by(self, recovery: "FilteredStream") -> None:
+        """Bring what this other stream brings as well, until it ends."""
+        self.recovery, self._recovering = recovery, recovery.reads()
+
     def close(self) -> None:
         if self.recovery:
             self.recovery.close()
         super().close()
 
     def _recovered(self) -> list[bytes]:
-        """What the recovery has brought meanwhile."""
-        if not self.recovery:
-            return []
+        """What the recovery has brought meanwhile. Its end is not that of this stream."""
         try:
-            return next(self.recovery.reads(), [])
+            return [message for message in next(self._recovering, []) if not isinstance(message, Disconnect)]
         except StreamEnded as ended:
             log.info("recovery of a gap over", extra={"cause": str(ended)})
-            self.recovery = None
+            self.recovery, self._recovering = None, iter(())
             return []
 
     def _note_left_out(self, messages: Iterable[bytes]) -> None:
