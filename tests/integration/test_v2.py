@@ -71,15 +71,16 @@ def test_the_same_tweets_come_out_of_both(
     fitting = (tweet for tweet in made if traptor_type != "locations" or json.loads(tweet)["coordinates"])
     tweets = list(islice(fitting, 400))
     collected = []
-    for api in ("1.1", "2"):
-        with Simulator(tweets=tweets, rate=0) as twitter:
+    for api, names in (("1.1", "tweet"), ("2", "tweet"), ("2", "post")):
+        with Simulator(tweets=tweets, rate=0, v2_names=names) as twitter:
             with collect(twitter, api, "--type", traptor_type, "--limit", "400") as daemon:
                 assert daemon.wait_for_exit() == 0
                 assert daemon.summary() == {"received": 400, "matched": 400, "delivered": 400}
                 assert len(twitter.wait_for_sent(400)) == 400
             collected.append(by_id(daemon.stdout.lines))
-    one, two = collected
+    one, two, in_new_names = collected
     assert list(one) == list(two)
+    assert two == in_new_names
     for id_str, tweet in one.items():
         flat, other = (
             {**block, "rules": ids_of(block["rules"])} for block in (tweet.pop("traptor"), two[id_str].pop("traptor"))
@@ -204,6 +205,37 @@ def test_faults_cost_no_tweet_that_was_sent(collect: Collect, redis_db: redis.Re
         )
         assert found, daemon.said()
         daemon.stop()
+
+
+@pytest.mark.parametrize(
+    "field, value",
+    [
+        ("data.created_at", "yesterday"), ("data.public_metrics", 7), ("data.entities", []), ("includes.users", {}),
+        ("data.attachments", {"media_keys": [5]}), ("data.referenced_tweets", [{}]),
+    ],
+)  # fmt: skip
+def test_an_odd_field_loses_no_tweet_and_is_told_once(
+    collect: Collect, redis_db: redis.Redis, field: str, value: Any
+) -> None:
+    stored.write(redis_db, "track", 0, [STORM])
+    faults = [{"fault": "odd", "field": field, "value": value, "after": after} for after in (1, 3)]
+    with Simulator(rate=100, limit=10, faults=faults) as twitter, collect(twitter, "2", "--limit", "10") as daemon:
+        assert daemon.wait_for_exit() == 0
+        sent = twitter.sent
+    assert list(by_id(daemon.stdout.lines)) == sent
+    assert all("traptor" in tweet for tweet in by_id(daemon.stdout.lines).values())
+    [told] = daemon.logged("v2 sends what does not fit: left out, and counted")
+    assert told["field"].startswith(field)
+
+
+def test_a_disconnect_of_a_server_that_keeps_the_stream_open_is_one(collect: Collect, redis_db: redis.Redis) -> None:
+    stored.write(redis_db, "track", 0, [STORM])
+    error = {"errors": [{"title": "operational-disconnect", "disconnect_type": "UpstreamOperationalDisconnect"}]}
+    faults = [{"fault": "message", "message": error, "after": 5}]
+    with Simulator(rate=50, faults=faults, keep_alive_seconds=0.1) as twitter, collect(twitter, "2") as daemon:
+        assert twitter.wait_for_connection(2, timeout_seconds=20).status == 200
+        daemon.stop()
+        assert twitter.connections[0].cause == "client went away"
 
 
 def test_a_backfill_brings_the_tweets_of_a_gap(collect: Collect, redis_db: redis.Redis) -> None:
