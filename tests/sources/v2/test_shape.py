@@ -220,6 +220,13 @@ def test_one_odd_field_loses_nothing_else(
     assert tweet["id_str"] == "20"
 
 
+@pytest.mark.parametrize("wrong", [None, "", "x", "-1", "1" * 20, "٣", 10**30, -1, True, 1.5, ["1"]])
+def test_what_has_no_id_that_can_be_read_is_no_tweet(wrong: Any) -> None:
+    assert shape.shaped({"data": {**DATA, "id": wrong}}).tweets == []
+    raw = json.dumps({"data": {**DATA, "id": wrong}}).encode()
+    assert translated(raw) == [raw]
+
+
 def test_a_page_loses_only_what_has_no_id() -> None:
     found = shape.shaped({"data": [DATA, {"text": "no id"}, "x", {**DATA, "id": "21", "entities": 7}]})
     assert [tweet["id"] for tweet in found.tweets] == [20, 21]

@@ -12,9 +12,10 @@ from msgspec import UNSET, Meta, Struct
 
 from traptor.tweets import lenient
 
-Id = Annotated[str, Meta(pattern=r"\A[0-9]{1,19}\Z")] | Annotated[int, Meta(ge=0)]
+MOST = 2**63 - 1
+Id = Annotated[str, Meta(pattern=r"\A[0-9]{1,19}\Z")] | Annotated[int, Meta(ge=0, le=MOST)]
 """A number of 64 bits, as a text by the specification."""
-Count = Annotated[int, Meta(ge=0)]
+Count = Annotated[int, Meta(ge=0, le=MOST)]
 Time = Annotated[datetime, Meta(tz=True)]
 Degrees = Annotated[float, Meta(ge=-180, le=180)]
 """Bounds that also keep out what is no number."""
