@@ -185,6 +185,12 @@ class Settings:
     V2_BACKFILL_MINUTES: int = _setting(
         0, _whole(0, 5), "missed minutes that v2 sends after a gap, where the account allows it", unit="min"
     )
+    V2_RECOVERY_HOURS: int = _setting(
+        0, _whole(0, 24), "longer gaps that v2 is asked for again, where the account allows it; 0 = none", unit="h"
+    )
+    V2_END_CONNECTIONS: bool = _setting(
+        False, BOOLEAN, "end the app's other connections where X says that there are too many"
+    )
     V2_MONTHLY_POST_CAP: int = _setting(3_000_000, _whole(0), "posts a month that the account may read; shown only")
     V2_MONTHLY_POST_LIMIT: int = _setting(0, _whole(0), "posts a month after which the stream stays closed; 0 = none")
     V2_POST_PRICE: float = _setting(0.005, _number(), "price of a post, for the cost in the status", unit="USD")
@@ -270,9 +276,11 @@ class Settings:
     @property
     def needed_keys(self) -> tuple[str, ...]:
         """The keys without which Twitter lets nobody in: for v2 a bearer token, or what it is asked for with."""
-        if self.TWITTER_API == "2":
-            return ("BEARER_TOKEN",) if self.BEARER_TOKEN else ("CONSUMER_KEY", "CONSUMER_SECRET")
-        return APIKEY_NAMES
+        return self.needed_keys_of_v2 if self.TWITTER_API == "2" else APIKEY_NAMES
+
+    @property
+    def needed_keys_of_v2(self) -> tuple[str, ...]:
+        return ("BEARER_TOKEN",) if self.BEARER_TOKEN else ("CONSUMER_KEY", "CONSUMER_SECRET")
 
     @property
     def secrets(self) -> list[str]:

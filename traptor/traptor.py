@@ -555,7 +555,8 @@ class Traptor:
         self.birdy_stream = self._open_stream()
 
     def _open_stream(self) -> Any:
-        return self._source.open(self.twitter_rules or "", self.redis_rules, missed=self._gaps.open is not None)
+        missed_since = datetime.fromisoformat(self._gaps.open.since) if self._gaps.open else None
+        return self._source.open(self.twitter_rules or "", self.redis_rules, missed_since=missed_since)
 
     def _answered_with_error(self, error: TwitterApiError) -> None:
         """Back off as Twitter asks, or end the process if the answer is meant for good."""

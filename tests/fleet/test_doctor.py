@@ -18,6 +18,7 @@ from traptor.delivery import producers
 from traptor.fleet import doctor
 from traptor.fleet.doctor import Finding
 from traptor.rules import stored
+from traptor.sources.choices import CHOICES
 from traptor.sources.lease import credential_hash
 
 APIKEYS = {name: f"{name.lower()}-value" for name in settings.APIKEY_NAMES}
@@ -61,6 +62,14 @@ def test_settings_come_with_their_source_and_without_their_secrets() -> None:
 def test_keys(values: dict[str, str], level: str, said: str) -> None:
     [(found, text)] = lines(doctor.credentials(wanted(**values)))
     assert (found, said in text) == (level, True)
+
+
+def test_without_any_key_the_ways_to_tweets_are_named() -> None:
+    nothing = dict.fromkeys(("CONSUMER_KEY", "CONSUMER_SECRET", "ACCESS_TOKEN", "ACCESS_TOKEN_SECRET"), "")
+    findings = list(doctor.credentials(wanted(**nothing)))
+    assert [(found.subject, found.text) for found in findings[1:]] == [
+        ("api", f"{one.name} {one.text}") for one in CHOICES
+    ]
 
 
 class Away(fakeredis.FakeRedis):

@@ -3,6 +3,7 @@
 import json
 from collections import Counter
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
 import fakeredis
@@ -35,7 +36,7 @@ class Heard(V1Source):
     def choose(self, rules: Any) -> RuleSet:
         return RuleSet([dict(rule) for rule in rules], [])
 
-    def open(self, asked: str, rules: Sequence[Rule], *, missed: bool) -> Any:
+    def open(self, asked: str, rules: Sequence[Rule], *, missed_since: datetime | None) -> Any:
         self.asked.append(asked)
         return self
 

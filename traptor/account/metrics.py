@@ -28,6 +28,7 @@ COUNTERS = {
     "matched": ("", "tweets that satisfied a rule"),
     "unmatched": ("", "tweets that satisfied none"),
     "disagreed": ("", "tweets for which v2's server and the matcher name different rules"),
+    "fields_left_out": ("field", "fields of v2's tweets that did not fit v1.1's shape, by their path"),
     "reconnects": ("cause", "times that the stream was opened again, by cause"),
     "withheld": ("", "tweets that Twitter says it withheld: a lower bound"),
 }

@@ -54,6 +54,9 @@ Examples:
 @click.option(
     "--keep-alive", default=30.0, type=click.FloatRange(0, min_open=True), help="Seconds of quiet before one."
 )
+@click.option(
+    "--v2-names", default="tweet", type=click.Choice(["tweet", "post"]), help="Generation of X API v2's names."
+)
 @click.option("--consumer-key", default=CREDENTIAL.consumer_key, help="The credential that is accepted.")
 @click.option("--consumer-secret", default=CREDENTIAL.consumer_secret)
 @click.option("--access-token", default=CREDENTIAL.access_token)

@@ -28,6 +28,7 @@ from traptor.rules import checked, stored
 from traptor.rules.checked import LIMITS
 from traptor.settings import SettingError, Settings, known
 from traptor.sources import backoff
+from traptor.sources.choices import CHOICES
 from traptor.sources.lease import Lease, credential_hash
 from traptor.sources.v1 import V1Source
 from traptor.sources.v2.rules import pack
@@ -115,6 +116,8 @@ def credentials(wanted: Settings) -> Iterator[Finding]:
     missing = [name for name in wanted.needed_keys if not getattr(wanted, name)]
     if missing:
         yield error("credential", f"{', '.join(missing)} not set", "take them from your app's page at Twitter")
+        if not any((wanted.BEARER_TOKEN, *wanted.apikeys.values())):
+            yield from (warning("api", f"{one.name} {one.text}", one.advice) for one in CHOICES)
     else:
         yield ok("credential", f"all keys are set; known as {credential_hash(wanted.credential)}")
 

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 from typing import Any, Protocol
 
 from traptor.rules.checked import Problem, RuleSet
@@ -33,8 +34,10 @@ class Source(Protocol):
     def ask(self, rules: Sequence[Rule]) -> str:
         """What is asked for, by rules that it can collect by; another text for whatever makes a difference."""
 
-    def open(self, asked: str, rules: Sequence[Rule], *, missed: bool) -> Any:
-        """An open stream; ``missed``: there was one before. None where the server can have none of the rules."""
+    def open(self, asked: str, rules: Sequence[Rule], *, missed_since: datetime | None) -> Any:
+        """An open stream; ``missed_since`` is when the last one ended, if there was one. None where the server can have
+        none of the rules.
+        """
 
     def change(self, rules: Sequence[Rule]) -> bool:
         """Ask for other rules on the open stream. False where the server can have none of them."""

@@ -1,6 +1,7 @@
 """Twitter's v1.1 stream, opened through birdy."""
 
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 from typing import Any
 
 import requests
@@ -107,7 +108,7 @@ class V1Source:
     def ask(self, rules: Sequence[Rule]) -> str:
         return checked.join(self._type, rules)
 
-    def open(self, asked: str, rules: Sequence[Rule], *, missed: bool) -> Any:
+    def open(self, asked: str, rules: Sequence[Rule], *, missed_since: datetime | None) -> Any:
         return self.client.stream.statuses.filter.post(stall_warnings="true", **{self._type: asked})
 
     def change(self, rules: Sequence[Rule]) -> bool:

@@ -6,10 +6,12 @@ Only these are decoded; everything else passes through unread.
 import json
 import math
 from collections.abc import Mapping
-from typing import Any, NoReturn, TypeVar, get_args, get_type_hints
+from typing import Any, NoReturn
 
 import msgspec
 from msgspec import UNSET, Struct
+
+from traptor.tweets import lenient
 
 
 class Hashtag(Struct, gc=False):
@@ -86,42 +88,13 @@ class Tweet(Struct, gc=False):
 
 _decode_tweet = msgspec.json.Decoder(Tweet).decode
 
-MISFITS = (msgspec.ValidationError, UnicodeEncodeError)
-"""What msgspec raises for a value of the wrong shape; the second where that is a text with half a surrogate pair."""
-
 MAX_DEPTH = 320
 """Of a message that is taken apart. Twitter's have about ten levels."""
-
-_S = TypeVar("_S", bound=Struct)
 
 
 def view(tweet: Mapping[str, Any]) -> Tweet:
     """The typed view of a tweet given as a dict. A field of the wrong shape counts as absent."""
-    try:
-        return msgspec.convert(tweet, Tweet)
-    except MISFITS:
-        return _lenient(tweet, Tweet)
-
-
-def _lenient(fields: Mapping[str, Any], struct: type[_S]) -> _S:
-    """Convert field by field, leaving out what does not fit."""
-    known = {}
-    for name, hint in get_type_hints(struct).items():
-        if name in fields:
-            try:
-                known[name] = msgspec.convert(fields[name], hint)
-            except MISFITS:
-                known[name] = _lenient_value(fields[name], hint)
-    return struct(**known)
-
-
-def _lenient_value(value: Any, hint: Any) -> Any:
-    for option in get_args(hint):
-        if isinstance(value, dict) and isinstance(option, type) and issubclass(option, Struct):
-            return _lenient(value, option)
-        if isinstance(value, list) and get_args(option) and issubclass(item := get_args(option)[0], Struct):
-            return [_lenient(entry, item) for entry in value if isinstance(entry, dict)]
-    return None
+    return lenient.view(tweet, Tweet)
 
 
 def decode(raw: bytes) -> Any:

@@ -11,7 +11,8 @@ from birdy.twitter import TwitterApiError, TwitterClientError
 from traptor import settings
 from traptor.rules.checked import Problem
 from traptor.rules.stored import write
-from traptor.sources.v2.client import Synchronised, Translated
+from traptor.sources.v2.client import Synchronised
+from traptor.sources.v2.stream import Translated
 from traptor.traptor import Traptor
 
 STORM = {"rule_id": "1", "value": "storm"}

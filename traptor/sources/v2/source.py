@@ -3,14 +3,16 @@
 import logging
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 from traptor.rules.checked import Problem, RuleSet
 from traptor.settings import Settings
 from traptor.sources.lease import credential_hash
 from traptor.sources.v2.budget import Budget
-from traptor.sources.v2.client import Synchronised, Translated, V2Client, keep
+from traptor.sources.v2.client import Synchronised, V2Client, recoverable
 from traptor.sources.v2.rules import attribute, clauses, label, labels, owner, tag_prefix
+from traptor.sources.v2.stream import Translated, keep
 from traptor.tweets.enrichment import Enrichment
 from traptor.tweets.rule import Match, Rule
 
@@ -36,13 +38,18 @@ class V2Source:
         self._type, self._id = wanted.TRAPTOR_TYPE, wanted.TRAPTOR_ID
         self._prefix = tag_prefix(self._type, self._id)
         self._refused: list[Problem] = []
+        self._left_out: Counter[str] = Counter()
+        """Fields of tweets that did not fit, by their path; they outlive a change of secrets, too."""
         # Made once: what it has not written yet must outlive a change of secrets.
         self._budget = Budget(credential_hash(wanted.credential), wanted.V2_MONTHLY_POST_LIMIT)
         self._enrichment: Enrichment | None = None
         self._positions: dict[str, int] = {}
 
     def connect(self, wanted: Settings) -> V2Client:
-        return V2Client(wanted.CONSUMER_KEY, wanted.CONSUMER_SECRET, wanted.BEARER_TOKEN, wanted.TWITTER_API_URL)
+        keys = (wanted.CONSUMER_KEY, wanted.CONSUMER_SECRET, wanted.BEARER_TOKEN)
+        client = V2Client(*keys, wanted.TWITTER_API_URL, ends_others=wanted.V2_END_CONNECTIONS)
+        client.left_out = self._left_out
+        return client
 
     # Rules
 
@@ -77,7 +84,7 @@ class V2Source:
 
     # The stream
 
-    def open(self, asked: str, rules: Sequence[Rule], *, missed: bool) -> Any:
+    def open(self, asked: str, rules: Sequence[Rule], *, missed_since: datetime | None) -> Any:
         """As any source's. Without a rule on the server there is no stream: the posts of others would be paid for."""
         done = self._synchronise(rules)
         if not done.placed:
@@ -87,7 +94,10 @@ class V2Source:
                 "rules of others on the server: their posts are paid for, and dropped",
                 extra={"count": len(done.others), "of": sorted({owner(rule.tag) for rule in done.others})},
             )
-        return self.client.open(self._wanted.V2_BACKFILL_MINUTES if missed else 0)
+        if missed_since is None:
+            return self.client.open()
+        minutes, hours = self._wanted.V2_BACKFILL_MINUTES, self._wanted.V2_RECOVERY_HOURS
+        return self.client.open(minutes, missed=recoverable(missed_since, datetime.now(UTC), minutes, hours))
 
     # Its tweets
 
@@ -130,6 +140,9 @@ class V2Source:
         return "monthly post limit reached" if self._budget.is_spent() else ""
 
     def report(self, conn: Any) -> None:
+        for path, count in list(self._left_out.items()):
+            self._counts[f"fields_left_out:{path}"] = count
+        self._left_out.clear()
         self._budget.write(conn)
 
     def status(self) -> dict[str, Any]:
