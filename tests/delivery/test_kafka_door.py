@@ -1,5 +1,6 @@
 """The door: whatever Kafka and the disk do, every message is delivered or accounted for by name."""
 
+import contextlib
 import io
 import logging
 import socket
@@ -435,6 +436,23 @@ def test_what_was_put_back_is_sent_again(rig: Rig) -> None:
     other.close()
     rig.passes(0.1)
     assert (rig.counts["apart"], rig.counts["taken_up"], rig.spool.apart) == (2, 1, 1)
+
+
+def test_what_is_put_back_just_before_others_are_written_is_sent(rig: Rig) -> None:
+    rig.send("1", text="x" * 2000)
+    rig.passes(0.1)
+    rig.producer.raises = KafkaTimeoutError("no metadata")
+    rig.send("2", "3")
+    rig.clock.passes(GATHER)
+    with contextlib.closing(Spool(rig.path, 1 << 20)) as other:
+        other.put_back()
+    rig.door._backlog.save_old()
+    assert rig.counts["spooled"] == 1
+    rig.producer.raises = None
+    rig.passes(RETRY)
+    rig.producer.acknowledge()
+    rig.passes(0.1)
+    assert (rig.arrived, rig.counts["apart"], rig.door.waiting()) == ([b"2", b"3"], 2, 0)
 
 
 def test_a_full_spool_drops_the_newest_and_says_so(tmp_path: Path) -> None:

@@ -33,7 +33,7 @@ COUNTERS = {
 KNOWN_LABELS = {
     "received": ("tweet", *KINDS, "unknown", "unreadable", "gap"),
     "dropped": (
-        "duplicate", "deleted", "other_rules", "not_json", "too_long", "spool_full", "memory_full", "spool_damaged",
+        "duplicate", "deleted", "other_rules", "not_json", "too_long", "spool_full", "memory_full", "spool_damaged", "spool_lost",
         "refused_by_kafka", "unsaved", "not_written",
     ),
 }  # fmt: skip

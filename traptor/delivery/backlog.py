@@ -171,20 +171,21 @@ class Backlog:
     def _save(self, lane: Lane, most: int) -> int:
         """How many of those that have just come are off our hands: stored, or dropped where there is no room."""
         batch = list(islice(lane.fresh, most))
-        is_listed = self._knows_all()
+        next_row = self._listed_to + 1 if self._knows_all() else -1
         left = [entry for entry in batch if self.is_left(entry)]
         if not self._write(left):
             return 0
         for entry in batch:
             self.take_first(lane)
-            if entry.row is not None:
-                del self._on_both[entry.row]
-                if is_listed:
-                    lane.rows.append(entry.row)
-            else:
+            if entry.row is None:
                 self.drop(entry, "spool_full" if self.is_left(entry) else "deleted")
-        if is_listed:
-            self._listed_to = self.spool.last_row
+                continue
+            del self._on_both[entry.row]
+            if (
+                entry.row == next_row
+            ):  # else others have brought something before it, and all of it is still to be listed
+                lane.rows.append(next_row)
+                self._listed_to, next_row = next_row, next_row + 1
         return len(batch)
 
     def _write(self, entries: Sequence[Entry]) -> bool:

@@ -275,26 +275,29 @@ class Kafka:
         """Look at what is on its way, and take what is answered as what it is."""
         now = self._clock()
         for lane in route.lanes:
-            if answered := lane.take_answered(now):
-                self._answered(route, lane, answered, now)
-        if route.is_on_way():
-            if now - route.heard_at > GIVE_UP_SECONDS:
-                self._give_up(route, TimeoutError(f"no answer for {GIVE_UP_SECONDS:g} s"))
-        elif route.is_trial_over() and route.broker.producer is not None:
+            # Kafka answers in order, unless something goes wrong.
+            if failed := self._take_failed(route, lane, in_order=not lane.is_slow(now)):
+                errors = [entry.future.exception for entry in failed]
+                self._failed(route, lane, failed, next((one for one in errors if not _may_pass(one)), errors[0]))
+        if route.is_on_way() and now - route.heard_at > GIVE_UP_SECONDS:
+            self._give_up(route, TimeoutError(f"no answer for {GIVE_UP_SECONDS:g} s"))
+        elif route.is_trial_over() and route.is_at_rest(now) and route.broker.producer is not None:
             self._give_up(route, None)
 
-    def _answered(self, route: Route, lane: Lane, answered: Sequence[Entry], now: float) -> None:
+    def _take_failed(self, route: Route, lane: Lane, *, in_order: bool) -> list[Entry]:
+        """Of what is answered, what is to be sent again; the rest has found its place."""
+        answered = lane.take_answered(in_order=in_order)
+        if not answered:
+            return []
         delivered = [entry for entry in answered if not entry.future.failed()]
         failed = [entry for entry in answered if entry.future.failed() and not self._is_set_apart(route, entry)]
         route.suspects -= min(route.suspects, len(answered) - len(failed))
         if delivered:
-            route.acknowledged(delivered, now)
+            route.acknowledged(delivered, self._clock())
             self._backlog.delivered(delivered)
             if self._acknowledged:
                 self._acknowledged([entry.message for entry in delivered], time.time())
-        if failed:
-            errors = [entry.future.exception for entry in failed]
-            self._failed(route, lane, failed, next((one for one in errors if not _may_pass(one)), errors[0]))
+        return failed
 
     def _is_set_apart(self, route: Route, entry: Entry) -> bool:
         """Of a message that was refused: was it alone, and to blame?"""
@@ -320,6 +323,8 @@ class Kafka:
         """Take back what was on its way, to be sent again by a new producer; None where nothing is wrong any more."""
         if error is not None:
             log.warning("Kafka fails: its producer is replaced", extra=_facts(route, error, 0))
+        for lane in route.lanes:
+            lane.take_back(self._take_failed(route, lane, in_order=False))
         route.give_up()
 
     def _tell_if_slow(self) -> None:

@@ -1,7 +1,7 @@
 """One partition's line: what is on its way to Kafka, and what waits behind that."""
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import takewhile
 from typing import Any
 
@@ -63,10 +63,10 @@ class Lane:
         self.on_way.append(entry)
         self.on_way_bytes += entry.size_bytes
 
-    def take_answered(self, now: float) -> list[Entry]:
-        """Take out what Kafka has answered, for better or worse; it answers in order, unless something goes wrong."""
+    def take_answered(self, *, in_order: bool) -> list[Entry]:
+        """Take out what Kafka has answered, for better or worse; all of it, or what is before the first unanswered."""
         # "is True", so that people's tests may put a mock, of which everything is true, in the producer's place.
-        if not self.is_slow(now):
+        if in_order:
             answered = list(takewhile(lambda entry: entry.future.is_done is True, self.on_way))
             for _ in answered:
                 self.on_way.popleft()
@@ -77,8 +77,9 @@ class Lane:
         self.on_way_bytes -= sum(entry.size_bytes for entry in answered)
         return answered
 
-    def take_back(self) -> None:
-        """Nothing is on its way any more; all of it is to be sent again."""
-        self.again.extendleft(reversed(self.on_way))
+    def take_back(self, failed: Sequence[Entry]) -> None:
+        """Nothing is on its way any more; all of it is to be sent again, with what has failed."""
+        self.again.extendleft(sorted([*failed, *self.on_way], key=lambda entry: entry.since)[::-1])
+        self.not_before = 0.0
         self.on_way.clear()
         self.on_way_bytes = 0

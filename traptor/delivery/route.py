@@ -54,6 +54,10 @@ class Route:
     def is_on_way(self) -> bool:
         return any(lane.on_way for lane in self.lanes)
 
+    def is_at_rest(self, now: float) -> bool:
+        """Is nothing on its way, but where no answer comes?"""
+        return all(not lane.on_way or lane.is_slow(now) for lane in self.lanes)
+
     def acknowledged(self, entries: Sequence[Entry], now: float) -> None:
         """Fit the pace to the link: what it takes in less than a second may be on its way at once."""
         self.heard_at = now
@@ -68,10 +72,7 @@ class Route:
         self.limit_bytes = LEAST_BYTES
 
     def give_up(self) -> None:
-        """Take back what was on its way, to be sent again by a new producer."""
-        for lane in self.lanes:
-            lane.take_back()
-            lane.not_before = 0.0
+        """Have a new producer."""
         self.not_before = 0.0
         self.expired()
         self.broker.give_up(cautiously=self.suspects > 0)
