@@ -154,7 +154,7 @@ def test_notices_without_a_topic_stop_no_tweet(link: Link, topic: str, tmp_path:
     sender.send(range(100, 105), notices)
     for first in range(0, 100, 10):
         sender.send(range(first, first + 10))
-        sender.until(lambda: sender.counts["delivered"] >= first)
+        sender.until(lambda first=first: sender.counts["delivered"] >= first)
     sender.until(lambda: sender.door.waiting() == 5)
     assert sender.door.is_down()
     create(link.broker.hosts, NewTopic(notices, 1, 1))

@@ -18,7 +18,7 @@ GATHER_SECONDS = 0.5
 """How long messages that Kafka does not take may wait in memory before they are written to the spool."""
 MEMORY_BYTES = 64 << 20
 """What may wait in memory where the spool cannot be written."""
-BATCH = 1000
+BATCH = 500
 """Messages written to the spool, read from it or taken out of it in one turn."""
 CHANGED = 100
 """Messages that are looked at in one turn for what their authors have taken back."""

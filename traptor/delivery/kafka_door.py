@@ -29,7 +29,7 @@ RETRY_SECONDS = 1.0
 ROOM_SECONDS = 0.1
 """How long to wait for Kafka to acknowledge something when it is a little behind."""
 
-TURN_MESSAGES = 1000
+TURN_MESSAGES = 500
 """What is sent in one turn of what has waited."""
 
 CLOSING_SECONDS = 1.0

@@ -5,6 +5,7 @@ import fcntl
 import json
 import os
 import sqlite3
+import threading
 import time
 from collections.abc import Collection, Generator, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -39,6 +40,8 @@ _VERSION = 1
 _FILES = ("", "-wal", "-shm")
 """SQLite keeps its latest transactions in files of their own."""
 TABLES = ("waiting", "apart")
+CHECKPOINT_SECONDS = 1.0
+"""How often the latest transactions are brought into the file."""
 PATIENCE_SECONDS = 2.0
 """How long whoever can wait does so for a lock of another process."""
 
@@ -102,6 +105,8 @@ class Spool:
         self._db: sqlite3.Connection | None = None
         self._file = -1
         """Holds a shared lock for as long as the file is in use here."""
+        self._is_alone = False
+        self._checkpoint_at = 0.0
         self._found = 0
         self._lost = 0
         self._version = 0
@@ -338,6 +343,14 @@ class Spool:
                 yield db
                 measured = self._totals(db)
             self._adopt(*measured)
+            self._checkpoint_if_due()
+
+    def _checkpoint_if_due(self) -> None:
+        """Bring the latest transactions into the file, by a thread: it alone waits for the disk to have written."""
+        now = time.monotonic()
+        if not self._is_alone and now >= self._checkpoint_at:
+            self._checkpoint_at = now + CHECKPOINT_SECONDS
+            threading.Thread(target=_checkpoint, args=(self.path,), name="traptor-spool", daemon=True).start()
 
     def _open(self) -> sqlite3.Connection:
         self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -389,6 +402,9 @@ class Spool:
         db.execute(f"PRAGMA locking_mode = {mode}")
         # A killed process loses nothing that was committed; only a power cut could, and only the last transactions.
         db.execute("PRAGMA synchronous = NORMAL")
+        self._is_alone = mode == "EXCLUSIVE"
+        if not self._is_alone:
+            db.execute("PRAGMA wal_autocheckpoint = 0")
         if not self.path.stat().st_size:
             # A file that has grown shrinks again; only before it has a table can it be told to.
             db.execute("PRAGMA auto_vacuum = INCREMENTAL")
@@ -442,6 +458,11 @@ class Spool:
         except OSError as refused:
             return SpoolError(f"{self.path}: {error}, and {refused}")
         return SpoolDamagedError(f"{self.path}: {error}; set aside as {aside}", self._forget_all())
+
+
+def _checkpoint(path: Path) -> None:
+    with contextlib.suppress(sqlite3.Error), contextlib.closing(sqlite3.connect(path, timeout=0.0)) as db:
+        db.execute("PRAGMA wal_checkpoint(PASSIVE)")
 
 
 def _mentions(message: Message) -> str:
