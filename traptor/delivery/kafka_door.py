@@ -134,7 +134,7 @@ class Kafka:
         for message in messages:
             route = self._route(message.topic)
             lane, entry = route.lane(message.key), Entry(message, now)
-            if lane.is_clear() and self._backlog.is_listed() and route.is_open(now):
+            if lane.is_clear() and self._backlog.is_listed():
                 if may_wait and not route.has_room(lane) and not lane.is_slow(now):
                     self._wait_for_room(route, lane)
                     may_wait = False
