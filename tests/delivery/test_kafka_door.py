@@ -47,8 +47,9 @@ class Clock:
 class Answer:
     """A future as kafka-python's."""
 
-    def __init__(self, key: bytes | None, wait: Callable[[float], None]) -> None:
+    def __init__(self, key: bytes | None, value: bytes, wait: Callable[[float], None]) -> None:
         self.key = key
+        self.value = value
         self.wait = wait
         self.is_done = False
         self.exception: BaseException | None = None
@@ -79,7 +80,7 @@ class Producer:
             raise self.raises
         if len(value) > 1000:
             raise MessageSizeTooLargeError("too large")
-        self.pending.append(Answer(key, self.wait))
+        self.pending.append(Answer(key, value, self.wait))
         return self.pending[-1]
 
     def acknowledge(self, most: int = 1 << 30) -> None:
@@ -572,6 +573,68 @@ def test_a_location_taken_back_is_not_sent(tmp_path: Path, seconds: float) -> No
     rig.passes(GATHER)
     (kept,) = rig.spool.kept()
     assert b'"geo":null' in kept.message.value
+    rig.assert_balanced()
+    rig.close()
+
+
+INSIDE = '{"id_str":"3","user":{"id_str":"8"},"%s":{"id_str":"1","user":{"id_str":"9"},"geo":1}}'
+
+
+@pytest.mark.parametrize("seconds", [0.0, GATHER, SLOW + 1])
+@pytest.mark.parametrize(
+    "how, is_deleted, left",
+    [
+        ("retweeted_status", True, None),
+        ("quoted_status", True, '{"id_str":"3","user":{"id_str":"8"}}'),
+        ("retweeted_status", False, INSIDE.replace('"geo":1', '"geo":null,"coordinates":null,"place":null')),
+        ("quoted_status", False, INSIDE.replace('"geo":1', '"geo":null,"coordinates":null,"place":null')),
+    ],
+)
+def test_what_is_taken_back_goes_out_in_no_other_tweet(
+    tmp_path: Path, how: str, is_deleted: bool, left: str | None, seconds: float
+) -> None:
+    """Be it in memory, on disk, or on its way and sent again."""
+    rig = Rig(tmp_path, is_up=seconds > SLOW)
+    rig.send("3", text=INSIDE % how)
+    rig.passes(seconds)
+    if is_deleted:
+        rig.door.forget(b"1")
+    else:
+        rig.door.scrub("9", 5)
+    rig.is_up.set()
+    rig.wait_for_producer()
+    if rig.producer.pending:
+        rig.producer.fail(KafkaTimeoutError())
+    rig.passes(RETRY)
+    rig.passes(RETRY)
+    sent = [answer.value.decode() for answer in rig.producer.pending]
+    assert sent == ([left % how if "%s" in left else left] if left else [])
+    assert rig.counts["dropped:deleted"] == (left is None)
+    rig.assert_balanced()
+    rig.close()
+
+
+def test_what_is_set_apart_is_taken_back_too(rig: Rig) -> None:
+    rig.send("3", text=INSIDE % "quoted_status" + " " * 2000)
+    rig.send("1", text="x" * 2000)
+    rig.passes(0.1)
+    rig.door.forget(b"1")
+    rig.passes(0.1)
+    (kept,) = rig.spool.kept()
+    assert kept.message.value == b'{"id_str":"3","user":{"id_str":"8"}}'
+
+
+def test_a_file_taken_from_under_us_is_told_at_once(tmp_path: Path) -> None:
+    rig = Rig(tmp_path, is_up=False)
+    rig.send("1", "2", "3")
+    rig.passes(GATHER)
+    rig.path.unlink()
+    rig.passes(0.1)
+    assert (rig.counts["dropped:spool_lost"], rig.door.waiting()) == (3, 0)
+    assert "deleted by another program" in rig.door.spool_trouble()
+    rig.send("4")
+    rig.passes(GATHER)
+    assert rig.waiting_keys() == [b"4"]
     rig.assert_balanced()
     rig.close()
 

@@ -294,16 +294,21 @@ class Spool:
         if self._db is None:
             return
         with self._reading() as db:
-            with contextlib.suppress(BlockingIOError):
-                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                known = self.last_row
-                self._compare(db)
-                if self.last_row == known:
-                    db.close()
-                    for suffix in _FILES:
-                        Path(f"{self.path}{suffix}").unlink(missing_ok=True)
-                    self._forget_all()
-            self.close()
+            try:
+                self._unlink_unless_used(db)
+            finally:
+                self.close()
+
+    def _unlink_unless_used(self, db: sqlite3.Connection) -> None:
+        with contextlib.suppress(BlockingIOError):
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            known = self.last_row
+            self._compare(db)
+            if self.last_row == known:
+                db.close()
+                for suffix in _FILES:
+                    Path(f"{self.path}{suffix}").unlink(missing_ok=True)
+                self._forget_all()
 
     def _remove_if_empty(self) -> None:
         if not self.count and not self.apart:
