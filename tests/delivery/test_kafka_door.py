@@ -339,6 +339,16 @@ def test_what_kafka_fails_to_take_is_sent_again(
     assert (rig.arrived, rig.counts["delivered"]) == (arrived, 3)
 
 
+def test_a_younger_message_of_the_same_key_does_not_overtake_one_that_came_back(rig: Rig) -> None:
+    rig.send("1", text="older")
+    rig.producer.fail(KafkaTimeoutError("no answer"))
+    rig.passes(0.1)
+    rig.send("1", text="younger")
+    assert not rig.producer.pending
+    rig.passes(RETRY)
+    assert [answer.value for answer in rig.producer.pending] == [b"older", b"younger"]
+
+
 @pytest.mark.parametrize(
     "error, is_replaced", [(IllegalStateError("closed"), True), (KafkaTimeoutError("no metadata"), False)]
 )

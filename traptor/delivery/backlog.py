@@ -11,7 +11,8 @@ from itertools import islice
 
 from traptor.delivery.lane import Entry, Lane
 from traptor.delivery.message import Message
-from traptor.delivery.spool import TABLES, Spool, SpoolError, SpoolFullError, SpoolLostError
+from traptor.delivery.schema import TABLES
+from traptor.delivery.spool import Spool, SpoolError, SpoolFullError, SpoolLostError
 from traptor.delivery.wishes import Wish, Wishes
 
 GATHER_SECONDS = 0.5
