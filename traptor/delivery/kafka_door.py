@@ -146,9 +146,11 @@ class Kafka:
 
     def _wait_for_room(self, route: Route, lane: Lane) -> None:
         """The stream is read by a thread of its own meanwhile."""
-        with contextlib.suppress(KafkaError):
-            lane.on_way[0].future.get(timeout=ROOM_SECONDS)
         self._settle(route)
+        if lane.on_way and not route.has_room(lane):
+            with contextlib.suppress(KafkaError):
+                lane.on_way[0].future.get(timeout=ROOM_SECONDS)
+            self._settle(route)
 
     def forget(self, key: bytes) -> None:
         """Its author deleted it: what still waits of it is dropped, and what is on its way is not sent again."""
