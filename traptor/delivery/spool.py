@@ -347,6 +347,7 @@ class Spool:
             os.close(self._file)
             raise
         self._version = -1
+        self._checkpoint_at = time.monotonic() + CHECKPOINT_SECONDS
         self._compare(db)
         return db
 
