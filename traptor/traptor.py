@@ -305,6 +305,7 @@ class Traptor:
             self.account.counts,
             self._acknowledged,
             connect_cautiously=lambda: self._make_producer(**producers.CAUTIOUS),
+            topic=self.kafka_topic,
         )
 
     def _make_producer(self, **options: Any) -> Any:
@@ -318,9 +319,7 @@ class Traptor:
     def _create_kafka_producer(self) -> Any:
         """Create the Kafka producer. Raises kafka.errors.KafkaError where no broker answers."""
         wanted = {**(self.settings.KAFKA_OPTIONS or {}), **self._producer_options}
-        notices_topics = filter(None, [self.settings.KAFKA_NOTICES_TOPIC])
-        client = self.settings.KAFKA_CLIENT
-        return producers.connect(self.kafka_hosts, self.kafka_topic, wanted, *notices_topics, client=client)
+        return producers.connect(self.kafka_hosts, self.kafka_topic, wanted, client=self.settings.KAFKA_CLIENT)
 
     def _setup_birdy(self) -> None:
         """Create ``self.birdy_conn``. Connects to nothing yet."""

@@ -37,7 +37,7 @@ KNOWN_LABELS = {
     "received": ("tweet", *KINDS, "unknown", "unreadable", "gap"),
     "dropped": (
         "duplicate", "deleted", "other_rules", "not_json", "too_long", "spool_full", "memory_full", "spool_damaged",
-        "refused_by_kafka", "unsaved", "not_written",
+        "spool_lost", "refused_by_kafka", "unsaved", "not_written",
     ),
 }  # fmt: skip
 """Told from the start, at 0: a count that begins with its first event has no increase for Prometheus."""

@@ -71,8 +71,19 @@ class Vitals:
         if phase is State.STREAMING and isinstance(open_stream, FilterStream):
             phase = of_stream(now - open_stream.last_byte, now - self.last_message_at)
         if isinstance(self.door, kafka_door.Kafka):
-            return worst(phase, kafka_down=self.door.is_down(), spool_full=self.door.is_full())
+            return worst(
+                phase,
+                kafka_down=self.door.is_down(),
+                spool_full=self.door.is_full(),
+                spool_fails=bool(self.door.spool_trouble()),
+            )
         return phase
+
+    def why(self, state: State) -> str:
+        """More about this state."""
+        if state is State.SPOOL_FAILS and isinstance(self.door, kafka_door.Kafka):
+            return self.door.spool_trouble()
+        return self.reason
 
     def collected_until(self) -> datetime:
         """Now; or when the last byte came, where the open stream owes us a keep-alive."""
@@ -87,7 +98,7 @@ class Vitals:
             state = self.state()
             if state is not self._told:
                 self._told, self._since = state, datetime.now(UTC)
-                self._log.info("state", extra={"state": state.value, "reason": self.reason})
+                self._log.info("state", extra={"state": state.value, "reason": self.why(state)})
             return state
 
     def counts(self) -> Counter[str]:
@@ -128,7 +139,7 @@ class Vitals:
             "state": state,
             "since": iso(self._since),
             "started": iso(self._started),
-            "reason": self.reason,
+            "reason": self.why(state),
             "until": iso(until) if state is State.BACKING_OFF else None,
             "host": socket.gethostname(),
             "pid": os.getpid(),

@@ -333,7 +333,8 @@ def kafka(wanted: Settings, probe_topic: str | None) -> Iterator[Finding]:
         yield warning("kafka", f"does not say how it is set up: {failed!r}", "give its user DESCRIBE")
     finally:
         admin.close()
-    arguments = {"bootstrap_servers": wanted.KAFKA_HOSTS.split(","), **producers.PRODUCER, **options}
+    wide = {**producers.PRODUCER, "max_block_ms": 5_000, **options}
+    arguments = {"bootstrap_servers": wanted.KAFKA_HOSTS.split(","), **wide}
     with contextlib.closing(KafkaProducer(**arguments)) as producer:
         if probe_topic:
             yield _probe(producer, probe_topic)
