@@ -40,7 +40,7 @@ def test_what_loses_messages_is_told_first(
 def test_the_states_have_the_names_that_people_know() -> None:
     assert {str(state) for state in State} == {
         "starting", "waiting-for-rules", "connecting", "streaming", "quiet", "stalled", "backing-off", "kafka-down",
-        "spool-full", "refused", "stopping",
+        "database-down", "spool-full", "refused", "stopping",
     }  # fmt: skip
     assert HEALTHY.isdisjoint(
         {State.STALLED, State.BACKING_OFF, State.KAFKA_DOWN, State.SPOOL_FULL, State.REFUSED, State.STOPPING}

@@ -100,13 +100,13 @@ def view(tweet: Mapping[str, Any]) -> Tweet:
     try:
         return msgspec.convert(tweet, Tweet)
     except MISFITS:
-        return _lenient(tweet, Tweet)
+        return lenient(tweet, Tweet)
 
 
-def _lenient(fields: Mapping[str, Any], struct: type[_S]) -> _S:
+def lenient(fields: Mapping[str, Any], struct: type[_S]) -> _S:
     """Convert field by field, leaving out what does not fit."""
     known = {}
-    for name, hint in get_type_hints(struct).items():
+    for name, hint in get_type_hints(struct, include_extras=True).items():
         if name in fields:
             try:
                 known[name] = msgspec.convert(fields[name], hint)
@@ -118,9 +118,9 @@ def _lenient(fields: Mapping[str, Any], struct: type[_S]) -> _S:
 def _lenient_value(value: Any, hint: Any) -> Any:
     for option in get_args(hint):
         if isinstance(value, dict) and isinstance(option, type) and issubclass(option, Struct):
-            return _lenient(value, option)
+            return lenient(value, option)
         if isinstance(value, list) and get_args(option) and issubclass(item := get_args(option)[0], Struct):
-            return [_lenient(entry, item) for entry in value if isinstance(entry, dict)]
+            return [lenient(entry, item) for entry in value if isinstance(entry, dict)]
     return None
 
 
