@@ -48,7 +48,9 @@ def scrub_geo(user_id: int, up_to: int) -> dict[str, Any]:
 PLACE = {
     "id": "5a110d312052166f", "full_name": "San Francisco, CA", "name": "San Francisco", "country": "United States",
     "country_code": "US", "place_type": "city",
-    "bounding_box": {"type": "Polygon", "coordinates": [[[-122.5, 37.7], [-122.5, 37.8], [-122.3, 37.8], [-122.3, 37.7]]]},
+    "bounding_box": {
+        "type": "Polygon", "coordinates": [[[-122.5, 37.7], [-122.5, 37.8], [-122.3, 37.8], [-122.3, 37.7]]],
+    },
 }  # fmt: skip
 POINT = {"type": "Point", "coordinates": [-122.4, 37.75]}
 

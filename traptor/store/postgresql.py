@@ -1,6 +1,7 @@
 """PostgreSQL: rows by COPY into a staging table, and from there where they belong."""
 
 import contextlib
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
 from importlib.resources import files
@@ -26,8 +27,8 @@ STATEMENT_MS = 60_000
 CURSOR_ROWS = 2000
 WORDS = "INSERT INTO words SELECT tweet_id, to_tsvector('simple', text) FROM staged_words ON CONFLICT DO NOTHING"
 _REFUSED = (psycopg.DataError, psycopg.IntegrityError, psycopg.NotSupportedError, psycopg.errors.ProgramLimitExceeded)
-_NEVER = (psycopg.errors.InvalidCatalogName, psycopg.errors.InvalidPassword, psycopg.errors.InsufficientPrivilege,
-          psycopg.errors.InvalidAuthorizationSpecification)  # fmt: skip
+_WRONG = re.compile("does not exist|authentication failed|no password supplied|permission denied|no pg_hba.conf entry")
+"""What a server says that lets nobody in, of which libpq tells no code."""
 
 
 class PostgreSQL(Database):
@@ -94,8 +95,6 @@ class PostgreSQL(Database):
     def _translated(self) -> Iterator[None]:
         try:
             yield
-        except _NEVER as error:
-            raise WrongDestination(f"{self.name}: {_one_line(error)}") from None
         except _REFUSED as error:
             raise Refused(f"{type(error).__name__}: {_one_line(error)}") from None
         except psycopg.Error as error:
@@ -103,7 +102,8 @@ class PostgreSQL(Database):
             if self._db:
                 self._db.close()
                 self._db = None
-            raise Away(f"{self.name}: {_one_line(error)}") from None
+            kind = WrongDestination if _WRONG.search(str(error)) else Away
+            raise kind(f"{self.name}: {_one_line(error)}") from None
 
     def execute(self, statement: str, *values: Any) -> Any:
         assert self._db is not None, "used outside of a transaction"
@@ -151,7 +151,7 @@ class PostgreSQL(Database):
     # For people
 
     def seconds(self, column: str) -> str:
-        return f"extract(epoch FROM {column})::bigint"
+        return f"floor(extract(epoch FROM {column}))::bigint"
 
     def stream(self, statement: str, *values: Any) -> Iterator[Mapping[str, Any]]:
         with self.transaction():

@@ -281,7 +281,7 @@ class Database(ABC):
                 self.execute('SELECT topic, "partition", "offset", at, reason, value FROM apart ORDER BY 4, 3')
             )
         return (
-            Apart(topic, number, at, str(since), why, bytes(value)) for topic, number, at, since, why, value in found
+            Apart(topic, number, offset, str(at), why, bytes(value)) for topic, number, offset, at, why, value in found
         )
 
     def forget_apart(self, messages: Sequence[Apart]) -> None:

@@ -26,6 +26,8 @@ MERGE_PAGES = 500
 """Of the text index, rewritten in one step."""
 FREED_PAGES = 2000
 """Given back to the disk in one step."""
+SPARE_SHARE = 0.05
+"""Of the file: free pages that stay for what comes next."""
 _LISTED = "IN (SELECT value FROM json_each(?))"
 _REFUSED = (sqlite3.DataError, sqlite3.IntegrityError, sqlite3.InterfaceError, OverflowError, UnicodeError)
 
@@ -38,6 +40,8 @@ class SQLite(Database):
         self._db: sqlite3.Connection | None = None
         self._is_erasing = False
         """Are there deleted words in the text index?"""
+        self._is_merging = False
+        """Has the index begun to be merged since the last of them came?"""
         self._compress = zstandard.ZstdCompressor(level=3).compress
         self._decompress = zstandard.ZstdDecompressor().decompress
 
@@ -150,9 +154,7 @@ class SQLite(Database):
             [(id_, spaced(text or "")) for id_, text in found],
         )
         self.execute("INSERT OR IGNORE INTO about VALUES ('erasing', '1')")
-        # The next merge begins with all of the index.
-        self.execute("INSERT INTO words (words, rank) VALUES ('merge', ?)", -MERGE_PAGES)
-        self._is_erasing = True
+        self._is_erasing, self._is_merging = True, False
 
     def packed(self, raw_message: bytes) -> bytes:
         return self._compress(raw_message)
@@ -171,7 +173,10 @@ class SQLite(Database):
         with self.transaction():
             assert self._db is not None
             before = self._db.total_changes
-            self.execute("INSERT INTO words (words, rank) VALUES ('merge', ?)", MERGE_PAGES)
+            # A negative number begins with all of the index; a positive one goes on.
+            pages = MERGE_PAGES if self._is_merging else -MERGE_PAGES
+            self.execute("INSERT INTO words (words, rank) VALUES ('merge', ?)", pages)
+            self._is_merging = True
             if self._db.total_changes - before >= 2:
                 return True
             self.execute("DELETE FROM about WHERE name = 'erasing'")
@@ -185,8 +190,8 @@ class SQLite(Database):
         if self._db is None:
             return False
         with self._translated():
-            (free,) = self.execute("PRAGMA freelist_count").fetchone()
-            if free <= FREED_PAGES:
+            (free,), (pages,) = (self.execute(f"PRAGMA {name}").fetchone() for name in ("freelist_count", "page_count"))
+            if free <= SPARE_SHARE * pages:
                 return False
             self.execute(f"PRAGMA incremental_vacuum({FREED_PAGES})").fetchall()
         return True
