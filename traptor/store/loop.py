@@ -39,6 +39,8 @@ class Store:
         self.behind = 0
         self.unstored = 0
         """Messages that were read and could not be written before the end."""
+        self._waiting: list[Sequence[Message]] = []
+        """The batch that is to be written, in the parts that it fell into."""
         self.last_message_at: float | None = None
         self._reader = reader
         self._destination = destination
@@ -54,84 +56,64 @@ class Store:
     def run(self) -> None:
         """Until it is told to stop, or the reader has no more. Raises WrongDestination, LookupError."""
         try:
-            self._patiently(self._destination.open)
-            while not self._stopping.is_set() and not self._reader.is_finished():
+            while not self._stopping.is_set() and (self._waiting or not self._reader.is_finished()):
                 self.step()
                 self._tell(self)
-            self.state = State.STOPPING
+            self.unstored = sum(map(len, self._waiting))
+            self._note(State.STOPPING)
             self._tidy_up()
         finally:
             self._reader.close()
             self._destination.close()
 
     def step(self) -> None:
-        messages = self._read()
-        if messages:
-            self._write(messages)
-        now = self._clock()
-        if not messages or now - self._tidied_at > TIDY_SECONDS:
-            self._tidied_at = now
-            self._patiently(self._destination.tidy)
-
-    def _read(self) -> Sequence[Message]:
         try:
-            messages = self._reader.read(READ_SECONDS)
+            self._move()
+        except Away as error:
+            self._wait(State.DATABASE_DOWN, "the database is away: trying again", error)
         except KafkaError as error:
             self._wait(State.KAFKA_DOWN, "Kafka cannot be read: trying again", error)
-            return []
-        except Away as error:
-            self._wait(State.DATABASE_DOWN, "the database cannot be asked: trying again", error)
-            return []
+        else:
+            self._wait_seconds = FIRST_WAIT_SECONDS
+            self._note(self._seen())
+
+    def _move(self) -> None:
+        """One batch, read and written. One that could not be written comes before what is read next."""
+        if self.state in {State.STARTING, State.DATABASE_DOWN}:
+            self._destination.open()
+        if not self._waiting:
+            self._read()
+        if self._waiting:
+            self._write(self._waiting[0])
+        if not self._waiting or self._clock() - self._tidied_at > TIDY_SECONDS:
+            self._tidied_at = self._clock()
+            self._destination.tidy()
+
+    def _read(self) -> None:
+        messages = self._reader.read(READ_SECONDS)
+        self.behind = self._reader.behind()
         if messages:
             self.last_message_at = self._clock()
-        self.behind = self._reader.behind()
-        self._note(self._seen())
-        return messages
+            self._waiting.append(messages)
+
+    def _write(self, messages: Sequence[Message]) -> None:
+        """Of a batch that is refused each half by itself, until it is seen which message is to blame."""
+        try:
+            counts = self._destination.write(messages)
+        except Refused as error:
+            if len(messages) > 1:
+                middle = len(messages) // 2
+                self._waiting[:1] = [messages[:middle], messages[middle:]]
+                return
+            counts = self._destination.set_apart(messages[0], str(error))
+        self._waiting.pop(0)
+        self.counts.update(counts)
+        self._reader.stored(messages)
 
     def _seen(self) -> State:
         if not self._reader.is_connected():
             return State.CONNECTING if self.last_message_at is None else State.KAFKA_DOWN
         return State.QUIET if self.seconds_since_last_message() > QUIET_SECONDS else State.STREAMING
-
-    def _write(self, messages: Sequence[Message]) -> None:
-        """All of them, those that are refused apart."""
-        try:
-            if not self._patiently(lambda: self._count(self._destination.write(messages))):
-                self.unstored += len(messages)
-                return
-        except Refused as error:
-            if len(messages) == 1:
-                self._set_apart(messages[0], str(error))
-                return
-            middle = len(messages) // 2
-            self._write(messages[:middle])
-            self._write(messages[middle:])
-            return
-        self._reader.stored(messages)
-
-    def _set_apart(self, message: Message, reason: str) -> None:
-        if self._patiently(lambda: self._count(self._destination.set_apart(message, reason))):
-            self._reader.stored([message])
-        else:
-            self.unstored += 1
-
-    def _count(self, counts: Counter[str]) -> None:
-        self.counts.update(counts)
-
-    def _patiently(self, act: Callable[[], object]) -> bool:
-        """Until the database takes it. False: we were told to stop meanwhile."""
-        while True:
-            try:
-                act()
-            except Away as error:
-                self._wait(State.DATABASE_DOWN, "the database takes nothing: trying again", error)
-                if self._stopping.is_set():
-                    return False
-            else:
-                if self._wait_seconds != FIRST_WAIT_SECONDS:
-                    log.info("the database is there again", extra={"database": self._destination.name})
-                    self._wait_seconds = FIRST_WAIT_SECONDS
-                return True
 
     def _wait(self, state: State, what: str, error: Exception) -> None:
         """Twice as long as the last time, still in the group."""

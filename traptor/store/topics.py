@@ -28,7 +28,7 @@ CONSUMER = {
     "bootstrap_timeout_ms": 5_000,
     "request_timeout_ms": 5_000,
     "reconnect_backoff_max_ms": 2_000,
-    "session_timeout_ms": 15_000,
+    "session_timeout_ms": 10_000,
     "metrics_enabled": False,
 }
 LOOK_SECONDS = 5.0
