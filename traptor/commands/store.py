@@ -1,7 +1,9 @@
 """``traptor store``: from Kafka or standard input into a database."""
 
 import contextlib
+import gc
 import re
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -95,7 +97,14 @@ def into(  # noqa: PLR0917 - click passes by name
 
     wanted = settings.load({"METRICS_PORT": metrics_port})
     logs.set_up(wanted)
+    # Rows leave no cycles; looking for some among all those of a batch takes as long as making them.
+    gc.freeze()
+    gc.set_threshold(50_000)
+    is_left_to_the_pipe = source and signal.getsignal(signal.SIGINT) is signal.SIG_IGN
     stopping = stop_signal()
+    if is_left_to_the_pipe:
+        # Whoever ignores Ctrl-C for us wants us to take what still comes, and to end with the pipe.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
     database = _named(name, wanted, keep_raw=raw, keep=keep)
     reader = _reader(source, wanted, database, group, begin=begin, once=once)
     console = Console(stderr=True, markup=False, highlight=False)

@@ -14,7 +14,9 @@ from traptor.store.topics import Reader
 
 READ_SECONDS = 0.5
 TIDY_SECONDS = 1.0
-"""While messages come, a step of tidying so often."""
+"""While messages come, it is tidied so often."""
+TIDYING_SECONDS = 0.2
+"""And for so long."""
 FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS = 0.5, 8.0
 HOLD_SECONDS = 1.0
 ENDING_SECONDS = 3.0
@@ -87,7 +89,8 @@ class Store:
             self._write(self._waiting[0])
         if not self._waiting or self._clock() - self._tidied_at > TIDY_SECONDS:
             self._tidied_at = self._clock()
-            self._destination.tidy()
+            while self._destination.tidy() and self._clock() < self._tidied_at + TIDYING_SECONDS:
+                pass
 
     def _read(self) -> None:
         messages = self._reader.read(READ_SECONDS)

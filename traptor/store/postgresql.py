@@ -27,6 +27,8 @@ STATEMENT_MS = 60_000
 CURSOR_ROWS = 2000
 WORDS = "INSERT INTO words SELECT tweet_id, to_tsvector('simple', text) FROM staged_words ON CONFLICT DO NOTHING"
 _REFUSED = (psycopg.DataError, psycopg.IntegrityError, psycopg.NotSupportedError, psycopg.errors.ProgramLimitExceeded)
+_OF_NEW_TWEETS = {"hashtags", "urls", "mentions", "media"}
+"""Tables whose rows come with a new tweet alone, so that none is there."""
 _WRONG = re.compile("does not exist|authentication failed|no password supplied|permission denied|no pg_hba.conf entry")
 """What a server says that lets nobody in, of which libpq tells no code."""
 
@@ -110,7 +112,9 @@ class PostgreSQL(Database):
         return self._db.execute(statement.replace("IN ?", "= ANY(%s)").replace("?", "%s"), values)
 
     def insert(self, table: str, rows: Sequence[Sequence[Any]], on_conflict: str) -> None:
-        if rows:
+        if rows and table in _OF_NEW_TWEETS:
+            self._copy(table, rows)
+        elif rows:
             self._stage(table, rows)
             self.execute(f"INSERT INTO {table} SELECT * FROM staged_{table} {on_conflict}")
 
@@ -119,8 +123,11 @@ class PostgreSQL(Database):
         assert self._db is not None, "used outside of a transaction"
         columns = "(tweet_id bigint, text text)" if table == "words" else f"(LIKE {table})"
         self._db.execute(f"CREATE TEMP TABLE IF NOT EXISTS staged_{table} {columns} ON COMMIT DELETE ROWS")
-        self._db.execute(f"TRUNCATE staged_{table}")
-        with self._db.cursor().copy(f"COPY staged_{table} FROM STDIN") as copy:
+        self._copy(f"staged_{table}", rows)
+
+    def _copy(self, table: str, rows: Sequence[Sequence[Any]]) -> None:
+        assert self._db is not None, "used outside of a transaction"
+        with self._db.cursor().copy(f"COPY {table} FROM STDIN") as copy:
             for row in rows:
                 copy.write_row(row)
 

@@ -4,6 +4,7 @@ What must go is remembered and erased first, in a transaction of its own and wit
 is written, with that memory asked. So neither order brings back what was deleted, and a killed process repeats both.
 """
 
+import time
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -35,6 +36,8 @@ ON_CONFLICT = {
 }
 KEEP_CHUNK = 2000
 """Old tweets that go in one step."""
+KEEP_SECONDS = 60.0
+"""How often it is looked for some."""
 
 
 class Database(ABC):
@@ -45,6 +48,7 @@ class Database(ABC):
     def __init__(self, *, keep_raw: bool = False, keep: timedelta | None = None) -> None:
         self._keep_raw = keep_raw
         self._keep = keep
+        self._none_old_until = 0.0
 
     # What differs from one to the other
 
@@ -296,7 +300,7 @@ class Database(ABC):
 
     def remove_old(self) -> bool:
         """A chunk of the tweets that are older than is kept. Are there more?"""
-        if self._keep is None:
+        if self._keep is None or time.monotonic() < self._none_old_until:
             return False
         oldest = (datetime.now(UTC) - self._keep).isoformat(timespec="seconds")
         with self.transaction(alone=True):
@@ -305,6 +309,7 @@ class Database(ABC):
             if not ids:
                 self.execute("DELETE FROM gaps WHERE until < ?", oldest)
                 self.execute("DELETE FROM limits WHERE at < ?", oldest)
+                self._none_old_until = time.monotonic() + KEEP_SECONDS
         return bool(ids)
 
     # What people ask for
