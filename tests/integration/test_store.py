@@ -172,6 +172,32 @@ def test_stores_share_three_partitions_and_a_server_goes_away(
         assert db.execute("SELECT count(*) FROM apart").fetchone() == (WHOLE // 100,)
 
 
+def test_a_frozen_server_does_not_hold_up_the_end(
+    tmp_path: Path, kafka_broker: KafkaBroker, topic: str, postgresql: PostgreSQLServer
+) -> None:
+    url = postgresql.new_database()
+    with store(tmp_path, kafka_broker, topic, url, LOG_JSON=True) as daemon:
+        send(kafka_broker, topic, [json.dumps(tweet(1)).encode()])
+        with psycopg.connect(url, autocommit=True) as db:
+            wait_until(lambda: _has_progress(db), "the first tweet")
+            (pid,) = db.execute("SELECT pid FROM pg_stat_activity WHERE application_name = 'traptor store'").fetchone()  # type: ignore[misc]
+            os.kill(pid, signal.SIGSTOP)
+            try:
+                send(kafka_broker, topic, [json.dumps(tweet(2)).encode()])
+                daemon.signal(signal.SIGTERM)
+                ended(daemon, 10)
+            finally:
+                os.kill(pid, signal.SIGCONT)
+            assert db.execute("SELECT id FROM tweets").fetchall() == [(1,)]
+
+
+def _has_progress(db: "psycopg.Connection[tuple[int]]") -> bool:
+    try:
+        return bool(db.execute("SELECT 1 FROM progress").fetchall())
+    except psycopg.errors.UndefinedTable:
+        return False
+
+
 def test_notices_of_another_topic_are_honoured(tmp_path: Path, kafka_broker: KafkaBroker, topic: str) -> None:
     notices = f"{topic}-notices"
     kafka_broker.create_topic(notices)

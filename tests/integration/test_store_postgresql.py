@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from datetime import timedelta
 
+import psutil
 import pytest
 
 from tests.integration.conftest import missing
@@ -60,6 +61,22 @@ def test_a_server_that_is_stopped_is_away_and_what_was_begun_is_undone(
     server.start()
     assert database.progress() == {("traptor", 0): 1}
     assert database.write(messages(tweet(2), first=1))["stored"] == 1
+
+
+def test_a_frozen_server_is_away(
+    server: PostgreSQLServer, database: PostgreSQL, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("traptor.store.postgresql.SILENT_SECONDS", 0.5)
+    for one in psutil.Process(server.process.pid).children():
+        one.suspend()
+    try:
+        with pytest.raises(Away):
+            database.write(messages(tweet(1)))
+    finally:
+        for one in psutil.Process(server.process.pid).children():
+            one.resume()
+    monkeypatch.undo()
+    assert database.write(messages(tweet(1)))["stored"] == 1
 
 
 def test_two_stores_write_at_once_and_a_delete_finds_both(server: PostgreSQLServer, database: PostgreSQL) -> None:

@@ -5,6 +5,7 @@ import gc
 import re
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
@@ -14,7 +15,7 @@ import click
 from rich.console import Console
 
 from traptor import logs, settings
-from traptor.commands.console import json_option, needs_a_person, say_json, say_some, say_table, stop_signal
+from traptor.commands.console import json_option, needs_a_person, say_json, say_some, say_table
 from traptor.commands.replay import moment
 from traptor.store.destination import Apart, Away, Destination, WrongDestination
 from traptor.store.destinations import destination
@@ -39,6 +40,8 @@ WORDS = {"read": "read", "stored": "stored", "merged": "merged", "deleted": "del
          "notices": "notices"}  # fmt: skip
 UNITS = {"h": "hours", "d": "days", "w": "weeks"}
 MOST_SECONDS_BETWEEN_LINES = 0.5
+LAST_SECONDS, AGAIN_SECONDS = 5.0, 1.0
+"""How long a server may hold us up once we are told to stop, and then each further thing that is to be ended."""
 
 
 class _WithDefault(click.Group):
@@ -100,11 +103,7 @@ def into(  # noqa: PLR0917 - click passes by name
     # Rows leave no cycles; looking for some among all those of a batch takes as long as making them.
     gc.freeze()
     gc.set_threshold(50_000)
-    is_left_to_the_pipe = source and signal.getsignal(signal.SIGINT) is signal.SIG_IGN
-    stopping = stop_signal()
-    if is_left_to_the_pipe:
-        # Whoever ignores Ctrl-C for us wants us to take what still comes, and to end with the pipe.
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
+    stopping = _told_to_stop(is_from_a_pipe=bool(source))
     database = _named(name, wanted, keep_raw=raw, keep=keep)
     reader = _reader(source, wanted, database, group, begin=begin, once=once)
     console = Console(stderr=True, markup=False, highlight=False)
@@ -112,10 +111,30 @@ def into(  # noqa: PLR0917 - click passes by name
         run = Store(reader, database, stopping, _teller(line.update) if line else lambda _: None)
         with _metrics(wanted, run), _told():
             run.run()
+            signal.setitimer(signal.ITIMER_REAL, 0)
     counts = ", ".join(f"{word} {run.counts[count]}" for count, word in WORDS.items())
     click.echo(f"store: {counts}, in {database.name}", err=True)
     if run.unstored and source:
         raise click.ClickException(f"{run.unstored} messages of standard input were read and not stored")
+
+
+def _told_to_stop(*, is_from_a_pipe: bool) -> threading.Event:
+    """Set by SIGTERM and Ctrl-C. What a server holds up then ends with Away after a few seconds."""
+    stopping = threading.Event()
+
+    def stop(*_: object) -> None:
+        stopping.set()
+        signal.setitimer(signal.ITIMER_REAL, LAST_SECONDS, AGAIN_SECONDS)
+
+    def give_up(*_: object) -> None:
+        raise Away("told to stop while a server did not answer")
+
+    signal.signal(signal.SIGALRM, give_up)
+    signal.signal(signal.SIGTERM, stop)
+    # Whoever ignores Ctrl-C for us wants us to take what still comes, and to end with the pipe.
+    if not (is_from_a_pipe and signal.getsignal(signal.SIGINT) is signal.SIG_IGN):
+        signal.signal(signal.SIGINT, stop)
+    return stopping
 
 
 def _named(name: str, wanted: settings.Settings, **options: Any) -> Destination:

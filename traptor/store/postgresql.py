@@ -1,7 +1,10 @@
 """PostgreSQL: rows by COPY into a staging table, and from there where they belong."""
 
 import contextlib
+import os
 import re
+import socket
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
 from importlib.resources import files
@@ -24,6 +27,8 @@ LOCK_KEY = 0x7472_6170_746F_72
 """``traptor`` in ASCII: the advisory lock that stores share, and that one which erases holds alone."""
 STATEMENT_MS = 60_000
 """Of a statement; after that the server counts as away."""
+SILENT_SECONDS = 120.0
+"""Of a transaction; after that the connection is cut."""
 CURSOR_ROWS = 2000
 WORDS = "INSERT INTO words SELECT tweet_id, to_tsvector('simple', text) FROM staged_words ON CONFLICT DO NOTHING"
 _REFUSED = (psycopg.DataError, psycopg.IntegrityError, psycopg.NotSupportedError, psycopg.errors.ProgramLimitExceeded)
@@ -89,9 +94,14 @@ class PostgreSQL(Database):
             self.open()
         with self._translated():
             assert self._db is not None
-            with self._db.transaction():
-                self.execute(f"SELECT pg_advisory_xact_lock{'' if alone else '_shared'}(?)", LOCK_KEY)
-                yield
+            watchdog = threading.Timer(SILENT_SECONDS, _cut, [self._db.fileno()])
+            watchdog.start()
+            try:
+                with self._db.transaction():
+                    self.execute(f"SELECT pg_advisory_xact_lock{'' if alone else '_shared'}(?)", LOCK_KEY)
+                    yield
+            finally:
+                watchdog.cancel()
 
     @contextlib.contextmanager
     def _translated(self) -> Iterator[None]:
@@ -166,6 +176,12 @@ class PostgreSQL(Database):
             with self._db.cursor("traptor_export", row_factory=dict_row) as cursor:
                 cursor.itersize = CURSOR_ROWS
                 yield from cursor.execute(statement.replace("?", "%s"), values)
+
+
+def _cut(descriptor: int) -> None:
+    """End a connection whose server is frozen: libpq would wait for ever."""
+    with contextlib.suppress(OSError), socket.socket(fileno=os.dup(descriptor)) as connection:
+        connection.shutdown(socket.SHUT_RDWR)
 
 
 def _one_line(error: Exception) -> str:
