@@ -142,6 +142,8 @@ def _named(name: str, wanted: settings.Settings, **options: Any) -> Destination:
         return destination(name, wanted.STORE_PASSWORD, **options)
     except WrongDestination as error:
         raise click.UsageError(str(error)) from None
+    except ImportError as error:
+        raise click.ClickException(str(error)) from None
 
 
 def _reader(
@@ -211,7 +213,7 @@ def _teller(update: Callable[[str], object]) -> Callable[[Any], None]:
 @contextlib.contextmanager
 def opened(name: str, wanted: settings.Settings) -> Iterator[Destination]:
     """A database that is there; what fails ends the command with one line."""
-    database = _named(name, wanted)
+    database = _named(name, wanted, is_there=True)
     with _told():
         try:
             database.open()

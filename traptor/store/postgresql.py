@@ -34,8 +34,10 @@ WORDS = "INSERT INTO words SELECT tweet_id, to_tsvector('simple', text) FROM sta
 _REFUSED = (psycopg.DataError, psycopg.IntegrityError, psycopg.NotSupportedError, psycopg.errors.ProgramLimitExceeded)
 _OF_NEW_TWEETS = {"hashtags", "urls", "mentions", "media"}
 """Tables whose rows come with a new tweet alone, so that none is there."""
-_WRONG = re.compile("does not exist|authentication failed|no password supplied|permission denied|no pg_hba.conf entry")
-"""What a server says that lets nobody in, of which libpq tells no code."""
+_WRONG = re.compile(
+    "does not exist|authentication failed|no password supplied|permission denied|no pg_hba.conf entry|invalid integer"
+)
+"""What libpq says without a code, and no waiting mends."""
 
 
 class PostgreSQL(Database):
@@ -95,6 +97,7 @@ class PostgreSQL(Database):
         with self._translated():
             assert self._db is not None
             watchdog = threading.Timer(SILENT_SECONDS, _cut, [self._db.fileno()])
+            watchdog.daemon = True
             watchdog.start()
             try:
                 with self._db.transaction():
@@ -109,6 +112,9 @@ class PostgreSQL(Database):
             yield
         except _REFUSED as error:
             raise Refused(f"{type(error).__name__}: {_one_line(error)}") from None
+        except psycopg.ProgrammingError as error:
+            # The URL, a right that we have not, or a table that somebody has altered.
+            raise WrongDestination(f"{self.name}: {_one_line(error)}") from None
         except psycopg.Error as error:
             # A deadlock and a server that starts are mended by another try, like one that is gone.
             if self._db:
