@@ -13,15 +13,17 @@ import uuid
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
+from datetime import UTC, datetime
 from pathlib import Path
 
 import psycopg
 import pytest
+import requests
 from kafka import KafkaProducer
 
 from tests.integration.conftest import missing
 from tests.integration.daemon import Daemon, Output, environment
-from tests.servers import KafkaBroker, PostgreSQLServer, ServerMissing, wait_until
+from tests.servers import KafkaBroker, PostgreSQLServer, ServerMissing, free_port, wait_until
 from tests.store.samples import delete, located, matched, quote, retweet, scrub_geo, tweet
 
 DELETED = range(5, 3000, 50)
@@ -208,6 +210,40 @@ def test_notices_of_another_topic_are_honoured(tmp_path: Path, kafka_broker: Kaf
     assert (did["read"], did["notices"]) == (4, 2)
     with closing(sqlite3.connect(tmp_path / "tweets.db")) as db:
         assert db.execute("SELECT id, place_id FROM tweets").fetchall() == [(2, None)]
+
+
+@pytest.mark.parametrize("begin, expected", [("beginning", [1, 2]), ("2021-01-27", [2]), ("now", [])])
+def test_it_begins_where_it_is_told(
+    tmp_path: Path, kafka_broker: KafkaBroker, topic: str, begin: str, expected: list[int]
+) -> None:
+    if kafka_broker.kind == "tansu":
+        pytest.skip("tansu does not find offsets by time; `make kafka` brings Apache Kafka")
+    producer = KafkaProducer(bootstrap_servers=kafka_broker.hosts)
+    for id_, day in ((1, 26), (2, 28)):
+        at = datetime(2021, 1, day, tzinfo=UTC).timestamp()
+        producer.send(topic, json.dumps(tweet(id_)).encode(), timestamp_ms=int(at * 1000))
+        producer.flush()
+    producer.close()
+    with store(tmp_path, kafka_broker, topic, "--once", "--from", begin, "tweets.db") as daemon:
+        ended(daemon)
+    assert ids(tmp_path / "tweets.db") == expected
+
+
+def test_it_says_how_it_is(tmp_path: Path, kafka_broker: KafkaBroker, topic: str) -> None:
+    port = free_port()
+    send(kafka_broker, topic, [json.dumps(tweet(1)).encode()])
+    with store(tmp_path, kafka_broker, topic, "--metrics-port", str(port), "tweets.db") as daemon:
+        wait_until(lambda: b"traptor_store_stored_total 1.0" in told(port, "metrics"), "the tweet")
+        assert told(port, "healthz") == b"streaming\n"
+        daemon.signal(signal.SIGTERM)
+        ended(daemon, 10)
+
+
+def told(port: int, path: str) -> bytes:
+    try:
+        return requests.get(f"http://127.0.0.1:{port}/{path}", timeout=5).content
+    except requests.ConnectionError:
+        return b""
 
 
 def test_it_ends_in_good_order_and_goes_on_where_it_was(tmp_path: Path, kafka_broker: KafkaBroker, topic: str) -> None:

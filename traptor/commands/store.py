@@ -204,8 +204,8 @@ def _teller(update: Callable[[str], object]) -> Callable[[Any], None]:
             return
         rate += 0.3 * ((run.counts["read"] - before) / (now - told_at) - rate)
         told_at, before = now, run.counts["read"]
-        counts = ", ".join(f"{word} {run.counts[count]:,}" for count, word in WORDS.items())
-        update(f"{run.state}: {counts}; {rate:,.0f}/s, {run.behind:,} behind")
+        counts = ", ".join(f"{word} {run.counts[count]:,}" for count, word in WORDS.items() if run.counts[count])
+        update(f"{run.state}: {counts or 'nothing yet'}; {rate:,.0f}/s, {run.behind:,} behind")
 
     return tell
 
