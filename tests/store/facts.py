@@ -198,7 +198,11 @@ class Facts:
         ),
         st.sampled_from(FIELDS),
     )
-    @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @settings(
+        max_examples=60,
+        deadline=None,
+        suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+    )
     def test_any_value_anywhere_is_stored_or_set_apart(self, database: Database, value: Any, name: str) -> None:
         offset = (database.progress().get(("traptor", 0))) or 0
         wild = {**matched(tweet(1 + offset)), name: value}
