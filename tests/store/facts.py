@@ -201,7 +201,7 @@ class Facts:
     @settings(
         max_examples=60,
         deadline=None,
-        suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+        suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.differing_executors],
     )
     def test_any_value_anywhere_is_stored_or_set_apart(self, database: Database, value: Any, name: str) -> None:
         offset = (database.progress().get(("traptor", 0))) or 0
