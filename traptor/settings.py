@@ -215,6 +215,9 @@ class Settings:
         "select tag, value, type from rules", TEXT, "query of `rules load mysql://…`; its columns are a rule's fields"
     )
     MYSQL_PASSWORD: str = _setting("", SECRET, "password of the database of `rules load mysql://…`", secret=True)
+    STORE_PASSWORD: str = _setting(
+        "", SECRET, "password of the database of `traptor store postgresql://…`", secret=True
+    )
     REBALANCE_AFTER: float = _setting(
         60.0, _seconds(), "silence after which `rules rebalance` moves the rules of a Traptor", unit="s"
     )
@@ -285,7 +288,7 @@ class Settings:
     @property
     def secrets(self) -> list[str]:
         """Every secret text that is set, and the passwords inside URLs and options, in each of their spellings."""
-        found = [*self.apikeys.values(), self.BEARER_TOKEN, self.MYSQL_PASSWORD]
+        found = [*self.apikeys.values(), self.BEARER_TOKEN, self.MYSQL_PASSWORD, self.STORE_PASSWORD]
         for url in (self.REDIS_URL, self.SENTRY_URL):
             parts = urlsplit(url)
             found += [parts.password or "", unquote(parts.password or "")]

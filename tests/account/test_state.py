@@ -49,7 +49,7 @@ def test_a_spool_that_fails_is_told_before_kafka(kafka_down: bool, spool_full: b
 def test_the_states_have_the_names_that_people_know() -> None:
     assert {str(state) for state in State} == {
         "starting", "waiting-for-rules", "connecting", "streaming", "quiet", "stalled", "backing-off", "kafka-down",
-        "spool-full", "spool-fails", "refused", "stopping",
+        "database-down", "spool-full", "spool-fails", "refused", "stopping",
     }  # fmt: skip
     assert HEALTHY.isdisjoint(
         {

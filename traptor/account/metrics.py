@@ -144,7 +144,7 @@ class TraptorCollector(Collector):
                 yield [label], count
 
 
-def serve(address: str, port: int, collector: TraptorCollector, state: Callable[[], State]) -> ThreadingHTTPServer:
+def serve(address: str, port: int, collector: Collector, state: Callable[[], State]) -> ThreadingHTTPServer:
     """Serve ``/metrics`` and ``/healthz`` in the background until ``shutdown``. Raises OSError."""
     registry = CollectorRegistry()
     registry.register(collector)

@@ -19,6 +19,8 @@ class State(StrEnum):
     STALLED = "stalled"
     BACKING_OFF = "backing-off"
     KAFKA_DOWN = "kafka-down"
+    DATABASE_DOWN = "database-down"
+    """Of ``traptor store`` alone."""
     SPOOL_FULL = "spool-full"
     SPOOL_FAILS = "spool-fails"
     REFUSED = "refused"
