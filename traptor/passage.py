@@ -3,7 +3,7 @@
 Each step is done for all of them before the next begins: what a step needs stays in the processor's caches.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from traptor.account.intake import Arrived, Intake
@@ -73,3 +73,10 @@ class Passage:
             door.forget(id_str.encode("utf-8", "replace"))
         elif scrubbed := kinds.scrubbed(notice):
             door.scrub(*scrubbed)
+
+
+def portions(reads: Iterator[Sequence[Any]], most: int) -> Iterator[Sequence[Any]]:
+    """What has arrived, in so many messages at a time that what is due in between is not late."""
+    for received in reads:
+        for start in range(0, len(received) or 1, most):
+            yield received[start : start + most]

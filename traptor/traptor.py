@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from http.server import ThreadingHTTPServer
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from birdy.twitter import TwitterApiError, TwitterClientError
 
@@ -29,8 +29,9 @@ from traptor.delivery.door import OutputError
 from traptor.delivery.kafka_door import Kafka
 from traptor.delivery.spool import Message, Spool, file_name
 from traptor.delivery.standard_output import StandardOutput, give_up_writing
+from traptor.dict_methods import DictMethods
 from traptor.exits import Exit
-from traptor.passage import Passage
+from traptor.passage import Passage, portions
 from traptor.reports import Reporter
 from traptor.rules import checked, notices, stored
 from traptor.rules.watch import Watch
@@ -42,10 +43,8 @@ from traptor.sources.stream import FilterStream, StreamEnded
 from traptor.sources.turn import Turn, Verdict, Wait
 from traptor.sources.v1 import MyBirdyClient
 from traptor.threads import Pulse, SideRoads, say_farewell
-from traptor.tweets import fields, kinds, times
 from traptor.tweets.duplicates import RecentIds
 from traptor.tweets.enrichment import Enrichment
-from traptor.tweets.rule import Match
 
 __all__ = ["MyBirdyClient", "Traptor", "main"]
 
@@ -59,7 +58,7 @@ RETRY_SECONDS = 15.0
 """Between tries to bring changed rules to a server, where it asks for nothing else."""
 
 
-class Traptor:
+class Traptor(DictMethods):
     """Reads rules from Redis, opens a birdy stream, enriches, and delivers to Kafka.
 
     ``redis_conn``, ``pubsub_conn`` and ``heartbeat_conn`` are redis-py clients, or anything that behaves like them.
@@ -359,8 +358,9 @@ class Traptor:
             if self._stopping or (not wait.reason and self._is_early()):
                 break
             self._hold_back(wait)
-        self._door.take_up()
-        self._journal.is_silent = False
+        if not self._stopping:
+            self._door.take_up()
+            self._journal.is_silent = False
 
     def _hold_back(self, wait: Wait) -> None:
         """Not now; the reason is told once."""
@@ -403,18 +403,14 @@ class Traptor:
         self._no_stream(self._turn.ended(ended), datetime.now(UTC) - timedelta(seconds=quiet_seconds))
 
     def _no_stream(self, verdict: Verdict, since: datetime | None = None) -> None:
-        """There is no stream for the reason that the verdict gives."""
+        """There is no stream, and the verdict says why. One that is meant for good ends the process."""
         self._gaps.begin(since or datetime.now(UTC), verdict.cause)
         if verdict.refusal:
-            self._refuse(verdict.refusal)
+            self._vitals.enter(State.REFUSED, verdict.refusal)
+            self.logger.critical(f"Twitter refuses us, do not restart: {verdict.refusal}")
+            raise SystemExit(Exit.REFUSED)
         self._vitals.enter(State.BACKING_OFF, verdict.cause)
         self.logger.warning("no stream", extra={"cause": verdict.cause, **verdict.facts})
-
-    def _refuse(self, reason: str) -> NoReturn:
-        """End the process so that it is not restarted."""
-        self._vitals.enter(State.REFUSED, reason)
-        self.logger.critical(f"Twitter refuses us, do not restart: {reason}")
-        raise SystemExit(Exit.REFUSED)
 
     # Rules
 
@@ -535,7 +531,10 @@ class Traptor:
         try:
             self._pulse.result(create)
         except TwitterApiError as error:
-            self._answered_with_error(error)
+            verdict = self._turn.answered(error)
+            if verdict.refusal:
+                self._reporter.report(error)
+            self._no_stream(verdict)
         except TwitterClientError as error:
             self._no_stream(self._turn.unreachable(error))
         else:
@@ -557,23 +556,10 @@ class Traptor:
         missed_since = datetime.fromisoformat(self._gaps.open.since) if self._gaps.open else None
         return self._source.open(self.twitter_rules or "", self.redis_rules, missed_since=missed_since)
 
-    def _answered_with_error(self, error: TwitterApiError) -> None:
-        """Back off as Twitter asks, or end the process if the answer is meant for good."""
-        verdict = self._turn.answered(error)
-        if verdict.refusal:
-            self._reporter.report(error)
-        self._no_stream(verdict)
-
     def _stream_opened(self) -> None:
         self._turn.opened()
-        now = self._vitals.last_message_at = time.monotonic()
-        self._vitals.percent_full = 0
         self._limit_watch = counters.LimitWatch()
-        if self._gaps.open:
-            self.account.counts[f"reconnects:{self._gaps.open.cause}"] += 1
-        self._gaps.end(datetime.now(UTC), self.rule_set, now)
-        self._vitals.stream = self.birdy_stream
-        self._vitals.enter(State.STREAMING)
+        self._vitals.opened(self.birdy_stream, self.rule_set)
         self._watch.refused(self._source.refused())
         self._watch.opened(self._vitals.progress_at)
         facts = {"rules": len(self._enrichment.rules), "rule_set": self.rule_set}
@@ -596,7 +582,7 @@ class Traptor:
         """
         reads, handle = self._way_of_messages()
         is_ending = False
-        for received in self._portions(reads):
+        for received in portions(reads, PORTION_MESSAGES if self._tweet_limit is None else 1):
             handle(received)
             self._tick()
             if self._has_reached_tweet_limit():
@@ -618,18 +604,6 @@ class Traptor:
         if self._is_dict_method_replaced():
             return self.birdy_stream.reads(), self._handle_bytes_as_dicts
         return self.birdy_stream.reads(), self._handle_bytes
-
-    def _is_dict_method_replaced(self) -> bool:
-        return any(
-            name in vars(self) or getattr(type(self), name) is not getattr(Traptor, name) for name in DICT_METHODS
-        )
-
-    def _portions(self, reads: Iterator[Sequence[Any]]) -> Iterator[Sequence[Any]]:
-        """What has arrived, in so many messages at a time that what is due in between is not late."""
-        most = PORTION_MESSAGES if self._tweet_limit is None else 1
-        for received in reads:
-            for start in range(0, len(received) or 1, most):
-                yield received[start : start + most]
 
     def _cause_to_end(self) -> str:
         """Why we are to end the stream ourselves; empty while we are not."""
@@ -659,116 +633,10 @@ class Traptor:
         """Messages on the short way, as bytes from end to end."""
         self._passage.portion(received, self._enrichment, self._door, self._enrich_tweet)
 
-    def _handle_bytes_as_dicts(self, received: Sequence[bytes]) -> None:
-        self._handle_dicts([message for _, message in self._intake.decoded(received, fields.load)])
-
-    def _handle_dicts(self, received: Sequence[Any]) -> None:
-        """Messages on the long way, through the methods that people replace."""
-        for message in received:
-            self._intake.note()
-            if not self._message_is_tweet(message):
-                self._passage.heed(message, self._door)
-            elif not self._passage.is_new(message):
-                continue
-            self._send_enriched_data_to_kafka(message, self._enrich_tweet(message))
-
-    def _send_enriched_data_to_kafka(self, tweet: Any, enriched_data: Any) -> None:
-        """Send the enriched data, keyed by the tweet's id. Waits for nobody; standard output where Kafka is off."""
-        value = fields.dump(enriched_data)
-        if self._message_is_tweet(tweet):
-            self._door.send([self._address.tweet(kinds.tweet_id(tweet), value)])
-        else:
-            self._door.send([self._address.notice(tweet, value)])
-
     def _acknowledged(self, delivered: Sequence[Message], now: float) -> None:
         """Kafka has them."""
         tweet_ids = [message.key for message in delivered if message.key and message.topic == self.kafka_topic]
         self._latency.observe(tweet_ids, now)
-
-    # Enriching, dict in and dict out
-
-    def _enrich_tweet(self, tweet: Any) -> Any:
-        """The tweet with its ``traptor`` object; any other message as it is. Counts either."""
-        if self._message_is_tweet(tweet):
-            tweet = self._create_traptor_obj(tweet)
-            tweet = self._add_iso_created_at(tweet)
-            return self._find_rule_matches(tweet)
-        if self._message_is_limit_message(tweet) and (count := kinds.limit_count(tweet)) is not None:
-            self._increment_limit_message_counter(count)
-        return tweet
-
-    @staticmethod
-    def _message_is_tweet(message: Any) -> bool:
-        """Is it a tweet?"""
-        return kinds.kind(message) == "tweet"
-
-    @staticmethod
-    def _message_is_limit_message(message: Any) -> bool:
-        """Does it say how many tweets Twitter has withheld?"""
-        return kinds.kind(message) == "limit"
-
-    def _create_traptor_obj(self, tweet_dict: dict[str, Any]) -> dict[str, Any]:
-        """The tweet with a ``traptor`` dict that holds type and id of this Traptor."""
-        return {**tweet_dict, "traptor": self._enrichment.identity}
-
-    def _add_iso_created_at(self, tweet_dict: dict[str, Any]) -> dict[str, Any]:
-        """The tweet with ``traptor.created_at_iso``; None where it has no time that can be read."""
-        iso = times.iso_time_or_none(tweet_dict.get("created_at"))
-        return {**tweet_dict, "traptor": {**tweet_dict.get("traptor", {}), "created_at_iso": iso}}
-
-    def _find_rule_matches(self, tweet_dict: dict[str, Any]) -> dict[str, Any]:
-        """The tweet with the flat fields of the last rule that holds, and all that hold in ``rules``."""
-        matches = self._enrichment.match_dict(tweet_dict)
-        self._count_matches(matches)
-        return {**tweet_dict, "traptor": {**tweet_dict.get("traptor", {}), **self._enrichment.told(matches)}}
-
-    @staticmethod
-    def _tweet_time_to_iso(tweet_time: str) -> str:
-        """``created_at`` in ISO format. Raises ValueError for what is no time."""
-        return times.iso_time(tweet_time)
-
-    # Counting
-
-    def _count_matches(self, matches: Sequence[Match]) -> None:
-        """Count a tweet that fits these rules."""
-        self.account.counts["matched" if matches else "unmatched"] += 1
-        for match in matches:
-            self._increment_rule_counter(self._enrichment.rule_ids[match.position])
-
-    def _make_rule_counters(self) -> dict[str, counters.RollingCounter]:
-        """Make ``self.rule_counters``, by rule_id; the counters of rules that stay go on counting."""
-        rule_ids = [rule.get("rule_id", "") for rule in self.redis_rules if self.enable_stats_collection]
-        self.rule_counters = {
-            rule_id: self.rule_counters.get(rule_id) or self._create_rule_counter(rule_id) for rule_id in rule_ids
-        }
-        return self.rule_counters
-
-    def _create_rule_counter(self, rule_id: str) -> counters.RollingCounter:
-        """A counter of one rule's matches within the rolling window."""
-        key = keys.stats(self.traptor_type, self.traptor_id, rule_id)
-        return counters.RollingCounter(key, self.settings.STATS_COLLECTION_WINDOW)
-
-    def _delete_rule_counters(self) -> None:
-        """Forget the rule counters; what they wrote to Redis goes with its TTL."""
-        self.rule_counters = {}
-
-    def _increment_rule_counter(self, rule_value: str) -> None:
-        """Count a match of the rule with this rule_id."""
-        if counter := self.rule_counters.get(rule_value):
-            counter.increment()
-
-    def _make_limit_message_counter(self) -> None:
-        """Make ``self.limit_counter``, the tweets that Twitter says it withheld within the rolling window."""
-        self.limit_counter = self.limit_counter or counters.RollingCounter(
-            keys.limit(self.traptor_type, self.traptor_id), self.settings.LIMIT_COUNT_COLLECTION_WINDOW
-        )
-
-    def _increment_limit_message_counter(self, limit_count: int) -> None:
-        """Count what this number in a limit notice adds to the largest one seen on this connection."""
-        if raised := self._limit_watch.raised_by(limit_count):
-            self.account.counts["withheld"] += raised
-            self._make_limit_message_counter()
-            self.limit_counter.increment(raised)
 
     # Side roads: each runs in a thread of its own, and only sets flags
 
@@ -839,21 +707,6 @@ class Traptor:
             self.account.mark()
             if self.birdy_stream is not None:
                 self._turn.tick()
-
-
-DICT_METHODS = (
-    "_enrich_tweet",
-    "_message_is_tweet",
-    "_message_is_limit_message",
-    "_create_traptor_obj",
-    "_add_iso_created_at",
-    "_find_rule_matches",
-    "_tweet_time_to_iso",
-    "_increment_rule_counter",
-    "_increment_limit_message_counter",
-    "_send_enriched_data_to_kafka",
-)
-"""Whoever replaces one of these sees every message pass through it."""
 
 
 def main() -> None:

@@ -61,6 +61,16 @@ class Vitals:
         """The main loop does something else now."""
         self.phase, self.reason = phase, reason
 
+    def opened(self, stream: Any, rule_set: str) -> None:
+        """There is a stream again, for these rules: the gap is over."""
+        now = self.last_message_at = time.monotonic()
+        self.percent_full = 0
+        if self._gaps.open:
+            self.account.counts[f"reconnects:{self._gaps.open.cause}"] += 1
+        self._gaps.end(datetime.now(UTC), rule_set, now)
+        self.stream = stream
+        self.enter(State.STREAMING)
+
     def is_alive(self) -> bool:
         """Does the main loop make progress?"""
         return time.monotonic() - self.progress_at < STUCK_SECONDS
