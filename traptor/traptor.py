@@ -369,7 +369,8 @@ class Traptor(DictMethods):
         self._journal.is_silent = wait.holder == (self.traptor_type, self.traptor_id)
         if wait.reason:
             if (self._vitals.phase, self._vitals.reason) != (State.BACKING_OFF, wait.reason):
-                self.logger.warning("waiting before the next connection", extra={"reason": wait.reason})
+                told = "waiting for the credential" if wait.holder else "no stream for now"
+                self.logger.warning(told, extra={"reason": wait.reason})
             self._vitals.enter(State.BACKING_OFF, wait.reason)
         self._pulse.wait(wait.seconds)
 

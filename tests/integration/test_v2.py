@@ -140,7 +140,7 @@ def test_what_still_comes_for_an_old_value_is_not_taken_for_the_new_one(
         twitter.wait_for_connection(1)
         stored.write(redis_db, "track", 0, [{**ROCKET, "rule_id": "1"}])
         publish(redis_db, "track:0")
-        daemon.wait_for_log("rules changed on the server")
+        daemon.wait_for_log("rules taken up without reconnecting")
         for tweet in storms + rockets:
             twitter.push(tweet)
         daemon.messages(5)
@@ -346,7 +346,8 @@ def test_the_payload_is_kept_and_posts_are_counted(collect: Collect, redis_db: r
 def test_a_spent_budget_closes_the_stream(collect: Collect, redis_db: redis.Redis) -> None:
     stored.write(redis_db, "track", 0, [STORM])
     with Simulator(rate=100) as twitter, collect(twitter, "2", V2_MONTHLY_POST_LIMIT=10) as daemon:
-        daemon.wait_for_log("monthly post limit reached: no stream until next month")
+        (told,) = daemon.wait_for_log("no stream for now")
+        assert told["reason"] == "monthly post limit reached"
         twitter.wait_for_close(1)
         daemon.stop()
     assert len(twitter.connections) == 1

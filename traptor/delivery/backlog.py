@@ -5,6 +5,7 @@ Whatever the disk refuses is kept in memory and tried again at the next turn; wh
 
 import contextlib
 import logging
+import threading
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
@@ -59,6 +60,8 @@ class Backlog:
         """Rows of the spool that need not wait any more, and are still to be taken out."""
         self._listed_to = 0
         """Up to this row, the lanes know what is in the spool."""
+        self._counting = threading.Lock()
+        """Held while what waits changes its place, for other threads ask how much there is."""
         self._apart: deque[tuple[Entry, str]] = deque()
         """To be set apart, with the reason."""
         self._wishes = Wishes()
@@ -71,7 +74,8 @@ class Backlog:
 
     def waiting(self) -> int:
         """Messages in memory and on disk that are not finished."""
-        return self.in_memory + self.spool.count - len(self._finished)
+        with self._counting:
+            return self.in_memory + self.spool.count - len(self._finished)
 
     def is_full(self) -> bool:
         """Are messages being dropped, for want of room?"""
@@ -193,7 +197,7 @@ class Backlog:
         """Those that fit have a row afterwards. False where the spool cannot be written."""
         if self._listed_to > self.spool.last_row:
             self.list_anew()
-        with self._spool_may_fail():
+        with self._spool_may_fail(), self._counting:
             rows = self.spool.append([entry.message for entry in entries])
             self._counts["spooled"] += len(rows)
             for entry, row in zip(entries, rows, strict=False):
@@ -244,7 +248,7 @@ class Backlog:
 
     def _take_out_finished(self) -> None:
         if self._finished:
-            with self._spool_may_fail():
+            with self._spool_may_fail(), self._counting:
                 if len(self._finished) == self.spool.count and not self.spool.apart:
                     self.spool.remove_file()
                 if self.spool.count:

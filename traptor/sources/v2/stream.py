@@ -58,14 +58,22 @@ class FilteredStream(FilterStream):
         self._left_out = Counter() if left_out is None else left_out
 
     def reads(self) -> Iterator[list[bytes]]:
-        """As ever. After a disconnect message the stream is over: X may keep it open, but sends no more tweets."""
-        for read in super().reads():
-            messages = [message for raw in read for message in translated(raw)]
-            self._note_left_out(messages)
-            yield messages + self._recovered()
-            if reasons := [message.reason for message in messages if isinstance(message, Disconnect)]:
-                self.close()
-                raise StreamEnded("closed", reasons[-1])
+        """As ever. After a disconnect message the stream is over once it is quiet: X may keep it open for nothing."""
+        reason = None
+        try:
+            for read in super().reads():
+                messages = [message for raw in read for message in translated(raw)]
+                self._note_left_out(messages)
+                yield messages + self._recovered()
+                reason = next((one.reason for one in messages if isinstance(one, Disconnect)), reason)
+                if reason is not None and not read:
+                    self.close()
+                    break
+        except StreamEnded:
+            if reason is None:
+                raise
+        if reason is not None:
+            raise StreamEnded("closed", reason)
 
     def recover_by(self, recovery: "FilteredStream") -> None:
         """Bring what this other stream brings as well, until it ends."""
