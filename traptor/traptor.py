@@ -473,7 +473,7 @@ class Traptor:
         if code is not None:
             kind = backoff.DISCONNECTS.get(code, backoff.Kind.NETWORK)
         else:
-            kind = backoff.Kind.DROPPED if self._has_received else backoff.Kind.NETWORK
+            kind = ended.kind or (backoff.Kind.DROPPED if self._has_received else backoff.Kind.NETWORK)
         self._back_off(kind, cause, {"detail": ended.detail, "lasted_s": round(self._lasted_seconds(), 1)})
 
     def _lasted_seconds(self) -> float:

@@ -13,12 +13,12 @@ from birdy.twitter import (
     TwitterApiError,
     TwitterAuthError,
     TwitterClientError,
-    TwitterRateLimitError,
 )
 
 from traptor.rules.checked import Problem
+from traptor.sources import answers, connecting
 from traptor.sources.stream import FilterStream
-from traptor.sources.v1 import CONNECT_TIMEOUT_SECONDS, MyBirdyClient
+from traptor.sources.v1 import MyBirdyClient
 from traptor.sources.v2 import rules, shape
 from traptor.sources.v2.rules import ServerRule
 from traptor.tweets.fields import dump
@@ -27,6 +27,8 @@ from traptor.tweets.rule import Rule
 STALL_SECONDS = 60.0
 """Three keep-alives of 20 s missed."""
 PAGE_RULES = 1000
+ANSWER_BYTES = 16 << 20
+"""No answer about rules is larger: a thousand rules have 1.2 MB."""
 ADDED_AT_ONCE = 100
 RULES_ANSWERS = (200, 201, 400)
 RULE_LIMITS = (5, 25, 1000, 2500, 5000, 25_000)
@@ -93,7 +95,7 @@ class V2Client(AppClient):  # type: ignore[misc]
         return f"V2Client({self.api_url!r})"
 
     def get_oauth_session(self) -> requests.Session:
-        session = requests.Session()
+        session = connecting.in_time(requests.Session())
         session.headers.update({"User-Agent": self.user_agent_string, "Accept-Encoding": "gzip"})
         if self.access_token:
             session.headers["Authorization"] = f"Bearer {self.access_token}"
@@ -191,10 +193,10 @@ class V2Client(AppClient):  # type: ignore[misc]
 
     def _fetch_bearer_token(self) -> None:
         """Ask for a token as birdy does, but tell a network that fails from keys that are wrong."""
-        form, timeouts = {"grant_type": "client_credentials"}, (CONNECT_TIMEOUT_SECONDS, STALL_SECONDS)
+        form, timeouts = {"grant_type": "client_credentials"}, (connecting.TCP_SECONDS, STALL_SECONDS)
         try:
             response = self.session.post(
-                self.request_token_url, auth=self.auth, data=form, timeout=timeouts, allow_redirects=False
+                self.request_token_url, auth=self.auth, data=form, stream=True, timeout=timeouts, allow_redirects=False
             )
         except requests.RequestException as error:
             raise TwitterClientError(str(error)) from None
@@ -215,14 +217,13 @@ class V2Client(AppClient):  # type: ignore[misc]
 
     def make_api_call(self, method: str, url: str, **request: Any) -> requests.Response:
         body = {"json": request["data"]} if "data" in request else {"params": request["params"]}
-        timeouts = (CONNECT_TIMEOUT_SECONDS, STALL_SECONDS)
+        timeouts = (connecting.TCP_SECONDS, STALL_SECONDS)
         return self.session.request(method, url, stream=True, timeout=timeouts, allow_redirects=False, **body)
 
     def handle_response(self, method: str, response: requests.Response) -> Any:
         if response.status_code == requests.codes.ok and response.url.partition("?")[0].endswith("/search/stream"):
             return FilteredStream(response, method)
         answer = _json(response)
-        response.close()
         # Every answer about rules has meta, also one that refuses some of them.
         if response.status_code in RULES_ANSWERS and "meta" in answer:
             return ApiResponse(response, method, answer)
@@ -233,19 +234,19 @@ _RULES = "tweets/search/stream/rules"
 
 
 def _json(response: requests.Response) -> dict[str, Any]:
-    """The answer's object; empty where it is none."""
+    """The answer's object, as far as it comes in time; empty where it is none. Closes the response."""
     try:
-        answer = response.json()
-    except (ValueError, requests.RequestException):
+        answer = json.loads(answers.read(response, ANSWER_BYTES, connecting.DEADLINE_SECONDS))
+    except (ValueError, RecursionError):
         return {}
     return answer if isinstance(answer, dict) else {}
 
 
 def _error(response: requests.Response, answer: dict[str, Any], method: str) -> TwitterApiError:
     problem = _problem(answer) or f"not an answer of X API v2 ({response.reason})"
-    kind = {401: TwitterAuthError, 429: TwitterRateLimitError}.get(response.status_code, TwitterApiError)
-    kind = RulesCapExceeded if "RulesCapExceeded" in problem else kind
-    return kind(problem, response=response, request_method=method)
+    if "RulesCapExceeded" in problem:
+        return RulesCapExceeded(problem, response=response, request_method=method)
+    return answers.error(response, method, problem)
 
 
 def _problem(answer: dict[str, Any]) -> str:
