@@ -29,6 +29,13 @@ class Link(Struct, gc=False):
     display_url: str | None = None
 
 
+class Permalink(Link, gc=False):
+    """The link to a quoted tweet, which stood in ``urls`` until September 2018."""
+
+    expanded_url: str | None = msgspec.field(name="expanded", default=None)
+    display_url: str | None = msgspec.field(name="display", default=None)
+
+
 class Entities(Struct, gc=False):
     hashtags: list[Hashtag] | None = None
     symbols: list[Hashtag] | None = None
@@ -81,6 +88,7 @@ class Tweet(Struct, gc=False):
     place: Place | None = None
     retweeted_status: "Tweet | None" = None
     quoted_status: "Tweet | None" = None
+    quoted_status_permalink: Permalink | None = None
     traptor: Any = UNSET
 
 
