@@ -2,7 +2,9 @@
 
 import re
 from datetime import datetime
-from typing import NamedTuple
+from typing import Annotated, Any, NamedTuple
+
+import msgspec
 
 TYPES = ("track", "follow", "locations")
 
@@ -102,6 +104,23 @@ def parse(key: str) -> Key | None:
         return None
     prefix, traptor_type, traptor_id, rest = found.groups(default="")
     return Key(_KINDS[prefix], traptor_type, int(traptor_id), rest)
+
+
+_Number = Annotated[int, msgspec.Meta(ge=-(1 << 63), le=(1 << 63) - 1)]
+_Value = str | bool | _Number | float | None
+_decode_content = msgspec.json.Decoder(dict[str, _Value | list[_Value] | dict[str, _Value]]).decode
+
+
+def content(stored: str | bytes) -> dict[str, Any]:
+    """The object that a key of ours holds as JSON. Raises ValueError for what none of us has written there.
+
+    Ours are flat but for lists and objects of plain values: what is deeper, infinite, or a number of more than 64 bits
+    would end whoever works with it.
+    """
+    try:
+        return _decode_content(stored)
+    except UnicodeEncodeError:
+        raise ValueError("half a surrogate pair") from None
 
 
 def notice(traptor_type: str, traptor_id: int | str) -> str:

@@ -170,6 +170,23 @@ def test_a_sign_of_life_that_means_nothing_is_told(watched: Gaps, life: dict[str
     assert watched.open is None
 
 
+DEEP = "[" * 10_000 + "]" * 10_000
+
+
+@pytest.mark.parametrize(
+    "stored",
+    ["nonsense", "[]", "Infinity", DEEP, *[f'{{"withheld":{one}}}' for one in ("Infinity", "9" * 400, DEEP)]],
+    ids=lambda stored: stored[:15],
+)
+def test_a_sign_of_life_that_cannot_be_read_is_told_and_written_over(conn: Any, watched: Gaps, stored: str) -> None:
+    one = Journal(conn, "track", 0, 15)
+    conn.set("traptor:life:track:0", stored)
+    with pytest.raises(ValueError):  # noqa: PT011 - which one does not matter
+        one.last_life()
+    one.write([], {}, journal.life(watched, 8, NOON, stopped=False))
+    assert (one.last_life() or {})["withheld"] == 8
+
+
 def test_the_last_sign_of_life_is_not_written_over_before_it_is_read(conn: Any, watched: Gaps) -> None:
     a_life(conn, watched, 7, stopped=False)
     one = Journal(conn, "track", 0, 15)

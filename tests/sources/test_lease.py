@@ -99,7 +99,17 @@ def test_who_is_seen_to_be_dead_holds_nothing(conn: Any, change: Callable[[], An
     assert (Lease(conn, KEY, "track", 0).take() is None) == is_free
 
 
-@pytest.mark.parametrize("held", ["", "garbage", "[]", "\xff\x00", "x" * 10_000])
+DEEP = "[" * 10_000 + "]" * 10_000
+
+
+@pytest.mark.parametrize(
+    "held",
+    [
+        *["", "garbage", "[]", "\xff\x00", "x" * 10_000, DEEP],
+        *[f'{{"pid":{pid}}}' for pid in ("9" * 400, "Infinity", DEEP)],
+    ],
+    ids=lambda held: held[:10],
+)
 def test_a_key_that_means_nothing_is_somebody(conn: Any, held: str) -> None:
     conn.set(KEY, held)
     holder = Lease(conn, KEY, "track", 0).take()

@@ -75,6 +75,7 @@ class Tweet(Struct, gc=False):
     """The fields of a v1.1 tweet that Traptor reads. Absent, null and malformed fields are all None."""
 
     id_str: str | None = None
+    id: Any = None
     created_at: str | None = None
     text: str | None = None
     full_text: str | None = None
@@ -144,6 +145,9 @@ def decode(raw: bytes) -> Any:
         tweet = _decode_tweet(raw)
     except (msgspec.DecodeError, RecursionError):
         return load(raw)
+    if tweet.id_str is None and tweet.user and tweet.text is not None and type(tweet.id) is int:
+        # From before 2010: the number is all there is.
+        tweet.id_str = str(tweet.id) if 0 <= tweet.id < 1 << 64 else None
     if tweet.id_str is None or tweet.traptor is not UNSET or not raw.endswith(b"}"):
         return load(raw)
     return tweet
