@@ -616,7 +616,7 @@ class Traptor:
         self._limit_watch = counters.LimitWatch()
         if self._gaps.open:
             self.account.counts[f"reconnects:{self._gaps.open.cause}"] += 1
-        self._gaps.end(datetime.now(UTC), self.rule_set, self._stream_opened_at)
+        self._gaps.end(self.rule_set)
         self._vitals.stream = self.birdy_stream
         self._vitals.enter(State.STREAMING)
         self._plan_next_look(self.settings.RULE_REFRESH_INTERVAL)
