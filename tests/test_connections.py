@@ -11,6 +11,7 @@ import redis
 
 from traptor import connections, settings
 from traptor.connections import connect_to_redis
+from traptor.rules import notices
 
 
 @pytest.fixture
@@ -52,7 +53,7 @@ ODD = [
 ]
 
 
-@pytest.mark.parametrize("reply", ODD, ids=repr)
+@pytest.mark.parametrize("reply", ODD, ids=lambda reply: repr(reply[:10]))
 def test_an_answer_that_is_none_is_an_error_of_redis(reply: bytes) -> None:
     with contextlib.closing(socket.create_server(("127.0.0.1", 0))) as listener:
         threading.Thread(target=_repeat, args=(listener, reply), daemon=True).start()
@@ -63,10 +64,8 @@ def test_an_answer_that_is_none_is_an_error_of_redis(reply: bytes) -> None:
                 conn.get("key")
             with pytest.raises(redis.RedisError), conn.pipeline(transaction=False) as pipe:
                 pipe.hgetall("key").execute()
-            with conn.pubsub() as pubsub:
-                pubsub.subscribe("channel")
-                with pytest.raises(redis.RedisError):
-                    pubsub.get_message(timeout=5)
+            with pytest.raises(redis.RedisError):
+                next(filter(None, notices.payloads(conn, "channel")))
 
 
 def _repeat(listener: socket.socket, reply: bytes) -> None:
@@ -88,3 +87,12 @@ def test_a_key_that_is_not_utf_8_is_found_as_it_was_listed() -> None:
         encoder = conn.connection_pool.get_encoder()
     for key in (b"caf\xe9", "été".encode(), b"\xff\x00"):
         assert encoder.encode(encoder.decode(key)) == key
+
+
+@pytest.mark.parametrize(
+    "host,expected",
+    [("127.0.0.1", True), ("127.8.8.8", True), ("::1", True), ("localhost", True), ("0.0.0.0", False), ("::", False),
+     ("10.0.0.1", False), ("", False), ("collector-1", False)],
+)  # fmt: skip
+def test_whom_an_address_is_open_to(host: str, expected: bool) -> None:
+    assert connections.is_loopback(host) is expected

@@ -1,5 +1,6 @@
-"""Redis clients, from the settings."""
+"""Redis clients, from the settings; and whom an address is open to."""
 
+import ipaddress
 from typing import Any
 
 import redis
@@ -40,3 +41,11 @@ class _Understood:
         except (ValueError, ArithmeticError, LookupError, TypeError, RecursionError) as error:
             self.disconnect()  # type: ignore[attr-defined]
             raise redis.InvalidResponse(f"not an answer of Redis: {error}") from None
+
+
+def is_loopback(host: str) -> bool:
+    """Can nobody but this machine reach a server at this address?"""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -681,3 +681,11 @@ def test_a_recording_that_is_cut_off_is_named(tmp_path: Path) -> None:
 def test_help_has_worked_examples() -> None:
     result = CliRunner().invoke(simulate, ["--help"])
     assert "python -m traptor simulate --port 8080 --rate 20" in result.output
+
+
+@pytest.mark.parametrize("host,is_told", [("127.0.0.1", False), ("0.0.0.0", True)])
+def test_the_command_warns_of_what_it_opens(host: str, is_told: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("traptor.commands.simulate.run", lambda simulator: None)
+    result = CliRunner().invoke(simulate, ["--host", host])
+    assert result.exit_code == 0
+    assert (f"WARNING: whoever reaches {host}" in result.stderr) is is_told
