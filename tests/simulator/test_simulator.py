@@ -685,7 +685,11 @@ def test_help_has_worked_examples() -> None:
 
 @pytest.mark.parametrize("host,is_told", [("127.0.0.1", False), ("0.0.0.0", True)])
 def test_the_command_warns_of_what_it_opens(host: str, is_told: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("traptor.commands.simulate.run", lambda simulator: None)
+    def run_briefly(simulator: Simulator) -> None:
+        with simulator:
+            pass
+
+    monkeypatch.setattr("traptor.commands.simulate.run", run_briefly)
     result = CliRunner().invoke(simulate, ["--host", host])
     assert result.exit_code == 0
     assert (f"WARNING: whoever reaches {host}" in result.stderr) is is_told
