@@ -2,16 +2,18 @@
 
 import socket
 from collections.abc import Callable
+from itertools import islice, takewhile
 from typing import Any
 
 import pytest
+import requests
 from birdy.twitter import TwitterApiError, TwitterClientError, TwitterRateLimitError
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.sources.trickle import Recorded, response, sending, serving, trickling
 from traptor.simulator import CREDENTIAL
-from traptor.sources import answers, connecting
+from traptor.sources import answers, connecting, stream
 from traptor.sources.backoff import Kind
 from traptor.sources.stream import StreamEnded
 from traptor.sources.v1 import MyBirdyClient
@@ -34,9 +36,9 @@ both = pytest.mark.parametrize("opened", [v1, v2], ids=["v1", "v2"])
 def ended(url: str, opened: Callable[[str], Any] = v1) -> tuple[list[bytes], StreamEnded]:
     """What the stream brought, and how it ended."""
     received: list[bytes] = []
-    stream = opened(url)
+    reads = opened(url).reads()
     with pytest.raises(StreamEnded) as told:
-        received.extend(message for messages in stream.reads() for message in messages)
+        received.extend(message for messages in reads for message in messages)
     return received, told.value
 
 
@@ -93,6 +95,20 @@ def test_a_stream_is_one_by_its_first_message_and_whole_to_its_last(
     with serving(sending(response(body, "200 OK", "Content-Type: text/html"))) as url:
         received, end = ended(url)
     assert (received, end.cause, end.kind) == (messages, cause, None)
+
+
+def test_what_nobody_takes_stays_in_the_socket(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stream, "ARRIVED_BYTES", 10 * len(TWEET))
+    monkeypatch.setattr(stream, "READ_BYTES", 5 * len(TWEET))
+    with serving(sending(response((TWEET + b"\r\n") * 10_000))) as url:
+        opened = v1(url)
+        opened._reader.join(0.3)
+        assert opened._reader.is_alive()
+        assert opened.received_bytes <= 20 * len(TWEET)
+        received = [message for read in islice(opened.reads(), 100) for message in read]
+        opened.close()
+    assert received == [TWEET] * len(received)
+    assert len(received) > 20
 
 
 def test_a_page_without_end_is_told_in_a_moment(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -154,6 +170,22 @@ def test_a_connection_that_was_in_use_before_is_watched_as_well(monkeypatch: pyt
             api.held_rules()
 
 
+def test_the_deadline_of_one_request_does_not_end_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    def first_rules_then_a_stream(line: socket.socket) -> None:
+        line.sendall(response(b'{"meta":{}}'))
+        line.recv(1 << 16)
+        trickling(b"HTTP/1.1 200 OK\r\n\r\n", b"\r\n")(line)
+
+    monkeypatch.setattr(connecting, "DEADLINE_SECONDS", 0.3)
+    with serving(first_rules_then_a_stream) as url:
+        api = V2Client("key", "secret", "bearer", url)
+        api.held_rules()
+        opened = api.open()
+        began_at = opened.last_byte
+        assert not any(takewhile(lambda _: opened.last_byte < began_at + 0.6, opened.reads()))
+        opened.close()
+
+
 @pytest.mark.parametrize("status", ["403 Forbidden", "401 Unauthorized", "503 Busy", "420 Calm", "429 Many"])
 @pytest.mark.parametrize(
     "body", [b"Exceeded connection limit for user", b"Easy there, TURBO.", b"<p>Rate limit exceeded"]
@@ -171,9 +203,18 @@ def test_too_many_connections_is_420_whatever_the_status(status: str, body: byte
 
 def test_an_error_leaves_no_connection_open() -> None:
     recorded = Recorded(response(b"no" * answers.BEGINNING_BYTES, "503 Busy"))
-    with serving(recorded) as url, pytest.raises(TwitterApiError):
+    with serving(recorded) as url, pytest.raises(TwitterApiError) as told:
         v1(url)
     assert recorded.closed.wait(5)
+    assert told.value.status_code == 503
+
+
+@pytest.mark.parametrize("most_bytes", [1, 999, 100_000, 200_000])
+def test_no_more_of_a_body_is_read_than_is_wanted(most_bytes: int) -> None:
+    body = b"0123456789" * 10_000
+    with serving(sending(response(body))) as url:
+        answer = requests.get(url, stream=True, timeout=5)
+        assert answers.read(answer, most_bytes, 5) == body[:most_bytes]
 
 
 @given(st.binary(max_size=600))

@@ -76,6 +76,15 @@ def test_a_good_stretch_forgets_it(server: fakeredis.FakeServer) -> None:
     assert 60 <= second.failed(Kind.RATE_LIMITED) <= 66
 
 
+def test_a_good_stretch_begins_the_waits_anew(server: fakeredis.FakeServer) -> None:
+    one = credential(server)
+    one.take()
+    assert [one.failed(Kind.HTTP) // 5 for _ in range(3)] == [1, 2, 4]
+    one.succeeded()
+    assert one.failed(Kind.HTTP) <= 5.5
+    assert json.loads(kept(server)[keys.backoff(one.name)])["failures"] == {"http": 1}
+
+
 def test_every_key_has_a_ttl_and_no_secret(server: fakeredis.FakeServer) -> None:
     one = credential(server)
     one.take()
@@ -119,6 +128,17 @@ def test_no_clock_of_another_host_holds_us_for_ever(server: fakeredis.FakeServer
     fakeredis.FakeRedis(server=server).set(keys.backoff(one.name), state)
     one.take()
     assert one.wait_seconds() <= 86_400
+
+
+def test_what_another_waits_for_is_recalled_when_it_is_our_turn(server: fakeredis.FakeServer) -> None:
+    first, second = credential(server), credential(server, traptor_id=1)
+    first.take()
+    first.failed(Kind.RATE_LIMITED)
+    assert second.take() is not None
+    assert second.wait_seconds() == 0
+    first.release()
+    assert second.take() is None
+    assert second.wait_seconds() > 55
 
 
 def test_a_time_long_past_is_no_wait(server: fakeredis.FakeServer) -> None:
