@@ -310,7 +310,7 @@ def answers(tweet: dict[str, Any], prefix: str = "") -> dict[str, set[str]]:
     found = {"text": pieces(text) | {word for word in text.split() if word[0] not in "#@"}}
     entities = whole.get("entities") or tweet["entities"]
     for field, sign in (("hashtags", "#"), ("user_mentions", "@"), ("symbols", "$")):
-        names = {folded(entity.get("text") or entity["screen_name"]) for entity in entities.get(field, [])}
+        names = {(entity.get("text") or entity["screen_name"]).lower() for entity in entities.get(field, [])}
         found[field] = names | {sign + name for name in names}
     for field in ("urls", "media"):
         links = [folded(link[key]) for link in entities.get(field, []) for key in ("expanded_url", "display_url")]

@@ -136,8 +136,9 @@ class TrackMatcher:
         # A word as written can only stand where its pieces do: one of them tells whether to look for it.
         self._clues = frozenset(max(_pieces(term), key=len, default="") for term in self._written)
         self._sought = self._plain | self._clues
-        # A retweet brings its original's text again, and a popular one does so for hours.
+        # A retweet brings its original's text and links again, and a popular one does so for hours.
         self._in_text = lru_cache(maxsize=1000)(self._read_text)
+        self._in_urls = lru_cache(maxsize=1000)(self._read_urls)
         self._phrases: dict[str, list[tuple[int, frozenset[str]]]] = defaultdict(list)
         for index, terms in wanted:
             rarest = min(terms, key=lambda term: (frequency[term], -len(term), term))
@@ -194,11 +195,14 @@ class TrackMatcher:
         return found
 
     def _in_names(self, sign: str, names: Sequence[str | None]) -> frozenset[str]:
-        bare = [_folded(name) for name in names if name]
+        bare = [name.lower() for name in names if name]
         return self._terms.intersection(bare + [sign + name for name in bare])
 
     def _in_links(self, links: Sequence[Link]) -> frozenset[str]:
-        urls = [_bare(url) for link in links for url in (link.expanded_url, link.display_url) if url]
+        return self._in_urls("\n".join([url for link in links for url in (link.expanded_url, link.display_url) if url]))
+
+    def _read_urls(self, lines: str) -> frozenset[str]:
+        urls = list(map(_bare, _folded(lines).split("\n")))
         found = self._sought.intersection(_pieces(" ".join(urls)))
         return found | self._written.intersection(urls) if self._written else found
 
@@ -233,7 +237,7 @@ def _unescape(text: str) -> str:
 
 
 def _bare(url: str) -> str:
-    before, _, after = _folded(url).partition("://")
+    before, _, after = url.partition("://")
     return (after or before).removeprefix("www.")
 
 
