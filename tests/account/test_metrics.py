@@ -135,6 +135,11 @@ def test_a_latency_falls_into_its_bucket(get: Any, told: Told, id_str: bytes, fi
     assert found["traptor_latency_seconds_bucket", "+Inf"] == found["traptor_latency_seconds_count",] == 1
 
 
+def test_latencies_are_summed(get: Any, told: Told) -> None:
+    told.latency.observe([id_of(2), id_of(3), id_of(-5)], NOW_MS / 1000)
+    assert samples(get("/metrics").text)["traptor_latency_seconds_sum",] == pytest.approx(5)
+
+
 @pytest.mark.parametrize("id_str", [b"", b"20", b"x", b"-5", "٣".encode(), b"9" * 4000])
 def test_an_id_without_a_time_says_nothing(id_str: bytes) -> None:
     latency = Latency()

@@ -137,6 +137,17 @@ def test_headers_that_trickle_are_a_network_error(
     assert "no answer within 0.3 s" in str(told.value)
 
 
+def test_a_connection_that_stands_too_late_is_ended_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As with a name of many addresses that do not answer."""
+    monkeypatch.setattr(connecting, "DEADLINE_SECONDS", 0)
+    watch = connecting._Watch()
+    watch._timer.join(5)
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        watch.take(ours)
+        assert theirs.recv(1) == b""
+
+
 def test_a_tls_handshake_that_trickles_is_a_network_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connecting, "DEADLINE_SECONDS", 0.3)
     with serving(trickling(b"", b"")) as url, pytest.raises(TwitterClientError, match="no answer within"):
