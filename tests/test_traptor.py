@@ -501,6 +501,17 @@ def test_a_stream_that_brings_no_message_is_a_failure(line: bytes, least_seconds
     assert least_seconds <= one.logger.warning.call_args.kwargs["extra"]["wait_s"] <= most_seconds
 
 
+@pytest.mark.parametrize("kind,least_seconds", [(backoff.Kind.HTTP, 5), (backoff.Kind.RATE_LIMITED, 60)])
+def test_a_page_in_the_place_of_a_stream_is_waited_out_as_an_error(kind: backoff.Kind, least_seconds: float) -> None:
+    one = with_rules()
+    one.birdy_conn = MagicMock()
+    one.birdy_conn.stream.statuses.filter.post.return_value.last_byte = 0.0
+    one._create_birdy_stream()
+    one._stream_ended(StreamEnded("not-a-stream", "<html>", kind))
+    assert least_seconds <= one._turn.credential.wait_seconds() + 0.5 <= least_seconds * 1.1 + 0.5
+    assert not one._turn.credential.may_connect_early
+
+
 def test_a_storm_of_notices_cuts_one_wait_short() -> None:
     one = made()
     one._turn.credential.take()

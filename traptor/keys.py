@@ -1,8 +1,12 @@
 """Every Redis key and channel message, built and parsed."""
 
+import json
 import re
+import sys
 from datetime import datetime
-from typing import NamedTuple
+from typing import Annotated, Any, NamedTuple
+
+import msgspec
 
 TYPES = ("track", "follow", "locations")
 
@@ -111,6 +115,35 @@ def parse(key: str) -> Key | None:
         return None
     prefix, traptor_type, traptor_id, rest = found.groups(default="")
     return Key(_KINDS[prefix], traptor_type, int(traptor_id), rest)
+
+
+_Whole = Annotated[int, msgspec.Meta(ge=-(1 << 63), le=(1 << 63) - 1)]
+_Finite = Annotated[float, msgspec.Meta(ge=-sys.float_info.max, le=sys.float_info.max)]
+_Value = str | bool | _Whole | _Finite | None
+_Plain = _Value | list[_Value] | dict[str, _Value]
+
+
+def content(stored: str | bytes) -> dict[str, Any]:
+    """The object that a key of ours holds as JSON. Raises ValueError for what none of us has written there.
+
+    Ours are flat but for lists and objects of plain values: a field that is deeper, or a number that is not finite or
+    has more than 64 bits, is left out.
+    """
+    try:
+        found = json.loads(stored, parse_constant=lambda _: None)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+    if not isinstance(found, dict):
+        raise ValueError(f"not an object: {type(found).__name__}")
+    return {name: value for name, value in found.items() if _is_plain(value)}
+
+
+def _is_plain(value: object) -> bool:
+    try:
+        msgspec.convert(value, _Plain)
+    except msgspec.ValidationError:
+        return False
+    return True
 
 
 def notice(traptor_type: str, traptor_id: int | str) -> str:

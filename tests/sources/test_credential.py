@@ -76,6 +76,15 @@ def test_a_good_stretch_forgets_it(server: fakeredis.FakeServer) -> None:
     assert 60 <= second.failed(Kind.RATE_LIMITED) <= 66
 
 
+def test_a_good_stretch_begins_the_waits_anew(server: fakeredis.FakeServer) -> None:
+    one = credential(server)
+    one.take()
+    assert [one.failed(Kind.HTTP) // 5 for _ in range(3)] == [1, 2, 4]
+    one.succeeded()
+    assert one.failed(Kind.HTTP) <= 5.5
+    assert json.loads(kept(server)[keys.backoff(one.name)])["failures"] == {"http": 1}
+
+
 def test_every_key_has_a_ttl_and_no_secret(server: fakeredis.FakeServer) -> None:
     one = credential(server)
     one.take()
@@ -95,6 +104,13 @@ def test_every_key_has_a_ttl_and_no_secret(server: fakeredis.FakeServer) -> None
         '{"failures": [], "not_before": 9e9}',
         '{"failures": {"http": "x"}, "not_before": 9e9}',
         '{"failures": {"http": 1}, "not_before": null}',
+        '{"failures": {"http": 1}, "not_before": Infinity}',
+        '{"failures": {"http": 1e999}, "not_before": 9e9}',
+        '{"failures": {"http": 1}, "not_before": ' + "9" * 400 + "}",
+        '{"failures": {"http": ' + "9" * 400 + '}, "not_before": 9e9}',
+        '{"failures": {"http": -5}, "not_before": 0}',
+        "[" * 10_000 + "]" * 10_000,
+        '{"failures": ' + "[" * 10_000 + "]" * 10_000 + "}",
     ],
 )  # fmt: skip
 def test_a_memory_that_cannot_be_read_is_no_wait(server: fakeredis.FakeServer, stored: str) -> None:
@@ -105,13 +121,24 @@ def test_a_memory_that_cannot_be_read_is_no_wait(server: fakeredis.FakeServer, s
     assert 5 <= one.failed(Kind.HTTP) <= 5.5
 
 
-@pytest.mark.parametrize("not_before", ["1e99", "Infinity"])
+@pytest.mark.parametrize("not_before", ["1e99", str(1 << 62)])
 def test_no_clock_of_another_host_holds_us_for_ever(server: fakeredis.FakeServer, not_before: str) -> None:
     one = credential(server)
     state = f'{{"failures": {{"http": 1}}, "not_before": {not_before}}}'
     fakeredis.FakeRedis(server=server).set(keys.backoff(one.name), state)
     one.take()
     assert one.wait_seconds() <= 86_400
+
+
+def test_what_another_waits_for_is_recalled_when_it_is_our_turn(server: fakeredis.FakeServer) -> None:
+    first, second = credential(server), credential(server, traptor_id=1)
+    first.take()
+    first.failed(Kind.RATE_LIMITED)
+    assert second.take() is not None
+    assert second.wait_seconds() == 0
+    first.release()
+    assert second.take() is None
+    assert second.wait_seconds() > 55
 
 
 def test_a_time_long_past_is_no_wait(server: fakeredis.FakeServer) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import fakeredis
 import pytest
 
+from traptor.sources import lease
 from traptor.sources.lease import TTL_SECONDS, Lease, credential_hash
 
 KEY = "traptor:lease:x"
@@ -36,11 +37,41 @@ def test_two_processes_of_one_name_are_two(conn: Any) -> None:
     assert Lease(conn, KEY, "track", 0).take() is not None
 
 
+@pytest.fixture
+def meanwhile(conn: Any, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Somebody else writes the key once, just after it has been looked at."""
+    look = lease._text
+    written: list[str] = []
+
+    def looked_at(value: Any) -> str:
+        if written:
+            conn.set(KEY, written.pop())
+        return look(value)
+
+    monkeypatch.setattr(lease, "_text", looked_at)
+    return written.append
+
+
+def test_of_two_at_the_same_moment_one_has_it(conn: Any, meanwhile: Callable[[str], None]) -> None:
+    meanwhile('{"host":"other"}')
+    assert Lease(conn, KEY, "track", 0).take() == {"host": "other"}
+
+
+def test_what_another_has_taken_at_the_same_moment_is_not_handed_over(
+    conn: Any, meanwhile: Callable[[str], None]
+) -> None:
+    first = Lease(conn, KEY, "track", 0)
+    first.take()
+    meanwhile('{"host":"other"}')
+    first.release()
+    assert Lease(conn, KEY, "track", 1).take() == {"host": "other"}
+
+
 def test_it_ends_by_itself_and_is_renewed(conn: Any) -> None:
-    lease = Lease(conn, KEY, "track", 0)
-    lease.take()
+    one = Lease(conn, KEY, "track", 0)
+    one.take()
     conn.expire(KEY, 3)
-    lease.take()
+    one.take()
     assert conn.ttl(KEY) == TTL_SECONDS
 
 
@@ -99,7 +130,17 @@ def test_who_is_seen_to_be_dead_holds_nothing(conn: Any, change: Callable[[], An
     assert (Lease(conn, KEY, "track", 0).take() is None) == is_free
 
 
-@pytest.mark.parametrize("held", ["", "garbage", "[]", "\xff\x00", "x" * 10_000])
+DEEP = "[" * 10_000 + "]" * 10_000
+
+
+@pytest.mark.parametrize(
+    "held",
+    [
+        *["", "garbage", "[]", "\xff\x00", "x" * 10_000, DEEP],
+        *[f'{{"pid":{pid}}}' for pid in ("9" * 400, "Infinity", DEEP)],
+    ],
+    ids=lambda held: held[:10],
+)
 def test_a_key_that_means_nothing_is_somebody(conn: Any, held: str) -> None:
     conn.set(KEY, held)
     holder = Lease(conn, KEY, "track", 0).take()

@@ -64,7 +64,7 @@ class Journal:
         """The last sign of life of an earlier run. ValueError where it cannot be understood."""
         stored = self._conn.get(self._life_key)
         self.knows_last_life = True
-        return json.loads(stored) if stored else None
+        return keys.content(stored) if stored else None
 
 
 def life(gaps: Gaps, withheld: int, collected_until: datetime, *, stopped: bool) -> dict[str, Any]:
@@ -89,5 +89,5 @@ def take_up(life: dict[str, Any], gaps: Gaps) -> int:
         gaps.last_tweet_id = life["last_tweet_id"]
         gaps.begin(since, gap["cause"])
         return withheld
-    except (TypeError, KeyError) as error:
+    except (TypeError, KeyError, OverflowError) as error:
         raise ValueError(f"not a sign of life: {error!r}") from None

@@ -63,11 +63,11 @@ class Vitals:
 
     def opened(self, stream: Any, rule_set: str) -> None:
         """There is a stream again, for these rules: the gap is over."""
-        now = self.last_message_at = time.monotonic()
+        self.last_message_at = time.monotonic()
         self.percent_full = 0
         if self._gaps.open:
             self.account.counts[f"reconnects:{self._gaps.open.cause}"] += 1
-        self._gaps.end(datetime.now(UTC), rule_set, now)
+        self._gaps.end(rule_set)
         self.stream = stream
         self.enter(State.STREAMING)
 

@@ -77,7 +77,7 @@ def stop_signal() -> threading.Event:
 
 
 def say_json(value: Any) -> None:
-    click.echo(json.dumps(value, ensure_ascii=False))
+    click.echo(encodable(json.dumps(value, ensure_ascii=False)))
 
 
 def say_json_list(values: Iterable[Any]) -> None:
@@ -107,7 +107,12 @@ def terminal() -> Console:
 
 def printable(text: str) -> str:
     """Newlines, ESC and their like as a Python string has them: they would act on the terminal."""
-    return re.sub(r"[\x00-\x1f\x7f-\x9f]", lambda sign: repr(sign[0])[1:-1], text)
+    return re.sub(r"[\x00-\x1f\x7f-\x9f]", lambda sign: repr(sign[0])[1:-1], encodable(text))
+
+
+def encodable(text: str) -> str:
+    r"""Lone surrogates, which stand for bytes that are not UTF-8, as ``\udce9``, which is JSON as well."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def table(

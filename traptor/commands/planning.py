@@ -204,7 +204,9 @@ def _metrics(address: str, port: int | None) -> Callable[[rebalance.Balance], No
     """Serve the watcher's metrics; returns what takes up each look. Raises click.ClickException."""
     if port is None:
         return lambda balance: None
-    from prometheus_client import CollectorRegistry, Counter, Gauge, start_http_server
+    from prometheus_client import CollectorRegistry, Counter, Gauge
+
+    from traptor.account import metrics
 
     served = CollectorRegistry()
     orphans = Gauge("traptor_orphan_rules", "rules that no living Traptor has room for", ["type"], registry=served)
@@ -213,7 +215,7 @@ def _metrics(address: str, port: int | None) -> Callable[[rebalance.Balance], No
         "traptor_rebalance_look_timestamp_seconds", "when the fleet was last looked at, since 1970", registry=served
     )
     try:
-        start_http_server(port, addr=address, registry=served)
+        metrics.serve_registry(address, port, served, lambda: (True, "watching"))
     except OSError as error:
         raise click.ClickException(f"no metrics on {address}:{port}: {error}") from None
     logging.getLogger(__name__).info("metrics", extra={"port": port})

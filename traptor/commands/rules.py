@@ -14,6 +14,7 @@ from traptor import settings
 from traptor.commands.console import (
     connection,
     dry_run_option,
+    encodable,
     json_option,
     needs_a_person,
     progress,
@@ -200,7 +201,7 @@ def _csv(found: list[dict[str, Any]]) -> str:
     writer = csv.DictWriter(text, list(columns), restval="", lineterminator="\n")
     writer.writeheader()
     writer.writerows(found)
-    return text.getvalue()
+    return encodable(text.getvalue())
 
 
 @rules.command()

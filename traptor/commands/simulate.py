@@ -10,6 +10,7 @@ from typing import IO, Any
 
 import click
 
+from traptor.connections import is_loopback
 from traptor.simulator.feed import decode
 from traptor.simulator.oauth import CREDENTIAL, Credential
 from traptor.simulator.server import Simulator
@@ -34,6 +35,11 @@ Examples:
     curl http://127.0.0.1:8080/simulator/
     curl -d '{"fault": "stall", "seconds": 95}' http://127.0.0.1:8080/simulator/faults
 """
+
+OPEN = (
+    "WARNING: whoever reaches {host} can read the stream with the simulator's keys and, without any, set faults and"
+    " stop it; --host 127.0.0.1 keeps it to this machine"
+)
 
 
 @click.command(epilog=EXAMPLES, context_settings={"show_default": True})
@@ -89,6 +95,8 @@ def simulate(
         )
     except (ValueError, OSError) as error:
         raise click.UsageError(str(error)) from None
+    if not is_loopback(options["host"]):
+        click.echo(OPEN.format(host=options["host"]), err=True)
     run(simulator)
 
 

@@ -1,7 +1,6 @@
 """Is everything there that a Traptor needs? Looked at piece by piece; each finding is a line, with what to do."""
 
 import contextlib
-import json
 import os
 import shutil
 import time
@@ -291,10 +290,9 @@ def other_holders(conn: "redis.Redis", wanted: Settings) -> Iterator[Finding]:
 def _lease_holder(conn: "redis.Redis", credential: str) -> dict[str, Any]:
     """Host, pid, type and id; empty if nobody holds it."""
     try:
-        holder = json.loads(str(conn.get(keys.lease(credential)) or "{}"))
+        return keys.content(str(conn.get(keys.lease(credential)) or "{}"))
     except ValueError:
         return {"host": "unknown"}
-    return holder if isinstance(holder, dict) else {"host": "unknown"}
 
 
 def _place(holder: Mapping[str, Any]) -> str:

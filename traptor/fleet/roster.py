@@ -1,6 +1,6 @@
 """The fleet as Redis shows it, and changes to its rules: all at once, then a notice to exactly those they concern."""
 
-import json
+import contextlib
 import re
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -109,7 +109,8 @@ def _note(member: Member, key: keys.Key, value: str) -> None:
         if key.kind == "silent":
             since = datetime.fromisoformat(value)
             member.silent_since = since if since.tzinfo else None
-        elif isinstance(fields := _json(value), dict):
+        else:
+            fields = keys.content(value)
             setattr(member, key.kind, state.read(fields) if key.kind == "status" else fields)
     except ValueError:
         return
@@ -333,11 +334,8 @@ def _remember(pipe: Any, key: str, homes: Mapping[Place, Place]) -> None:
 def gaps(conn: "redis.Redis", name: Name) -> list[dict[str, Any]]:
     """Its gap records, oldest first. What nobody of ours has written is left out."""
     records: Sequence[str] = conn.lrange(keys.gaps(*name), 0, -1)  # type: ignore[assignment]
-    return [record for text in records if isinstance(record := _json(text), dict)]
-
-
-def _json(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
-        return None
+    found = []
+    for text in records:
+        with contextlib.suppress(ValueError):
+            found.append(keys.content(text))
+    return found

@@ -1,5 +1,6 @@
 """Rules checked against what Twitter takes on one connection, put in order, and joined for the request."""
 
+import json
 import re
 from collections.abc import Iterable, Sequence
 from decimal import Decimal
@@ -16,6 +17,11 @@ _USER_ID = re.compile("[1-9][0-9]{0,18}")
 
 PHRASE_BYTES = 60
 """The longest phrase, in bytes of UTF-8."""
+
+RULE_BYTES = 100_000
+"""The most that one rule may add to a tweet. A tweet has up to 50 KB and Kafka takes messages of 1 MB: a rule's fields
+stand in it twice, and beside them those of others that hold.
+"""
 
 
 class Problem(NamedTuple):
@@ -79,13 +85,25 @@ def _problem(rule: Rule, reason: str) -> Problem:
 
 
 def predicates(traptor_type: str, rule: Rule) -> list[str]:
-    """What one rule asks of Twitter: its phrases, its user id, or its boxes. Raises ValueError saying what is wrong."""
+    """What one rule asks of Twitter: its phrases, its user id, or its boxes. Raises ValueError saying what is wrong.
+
+    A rule that would not fit a message is as wrong as one that Twitter would refuse.
+    """
     value = rule.get("value")
     if not value or not value.strip():
         raise ValueError("has no value")
     if "\ufffd" in value:
         raise ValueError("is not UTF-8")
+    if (size_bytes := _size_bytes(rule)) > RULE_BYTES:
+        raise ValueError(f"has {size_bytes} bytes in all its fields; allowed are {RULE_BYTES}, for tweets carry them")
     return _PREDICATES[traptor_type](value)
+
+
+def _size_bytes(rule: Rule) -> int:
+    """As it stands in a tweet, where a sign has twelve bytes at most; 0 where it cannot be too much."""
+    if 12 * sum(len(name) + len(str(value)) for name, value in rule.items()) <= RULE_BYTES:
+        return 0
+    return len(json.dumps(dict(rule)))
 
 
 def _phrases(value: str) -> list[str]:

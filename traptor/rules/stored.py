@@ -30,7 +30,8 @@ def read_all(
 ) -> dict[int, dict[str, dict[str, str]]]:
     """All rules of one type, by the id of their Traptor and the rule_id in their key, in order of rule_id.
 
-    The rule_id in a hash may be another one: it is what tweets carry. ``only`` are the ids that are asked for.
+    The rule_id in a hash may be another one: it is what tweets carry. Where a key is not UTF-8, the rule_id in it has
+    lone surrogates, as the key has in Redis' answers. ``only`` are the ids that are asked for.
     """
     found = {}
     count = 0
@@ -60,7 +61,7 @@ def each(
 
 
 def _keys(conn: "redis.Redis", pattern: str) -> set[str]:
-    return {_text(key) for key in conn.scan_iter(pattern, count=SCAN_COUNT)}
+    return {_as_listed(key) for key in conn.scan_iter(pattern, count=SCAN_COUNT)}
 
 
 def _hashes(conn: "redis.Redis", found: Iterable[str]) -> Iterator[tuple[str, dict[str, str]]]:
@@ -70,7 +71,7 @@ def _hashes(conn: "redis.Redis", found: Iterable[str]) -> Iterator[tuple[str, di
         some_keys = rule_keys[start : start + _KEYS_PER_ROUND_TRIP]
         with conn.pipeline(transaction=False) as pipe:
             for key in some_keys:
-                pipe.hgetall(key)
+                pipe.hgetall(key.encode("utf-8", "surrogateescape"))
             answers = pipe.execute(raise_on_error=False)
         for key, fields in zip(some_keys, answers, strict=True):
             if rule := _rule(key, fields):
@@ -82,16 +83,23 @@ def _rule(key: str, fields: Any) -> dict[str, str]:
     if isinstance(fields, redis.ResponseError):
         if not str(fields).startswith("WRONGTYPE"):
             raise fields
-        return {"rule_id": keys.rule_id(key)}
+        return {"rule_id": _text(keys.rule_id(key))}
     if isinstance(fields, Exception):
         raise fields
     # The names are the same ones half a million times.
     rule = {sys.intern(_text(name)): _text(value) for name, value in fields.items()}
-    return {"rule_id": keys.rule_id(key), **rule} if rule else {}
+    return {"rule_id": _text(keys.rule_id(key)), **rule} if rule else {}
+
+
+def _as_listed(key: str | bytes) -> str:
+    """With lone surrogates for bytes that are not UTF-8: none of them is lost."""
+    return key.decode("utf-8", "surrogateescape") if isinstance(key, bytes) else key
 
 
 def _text(value: str | bytes) -> str:
-    return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
+    """To be shown, with U+FFFD for what is not UTF-8."""
+    found = value if isinstance(value, bytes) else value.encode("utf-8", "surrogateescape")
+    return found.decode("utf-8", "replace")
 
 
 def write(conn: "redis.Redis", traptor_type: str, traptor_id: int, rules: Iterable[Mapping[str, Any]]) -> None:

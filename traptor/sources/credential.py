@@ -121,11 +121,12 @@ class Credential:
         if not stored:
             return
         try:
-            state = json.loads(stored)
-            failures = {backoff.Kind(kind): int(count) for kind, count in state["failures"].items()}
+            state = keys.content(stored)
+            failures = {backoff.Kind(kind): max(0, int(count)) for kind, count in state["failures"].items()}
             left_seconds = min(float(state["not_before"]) - time.time(), LONGEST_SECONDS)
-        except (ValueError, TypeError, KeyError, AttributeError):
-            log.warning("remembered back-off cannot be read", extra={"key": keys.backoff(self.name)})
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            facts = {"key": keys.backoff(self.name), "error": str(error)}
+            log.warning("remembered back-off cannot be read: ignored", extra=facts)
             return
         self._backoff.failures = failures
         if left_seconds > self.wait_seconds():

@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from traptor import keys
+
 TTL_SECONDS = 15
 RENEW_SECONDS = 3.0
 FREE = ""
@@ -74,10 +76,9 @@ def _text(value: str | bytes | None) -> str:
 
 def _holder(held: str) -> dict[str, Any]:
     try:
-        fields = json.loads(held)
+        return keys.content(held)
     except ValueError:
-        fields = None
-    return fields if isinstance(fields, dict) else {"host": "unknown", "value": held[:100]}
+        return {"host": "unknown", "value": held[:100]}
 
 
 def _place() -> str:

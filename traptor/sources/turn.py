@@ -94,7 +94,7 @@ class Turn:
         if code is not None:
             kind = backoff.DISCONNECTS.get(code, Kind.NETWORK)
         else:
-            kind = Kind.DROPPED if self._has_received else Kind.NETWORK
+            kind = ended.kind or (Kind.DROPPED if self._has_received else Kind.NETWORK)
         return self._wait(kind, cause, facts)
 
     def unreachable(self, error: TwitterClientError) -> Verdict:

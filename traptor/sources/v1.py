@@ -5,23 +5,19 @@ from datetime import datetime
 from typing import Any
 
 import requests
-from birdy.twitter import StreamClient, TwitterApiError, TwitterAuthError, TwitterRateLimitError
-from urllib3.exceptions import HTTPError
+from birdy.twitter import StreamClient
 
 from traptor import __version__
 from traptor.rules import checked
 from traptor.rules.checked import Problem, RuleSet
 from traptor.settings import Settings
+from traptor.sources import answers, connecting
 from traptor.sources.stream import FilterStream
 from traptor.tweets.enrichment import Enrichment
 from traptor.tweets.rule import Match, Rule
 
-CONNECT_TIMEOUT_SECONDS = 30.0
-
 STALL_SECONDS = 90.0
 """Three keep-alives missed: Twitter asks to treat the stream as dead."""
-
-ERROR_BODY_BYTES = 500
 
 
 class MyBirdyClient(StreamClient):  # type: ignore[misc]
@@ -54,13 +50,13 @@ class MyBirdyClient(StreamClient):  # type: ignore[misc]
 
     def configure_oauth_session(self, session: requests.Session) -> requests.Session:
         session.headers.update({"User-Agent": self.user_agent_string, "Accept-Encoding": "gzip"})
-        return session
+        return connecting.in_time(session)
 
     def construct_resource_url(self, path: str) -> str:
         return f"{self.stream_url}/{self.api_version}/{path.split('/', 1)[1]}.json"
 
     def make_api_call(self, method: str, url: str, **request: Any) -> requests.Response:
-        timeouts = (CONNECT_TIMEOUT_SECONDS, STALL_SECONDS)
+        timeouts = (connecting.TCP_SECONDS, STALL_SECONDS)
         return self.session.request(  # type: ignore[no-any-return]
             method, url, stream=True, timeout=timeouts, allow_redirects=False, **request
         )
@@ -68,19 +64,7 @@ class MyBirdyClient(StreamClient):  # type: ignore[misc]
     def handle_response(self, method: str, response: requests.Response) -> "FilterStream":
         if response.status_code == requests.codes.ok:
             return FilterStream(response, method)
-        errors = {401: TwitterAuthError, 420: TwitterRateLimitError, 429: TwitterRateLimitError}
-        error = errors.get(response.status_code, TwitterApiError)
-        raise error(_body(response), response=response, request_method=method)
-
-
-def _body(response: requests.Response) -> str:
-    """The start of an error's body on one line."""
-    try:
-        text = response.raw.read(ERROR_BODY_BYTES, decode_content=True).decode("utf-8", "replace")
-    except (HTTPError, OSError):
-        text = ""
-    response.close()
-    return " ".join(text.split()) or response.reason or "no body"
+        raise answers.error(response, method, answers.said(response))
 
 
 class V1Source:

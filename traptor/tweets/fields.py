@@ -31,6 +31,13 @@ class Link(Struct, gc=False):
     display_url: str | None = None
 
 
+class Permalink(Link, gc=False):
+    """The link to a quoted tweet, which stood in ``urls`` until September 2018."""
+
+    expanded_url: str | None = msgspec.field(name="expanded", default=None)
+    display_url: str | None = msgspec.field(name="display", default=None)
+
+
 class Entities(Struct, gc=False):
     hashtags: list[Hashtag] | None = None
     symbols: list[Hashtag] | None = None
@@ -70,6 +77,7 @@ class Tweet(Struct, gc=False):
     """The fields of a v1.1 tweet that Traptor reads. Absent, null and malformed fields are all None."""
 
     id_str: str | None = None
+    id: Any = None
     created_at: str | None = None
     text: str | None = None
     full_text: str | None = None
@@ -83,6 +91,7 @@ class Tweet(Struct, gc=False):
     place: Place | None = None
     retweeted_status: "Tweet | None" = None
     quoted_status: "Tweet | None" = None
+    quoted_status_permalink: Permalink | None = None
     traptor: Any = UNSET
 
 
@@ -109,6 +118,9 @@ def decode(raw: bytes) -> Any:
         tweet = _decode_tweet(raw)
     except (msgspec.DecodeError, RecursionError):
         return load(raw)
+    if tweet.id_str is None and tweet.user and tweet.text is not None and type(tweet.id) is int:
+        # From before 2010: the number is all there is.
+        tweet.id_str = str(tweet.id) if 0 <= tweet.id < 1 << 64 else None
     if tweet.id_str is None or tweet.traptor is not UNSET or not raw.endswith(b"}"):
         return load(raw)
     return tweet

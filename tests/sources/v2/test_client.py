@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import requests
 from birdy.twitter import TwitterApiError, TwitterAuthError, TwitterClientError, TwitterRateLimitError
+from urllib3 import HTTPResponse
 
 from tests.sources.v2.clients import RULES, client, numbered, opened, rule_ids, synchronise, take, values
 from traptor.simulator import CREDENTIAL, Simulator
@@ -312,7 +313,8 @@ def test_secrets_do_not_show(twitter: Simulator) -> None:
 def test_an_answer_of_somebody_else_is_an_error(path: str, status: int, body: bytes) -> None:
     """Of a portal, a proxy, or a server that has moved."""
     answer = requests.Response()
-    answer.status_code, answer.raw, answer.url = status, BytesIO(body), f"https://api.example/2/tweets/{path}?a=b"
+    answer.status_code, answer.url = status, f"https://api.example/2/tweets/{path}?a=b"
+    answer.raw = HTTPResponse(BytesIO(body), preload_content=False)
     with pytest.raises(TwitterApiError) as caught:
         V2Client("key", "secret", "bearer", "https://api.example").handle_response("GET", answer)
     assert caught.value.status_code == status
@@ -322,7 +324,8 @@ def test_an_answer_of_somebody_else_is_an_error(path: str, status: int, body: by
 def test_keys_do_not_follow_a_redirect(monkeypatch: pytest.MonkeyPatch) -> None:
     def moved(session: requests.Session, request: requests.PreparedRequest, **_: Any) -> requests.Response:
         answer = requests.Response()
-        answer.status_code, answer.request, answer.raw = 307, request, BytesIO()
+        answer.status_code, answer.request = 307, request
+        answer.raw = HTTPResponse(BytesIO(), preload_content=False)
         answer.headers["Location"] = "http://elsewhere.example"
         asked.append(str(request.url))
         return answer

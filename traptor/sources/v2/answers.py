@@ -1,9 +1,15 @@
 """What X API v2 answers, when it is not what was asked for: problems as errors that say all that X says."""
 
+import json
 from typing import Any
 
 import requests
-from birdy.twitter import TwitterApiError, TwitterAuthError, TwitterRateLimitError
+from birdy.twitter import TwitterApiError, TwitterRateLimitError
+
+from traptor.sources import answers, connecting
+
+ANSWER_BYTES = 16 << 20
+"""No answer about rules is larger: a thousand rules have 1.2 MB."""
 
 
 class RulesCapExceeded(TwitterApiError):  # type: ignore[misc]
@@ -20,10 +26,10 @@ class TooManyConnections(TwitterRateLimitError):  # type: ignore[misc]
 
 
 def json_of(response: requests.Response) -> dict[str, Any]:
-    """The answer's object; empty where it is none."""
+    """The answer's object, as far as it comes in time; empty where it is none. Closes the response."""
     try:
-        answer = response.json()
-    except (ValueError, requests.RequestException):
+        answer = json.loads(answers.read(response, ANSWER_BYTES, connecting.DEADLINE_SECONDS))
+    except (ValueError, RecursionError):
         return {}
     return answer if isinstance(answer, dict) else {}
 
@@ -31,10 +37,11 @@ def json_of(response: requests.Response) -> dict[str, Any]:
 def error(response: requests.Response, answer: dict[str, Any], method: str, refused: str = "") -> TwitterApiError:
     """``refused`` names the secret that X has not taken, if it has not."""
     told = problem(answer) or f"not an answer of X API v2 ({response.reason})"
-    kind = {401: TwitterAuthError, 429: TwitterRateLimitError}.get(response.status_code, TwitterApiError)
+    told = f"{refused} refused: {told}" if refused else told
     for named in (RulesCapExceeded, TooManyConnections):
-        kind = named if named.__name__ in told else kind
-    return kind(f"{refused} refused: {told}" if refused else told, response=response, request_method=method)
+        if named.__name__ in told:
+            return named(told, response=response, request_method=method)
+    return answers.error(response, method, told)
 
 
 def problem(answer: dict[str, Any]) -> str:

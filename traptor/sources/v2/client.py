@@ -13,7 +13,8 @@ import requests
 from birdy.twitter import ApiResponse, AppClient, TwitterApiError, TwitterAuthError, TwitterClientError
 
 from traptor.rules.checked import Problem
-from traptor.sources.v1 import CONNECT_TIMEOUT_SECONDS, MyBirdyClient
+from traptor.sources import connecting
+from traptor.sources.v1 import MyBirdyClient
 from traptor.sources.v2 import answers, rules
 from traptor.sources.v2.answers import RulesCapExceeded, TooManyConnections
 from traptor.sources.v2.rules import ServerRule
@@ -88,7 +89,7 @@ class V2Client(AppClient):  # type: ignore[misc]
         return f"V2Client({self.api_url!r})"
 
     def get_oauth_session(self) -> requests.Session:
-        session = requests.Session()
+        session = connecting.in_time(requests.Session())
         session.headers.update({"User-Agent": self.user_agent_string, "Accept-Encoding": "gzip"})
         if self.access_token:
             session.headers["Authorization"] = f"Bearer {self.access_token}"
@@ -254,10 +255,10 @@ class V2Client(AppClient):  # type: ignore[misc]
 
     def _fetch_bearer_token(self) -> None:
         """Ask for a token as birdy does, but tell a network that fails from keys that are wrong."""
-        form, timeouts = {"grant_type": "client_credentials"}, (CONNECT_TIMEOUT_SECONDS, STALL_SECONDS)
+        form, timeouts = {"grant_type": "client_credentials"}, (connecting.TCP_SECONDS, STALL_SECONDS)
         try:
             response = self.session.post(
-                self.request_token_url, auth=self.auth, data=form, timeout=timeouts, allow_redirects=False
+                self.request_token_url, auth=self.auth, data=form, stream=True, timeout=timeouts, allow_redirects=False
             )
         except requests.RequestException as error:
             raise TwitterClientError(str(error)) from None
@@ -278,14 +279,13 @@ class V2Client(AppClient):  # type: ignore[misc]
 
     def make_api_call(self, method: str, url: str, **request: Any) -> requests.Response:
         body = {"json": request["data"]} if "data" in request else {"params": request.get("params")}
-        timeouts = (CONNECT_TIMEOUT_SECONDS, STALL_SECONDS)
+        timeouts = (connecting.TCP_SECONDS, STALL_SECONDS)
         return self.session.request(method, url, stream=True, timeout=timeouts, allow_redirects=False, **body)
 
     def handle_response(self, method: str, response: requests.Response) -> Any:
         if response.status_code == requests.codes.ok and response.url.partition("?")[0].endswith("/search/stream"):
             return FilteredStream(response, method, self.left_out)
         answer = answers.json_of(response)
-        response.close()
         # Every answer about rules has meta, also one that refuses some of them; others have data.
         if response.status_code in RULES_ANSWERS and answer.keys() & {"meta", "data"}:
             return ApiResponse(response, method, answer)
