@@ -56,7 +56,8 @@ class Passage:
         if kinds.kind(message) != "tweet":
             self.heed(message, door)
             enrich(message)
-            door.send([self._address.notice(message, raw)])
+            # A source may have sent a kind of bytes of its own, which Kafka's clients do not take.
+            door.send([self._address.notice(message, bytes(raw))])
         elif self.is_new(message):
             door.send([self._address.tweet(kinds.tweet_id(message), fields.dump(enrich(message)))])
 

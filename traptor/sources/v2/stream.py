@@ -2,7 +2,9 @@
 
 import json
 import logging
+import math
 import re
+import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
@@ -12,6 +14,9 @@ import requests
 from traptor.sources.stream import FilterStream, StreamEnded
 from traptor.sources.v2 import answers, payload, shape
 from traptor.tweets.fields import dump
+
+LAST_SECONDS = 0.5
+"""What may still come behind a disconnect message."""
 
 log = logging.getLogger(__name__)
 
@@ -58,17 +63,17 @@ class FilteredStream(FilterStream):
         self._left_out = Counter() if left_out is None else left_out
 
     def reads(self) -> Iterator[list[bytes]]:
-        """As ever. After a disconnect message the stream is over once it is quiet: X may keep it open for nothing."""
-        reason = None
+        """As ever. After a disconnect message the stream is over once it is quiet, and soon: X may keep it open."""
+        reason, over_at = None, math.inf
         try:
             for read in super().reads():
                 messages = [message for raw in read for message in translated(raw)]
                 self._note_left_out(messages)
                 yield messages + self._recovered()
-                reason = next((one.reason for one in messages if isinstance(one, Disconnect)), reason)
-                if reason is not None and not read:
+                if said := [one.reason for one in messages if isinstance(one, Disconnect)]:
+                    reason, over_at = said[-1], min(over_at, time.monotonic() + LAST_SECONDS)
+                if reason is not None and (not read or time.monotonic() >= over_at):
                     self.close()
-                    break
         except StreamEnded:
             if reason is None:
                 raise
