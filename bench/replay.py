@@ -1,10 +1,9 @@
 """How fast a replay is: ``python -m bench.replay``, and with ``--array MB`` how much memory a large array takes.
 
-One worker and one rule set on each packing, beside zcat | jq.
-
-Both read the same tweets and write those that match, to a reader that counts them. jq's filter looks in the same fields
-for the same words, and must find as many. CPU is of the whole process tree, its start included. The array comes through a pipe, made as it
-is read, and is not allowed to take more than MOST_MEMORY_MB.
+One worker and one rule set on each packing, beside zcat | jq. Both read the same tweets and write those that match, to
+a reader that counts them. jq's filter looks in the same fields for the same words, and must find as many. CPU is of the
+whole process tree, its start included. The array comes through a pipe, made as it is read, and must not take more than
+MOST_MEMORY_MB.
 """
 
 import argparse
@@ -27,7 +26,7 @@ from bench.tweets import rules, tweets
 from traptor.simulator.feed import encode
 
 TERMS = 50
-MOST_MEMORY_MB = 160
+MOST_MEMORY_MB = 100
 JQ = r"""
 def links: .expanded_url, .display_url;
 def content: (.extended_tweet // .) as $whole | ($whole.full_text // .text),
