@@ -580,6 +580,7 @@ def test_rules_that_make_no_sense_are_left_out_aloud(tmp_path: Path) -> None:
         ("rules.csv", "tag,value,type\nweather,storm,track\n,7,follow\n"),
         ("rules.jsonl", '{"value":"storm","tag":"weather"}\n'),
         ("rules.json", '{"rules":[{"value":"storm","tag":"weather"}]}'),
+        ("rules.txt", "storm\n"),
     ],
 )
 def test_rules_are_what_rules_load_takes(tmp_path: Path, name: str, content: str) -> None:
@@ -587,7 +588,7 @@ def test_rules_are_what_rules_load_takes(tmp_path: Path, name: str, content: str
     (tmp_path / "a.json").write_bytes(line())
     arguments = ["--rules", str(tmp_path / name), "--workers", "1", str(tmp_path / "a.json")]
     result = CliRunner().invoke(replay, arguments)
-    assert (result.exit_code, json.loads(result.stdout)["traptor"]["rule_tag"]) == (0, "weather"), result.output
+    assert (result.exit_code, json.loads(result.stdout)["traptor"]["rule_value"]) == (0, "storm"), result.output
 
 
 def invoke(folder: Path, *arguments: str) -> Result:
