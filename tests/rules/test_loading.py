@@ -65,6 +65,15 @@ def test_the_format_is_told_by_name_and_content(
     assert (row.place, row.fields["value"], row.fields["tag"]) == (place, "cat", "t")
 
 
+@pytest.mark.parametrize("name, given", [("rules.txt", None), ("rules.TXT", None), ("rules", "list")])
+def test_a_list_is_a_value_per_line(tmp_path: Path, name: str, given: str | None) -> None:
+    rows = loading.rows(source(tmp_path, name, "cat, dog\r\n\n#rain\n"), given)
+    assert [(row.place, row.fields) for row in rows] == [
+        (f"{name}, line 1", {"value": "cat, dog"}),
+        (f"{name}, line 3", {"value": "#rain"}),
+    ]
+
+
 def test_standard_input_is_a_source(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(JSON_LINES.encode())))
     [row] = loading.rows("-")
