@@ -254,7 +254,7 @@ def two_with_one_credential(trial: Trial, seconds: float) -> None:
     trial.wait_for_tweets(RATE)
     first = trial.daemon
     trial.start()
-    trial.daemon.wait_for_log("waiting for the credential")
+    trial.daemon.wait_for_log("waiting before the next connection")
     trial.wait_for_tweets(5 * RATE)
     assert len(trial.twitter.connections) == 1
     trial.daemon, second = first, trial.daemon
