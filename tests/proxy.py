@@ -1,28 +1,30 @@
-"""A TCP proxy that is as slow as it is told to be, or lets nothing through."""
+"""A TCP proxy that is as slow, as far and as unsound as it is told to be, or lets nothing through."""
 
 import contextlib
-import selectors
+import queue
+import random
 import socket
 import socketserver
 import threading
 import time
-from typing import Any, Self
+from typing import Self
 
 HOST = "127.0.0.1"
+PACKET_BYTES = 1460
+AGAIN_SECONDS = 0.2
+"""What a lost packet costs beside the way there and back: TCP waits so long at least before it sends it again."""
 
 
 class Proxy:
-    """Passes so many bytes a second on to the server, all connections together, each some time later.
+    """Passes so many bytes a second on to the server, all connections together, each some time later in either
+    direction. A ``loss`` of 0.02 keeps back every fiftieth packet, and what follows it, until it has come again.
 
     ``cut`` ends all connections and refuses new ones, until ``mend``.
     """
 
-    def __init__(self, port: int, bytes_per_second: float = 1e9, latency_seconds: float = 0.0) -> None:
+    def __init__(self, port: int) -> None:
         self.target = HOST, port
-        self.bytes_per_second = bytes_per_second
-        self.latency_seconds = latency_seconds
-        self.passed_bytes = 0
-        """To the server."""
+        self.heal()
         self._free_at = 0.0
         self._lock = threading.Lock()
         self._is_cut = False
@@ -49,6 +51,10 @@ class Proxy:
     def mend(self) -> None:
         self._is_cut = False
 
+    def heal(self) -> None:
+        """As fast as can be, and nothing is lost."""
+        self.bytes_per_second, self.latency_seconds, self.loss = 1e9, 0.0, 0.0
+
     def _handler(self) -> type[socketserver.BaseRequestHandler]:
         proxy = self
 
@@ -63,26 +69,47 @@ class Proxy:
 
     def _pass_both_ways(self, client: socket.socket, server: socket.socket) -> None:
         self._open |= {client, server}
+        back = threading.Thread(target=self._pass, args=(server, client, False), daemon=True)
+        back.start()
         try:
-            with selectors.DefaultSelector() as selector:
-                selector.register(client, selectors.EVENT_READ, server)
-                selector.register(server, selectors.EVENT_READ, client)
-                while all(self._pass(key.fileobj, key.data, server) for key, _ in selector.select()):
-                    """Until one side has ended."""
+            self._pass(client, server, is_limited=True)
         finally:
+            back.join()
             self._open -= {client, server}
 
-    def _pass(self, source: Any, sink: socket.socket, server: socket.socket) -> bool:
-        data = source.recv(4096)
-        if sink is server:
-            self._wait_for_turn(len(data))
-        time.sleep(self.latency_seconds)
-        sink.sendall(data)
-        return bool(data)
+    def _pass(self, source: socket.socket, sink: socket.socket, is_limited: bool) -> None:
+        """Until the source has ended. What is on its way does not keep back what follows it."""
+        on_way: queue.SimpleQueue[tuple[float, bytes]] = queue.SimpleQueue()
+        arrival = threading.Thread(target=self._arrive, args=(on_way, sink), daemon=True)
+        arrival.start()
+        due = 0.0
+        with contextlib.suppress(OSError):
+            while data := source.recv(4096):
+                if is_limited:
+                    self._wait_for_turn(len(data))
+                due = max(due, time.monotonic() + self.latency_seconds + self._lost_seconds(len(data)))
+                on_way.put((due, data))
+        on_way.put((due, b""))
+        arrival.join()
+
+    @staticmethod
+    def _arrive(on_way: "queue.SimpleQueue[tuple[float, bytes]]", sink: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                due, data = on_way.get()
+                time.sleep(max(0.0, due - time.monotonic()))
+                if not data:
+                    sink.shutdown(socket.SHUT_RDWR)
+                    return
+                sink.sendall(data)
+
+    def _lost_seconds(self, size_bytes: int) -> float:
+        packets = -(-size_bytes // PACKET_BYTES)
+        is_lost = random.random() < 1 - (1 - self.loss) ** packets
+        return AGAIN_SECONDS + 2 * self.latency_seconds if is_lost else 0.0
 
     def _wait_for_turn(self, size_bytes: int) -> None:
         with self._lock:
-            self.passed_bytes += size_bytes
             self._free_at = max(self._free_at, time.monotonic()) + size_bytes / self.bytes_per_second
             free_at = self._free_at
         time.sleep(max(0.0, free_at - time.monotonic()))

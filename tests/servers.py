@@ -13,7 +13,8 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Self
 
@@ -26,8 +27,8 @@ from kafka.admin import KafkaAdminClient, NewTopic
 from kafka.errors import KafkaError, TopicAlreadyExistsError
 
 from scripts import apache_kafka
+from tests.proxy import HOST, Proxy
 
-HOST = "127.0.0.1"
 START_SECONDS = 60
 STOP_SECONDS = 15
 PORTS = range(20_000, 32_000)
@@ -230,9 +231,9 @@ class Broker:
         deadline = time.monotonic() + timeout_seconds
         messages: list[tuple[bytes | None, bytes]] = []
         with contextlib.closing(KafkaConsumer(bootstrap_servers=self.hosts, group_id=None)) as consumer:
-            partition = TopicPartition(topic, 0)
-            consumer.assign([partition])
-            consumer.seek_to_beginning(partition)
+            partitions = [TopicPartition(topic, number) for number in consumer.partitions_for_topic(topic) or [0]]
+            consumer.assign(partitions)
+            consumer.seek_to_beginning(*partitions)
             while time.monotonic() < deadline:
                 polled = consumer.poll(timeout_ms=200)
                 messages += [(record.key, record.value) for records in polled.values() for record in records]
@@ -242,11 +243,14 @@ class Broker:
 
     def answers(self) -> bool:
         """Is there a broker that can hold a topic?"""
+        return self.count_brokers() > 0
+
+    def count_brokers(self) -> int:
         try:
             with contextlib.closing(KafkaAdminClient(bootstrap_servers=self.hosts, bootstrap_timeout_ms=1000)) as admin:
-                return bool(admin.describe_cluster()["brokers"])
+                return len(admin.describe_cluster()["brokers"])
         except KafkaError:
-            return False
+            return 0
 
 
 class GivenKafka(Broker):
@@ -287,16 +291,99 @@ class OwnBroker(Broker, Server):
 
 
 class ApacheKafka(OwnBroker):
-    """One KRaft node. Keeps its messages over a stop. After a kill it takes ten seconds to start again."""
+    """A KRaft node, alone or one of a cluster. Keeps its messages over a stop. After a kill it takes ten seconds to
+    start again."""
 
     kind = "kafka"
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(
+        self, folder: Path, number: int = 1, controller_ports: Sequence[int] = (), cluster: str | None = None
+    ) -> None:
         super().__init__(folder)
-        apache_kafka.format_store(folder, self.port, controller_port=free_port())
+        apache_kafka.format_store(folder, self.port, controller_ports or [free_port()], number, cluster)
 
     def command(self) -> list[str]:
         return apache_kafka.node(self.folder)
+
+
+class FarKafka(ApacheKafka):
+    """One that makes no topics by itself, and is reached by a link: ``hosts`` is the short way, ``far_hosts`` that
+    through the ``proxy``."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        far_port = free_port()
+        self.proxy = Proxy(far_port)
+        self.far_hosts = f"{HOST}:{self.proxy.port}"
+        path = apache_kafka.properties(folder)
+        text = path.read_text().replace("listeners=PLAINTEXT:", f"listeners=FAR://{HOST}:{far_port},PLAINTEXT:")
+        path.write_text(
+            f"{text}advertised.listeners=FAR://{self.far_hosts},PLAINTEXT://{self.hosts}\n"
+            "listener.security.protocol.map=FAR:PLAINTEXT,PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT\n"
+            "inter.broker.listener.name=PLAINTEXT\nauto.create.topics.enable=false\n"
+            "authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer\n"
+            "allow.everyone.if.no.acl.found=true\nsuper.users=User:ANYBODY\n"
+        )
+
+    def __enter__(self) -> Self:
+        self.proxy.__enter__()
+        return super().__enter__()
+
+    def __exit__(self, *error: object) -> None:
+        super().__exit__(*error)
+        self.proxy.__exit__(*error)
+
+
+class KafkaCluster(Broker):
+    """Three nodes, which elect leaders among them. ``stop`` and the like happen to the second one."""
+
+    kind = "kafka cluster"
+
+    def __init__(self, folder: Path) -> None:
+        ports, cluster = [free_port() for _ in range(3)], apache_kafka.new_cluster()
+        self.nodes = [ApacheKafka(folder / str(number), number, ports, cluster) for number in (1, 2, 3)]
+        self.hosts = ",".join(node.hosts for node in self.nodes)
+
+    def __enter__(self) -> Self:
+        try:
+            with ThreadPoolExecutor() as pool:  # none of them serves anybody without another
+                list(pool.map(ApacheKafka.start, self.nodes))
+            wait_until(self.answers, self.kind)
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for node in self.nodes:
+            if hasattr(node, "process"):
+                node.kill()
+
+    def answers(self) -> bool:
+        """Do all of them?"""
+        return len(self.nodes) == self.count_brokers()
+
+    def start(self) -> None:
+        self.nodes[1].start()
+        wait_until(self.answers, self.kind)
+
+    def stop(self) -> None:
+        """It signs off: one that is killed is taken for alive a while longer."""
+        self.nodes[1].stop()
+
+    def kill(self) -> None:
+        self.nodes[1].kill()
+
+    def freeze(self) -> None:
+        self.nodes[1].freeze()
+
+    def thaw(self) -> None:
+        self.nodes[1].thaw()
+
+    def create_spread_topic(self, topic: str, replicas: Mapping[int, Sequence[int]]) -> None:
+        """Partitions by the numbers of the nodes that have them, the first of which leads."""
+        with contextlib.closing(KafkaAdminClient(bootstrap_servers=self.hosts)) as admin:
+            admin.create_topics([NewTopic(topic, replica_assignments=replicas)])
 
 
 class Tansu(OwnBroker):

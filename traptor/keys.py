@@ -57,6 +57,16 @@ def lease(credential: str) -> str:
     return f"traptor:lease:{credential}"
 
 
+def name(traptor_type: str, traptor_id: int | str) -> str:
+    """Who runs as this Traptor."""
+    return f"traptor:name:{traptor_type}:{traptor_id}"
+
+
+def rival(traptor_type: str, traptor_id: int | str) -> str:
+    """Who would run as this Traptor too, with another credential, and waits."""
+    return f"traptor:rival:{traptor_type}:{traptor_id}"
+
+
 def backoff(credential: str) -> str:
     """When a credential may connect again, by its hash."""
     return f"traptor:backoff:{credential}"

@@ -146,6 +146,15 @@ def test_other_holders(
     assert lines(doctor.other_holders(conn, wanted())) == said
 
 
+@pytest.mark.parametrize("key", [keys.name("track", 0), keys.rival("track", 0)])
+def test_a_namesake_with_another_credential_is_an_error(conn: fakeredis.FakeRedis, key: str) -> None:
+    conn.set(key, json.dumps({**LEASE, "id": 0, "credential": credential_hash(APIKEYS)}))
+    assert lines(doctor.other_holders(conn, wanted())) == []
+    conn.set(key, json.dumps({**LEASE, "id": 0, "credential": "another"}))
+    text = "track:0 runs or waits on ant (pid 7) with another credential"
+    assert lines(doctor.other_holders(conn, wanted())) == [("error", text)]
+
+
 def test_the_credential_of_v2_is_the_app(conn: fakeredis.FakeRedis) -> None:
     app = wanted(TWITTER_API="2")
     conn.set(keys.lease(credential_hash({**APIKEYS, "ACCESS_TOKEN": "v2"})), json.dumps({**LEASE, "id": 5}))

@@ -25,8 +25,9 @@ def server() -> fakeredis.FakeServer:
     return fakeredis.FakeServer()
 
 
-def credential(server: fakeredis.FakeServer, traptor_id: int = 0) -> Credential:
-    return Credential(fakeredis.FakeRedis(server=server, decode_responses=True), APIKEYS, "track", traptor_id)
+def credential(server: fakeredis.FakeServer, traptor_id: int = 0, **apikeys: str) -> Credential:
+    conn = fakeredis.FakeRedis(server=server, decode_responses=True)
+    return Credential(conn, {**APIKEYS, **apikeys}, "track", traptor_id)
 
 
 def kept(server: fakeredis.FakeServer) -> dict[str, Any]:
@@ -90,7 +91,7 @@ def test_every_key_has_a_ttl_and_no_secret(server: fakeredis.FakeServer) -> None
     one.take()
     one.failed(Kind.RATE_LIMITED, 1000)
     conn = fakeredis.FakeRedis(server=server)
-    assert {keys.lease(one.name), keys.backoff(one.name)} == kept(server).keys()
+    assert {keys.lease(one.name), keys.name("track", 0), keys.backoff(one.name)} == kept(server).keys()
     assert all(0 < conn.ttl(key) <= 1000 * 1.1 + 3600 for key in conn.scan_iter())
     assert not any(secret in str(kept(server)) for secret in APIKEYS.values())
 
@@ -215,3 +216,44 @@ def test_what_was_not_taken_is_not_renewed(server: fakeredis.FakeServer) -> None
     credential(server).renew()
     credential(server).release()
     assert kept(server) == {}
+
+
+def test_one_traptor_does_not_run_twice_and_both_are_told(
+    server: fakeredis.FakeServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    first, second = credential(server), credential(server, ACCESS_TOKEN="another-token")
+    assert first.take() is None
+    for _ in range(3):
+        holder = second.take()
+        assert holder
+        assert second.is_rival(holder)
+        first.renew()
+    assert (first.rival["type"], first.rival["id"], first.rival["credential"]) == ("track", 0, second.name)
+    assert [record.getMessage() for record in caplog.records] == [
+        "this Traptor runs already, with another credential: not twice",
+        "a second process would run as this Traptor, with another credential",
+    ]
+    first.release()
+    assert second.take() is None
+    second.renew()
+    assert second.rival == {}
+
+
+@pytest.mark.parametrize("traptor_id,apikeys", [(0, {}), (1, {}), (1, {"ACCESS_TOKEN": "another-token"})])
+def test_nobody_else_is_a_rival(server: fakeredis.FakeServer, traptor_id: int, apikeys: dict[str, str]) -> None:
+    """Who stands by, who shares a credential, and who shares nothing."""
+    first, second = credential(server), credential(server, traptor_id, **apikeys)
+    first.take()
+    assert (second.take() is None) == bool(apikeys)
+    first.renew()
+    assert (first.rival, kept(server).get(keys.rival("track", 0))) == ({}, None)
+
+
+def test_a_rival_waits_though_no_word_can_be_left(
+    server: fakeredis.FakeServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = credential(server), credential(server, ACCESS_TOKEN="another-token")
+    first.take()
+    monkeypatch.setattr(second._conn, "set", lambda *_, **__: second._conn.execute_command("NONSENSE"))
+    assert second.take() is not None
+    assert not second._held

@@ -5,7 +5,7 @@ import os
 import socket
 import threading
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -93,6 +93,9 @@ class Vitals:
         """More about this state."""
         if state is State.SPOOL_FAILS and isinstance(self.door, kafka_door.Kafka):
             return self.door.spool_trouble()
+        if rival := self.credential.rival:
+            waits = "{host} pid {pid} waits to run as this Traptor too".format_map(defaultdict(str, rival))
+            return f"{self.reason}; {waits}" if self.reason else waits
         return self.reason
 
     def collected_until(self) -> datetime:

@@ -13,8 +13,8 @@ from traptor.settings import SettingError
 
 RECONNECT_SECONDS = 2.0
 """Between tries to reach a broker that is away."""
-TOPIC_SECONDS = 2.0
-"""What the broker may take to tell of a topic, or to make it where it does so by itself."""
+TOPIC_SECONDS = 10.0
+"""What the broker, be it far away, may take to tell of a topic, or to make it where it does so by itself."""
 
 log = logging.getLogger(__name__)
 

@@ -14,6 +14,7 @@ from confluent_kafka import KafkaException
 from confluent_kafka import Producer as Client
 from kafka import errors
 
+from traptor.delivery.broker import TOPIC_SECONDS
 from traptor.settings import SettingError
 
 BASE = {
@@ -61,8 +62,6 @@ WITHOUT_COUNTERPART = {
 }
 CLOSING_SECONDS = 0.5
 """What librdkafka may take to give back what it has not delivered."""
-TOPIC_SECONDS = 2.0
-"""What the broker may take to make a topic, where it does so by itself."""
 _OURS = "bootstrap_timeout_ms"
 _ERRORS = {
     LibraryError._AUTHENTICATION: errors.SaslAuthenticationFailedError,

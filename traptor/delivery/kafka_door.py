@@ -267,7 +267,7 @@ class Kafka:
         now = self._clock()
         oldest = now - SLOW_SECONDS / 2
         for lane in self._lanes():
-            for part in (lane.on_way if lane.is_slow(now) else (), lane.again):
+            for part in (lane.on_way if lane.oldest_seconds(now) > SLOW_SECONDS else (), lane.again):
                 if slow := [entry for entry in part if entry.row is None and entry.since < oldest]:
                     self._backlog.keep_too(slow)
 

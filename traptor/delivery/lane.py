@@ -8,8 +8,8 @@ from typing import Any
 from traptor.delivery.message import Message
 
 SLOW_SECONDS = 1.0
-"""A message without acknowledgement for so long goes to the spool as well, so that a killed process keeps it, and no
-more are sent after it."""
+"""A message without acknowledgement for so long goes to the spool as well, so that a killed process keeps it; and no
+more are sent after it, where the way to Kafka and back does not take as long."""
 
 
 class Entry:
@@ -40,6 +40,7 @@ class Lane:
         self.fresh: deque[Entry] = deque()
         """Has just come, and is younger than what is in the spool."""
         self.not_before = 0.0
+        self.patience_seconds = SLOW_SECONDS
 
     def is_clear(self) -> bool:
         """May what comes now be sent at once, as far as order is concerned?"""
@@ -53,7 +54,7 @@ class Lane:
             return 0.0
 
     def is_slow(self, now: float) -> bool:
-        return self.oldest_seconds(now) > SLOW_SECONDS
+        return self.oldest_seconds(now) > self.patience_seconds
 
     def oldest_since(self) -> Iterator[float]:
         """When the oldest of each part in memory came or was sent."""

@@ -12,7 +12,9 @@ LEAST_BYTES = 64 << 10
 MOST_BYTES = 8 << 20
 """What may be on its way to a topic without an acknowledgement: at first, at least, and at most."""
 QUICK_SECONDS = 0.5
-"""Acknowledged in so short a time, more may be on its way; after SLOW_SECONDS, half as much."""
+"""Acknowledged so soon, beside what the way itself takes, more may be on its way; after SLOW_SECONDS, half as much."""
+FARTHEST_SECONDS = 1.0
+"""No way to Kafka and back is taken to be longer."""
 
 
 class Route:
@@ -26,6 +28,9 @@ class Route:
         self.not_before = 0.0
         self.suspects = 0
         """Messages that were refused together, and are to be answered for one by one."""
+        self.way_seconds = FARTHEST_SECONDS
+        """The shortest time to an acknowledgement from this producer."""
+        self._slowed_at = 0.0
         self.heard_at = 0.0
         """When Kafka last acknowledged something, or was sent something while it owed us nothing."""
 
@@ -59,17 +64,25 @@ class Route:
         return all(not lane.on_way or lane.is_slow(now) for lane in self.lanes)
 
     def acknowledged(self, entries: Sequence[Entry], now: float) -> None:
-        """Fit the pace to the link: what it takes in less than a second may be on its way at once."""
-        self.heard_at = now
-        seconds = now - entries[-1].since
-        if seconds > SLOW_SECONDS:
-            self.limit_bytes = max(LEAST_BYTES, self.limit_bytes // 2)
-        elif seconds < QUICK_SECONDS:
+        """Fit the pace to the link: what it takes in less than a second, beside the way itself, may be on its way at
+        once. What was on its way already when that was halved is no reason to halve it again."""
+        self.heard_at, sent_at = now, entries[-1].since
+        self._way_took(now - sent_at)
+        queued_seconds = now - sent_at - self.way_seconds
+        if queued_seconds > SLOW_SECONDS and sent_at >= self._slowed_at:
+            self.limit_bytes, self._slowed_at = max(LEAST_BYTES, self.limit_bytes // 2), now
+        elif queued_seconds < QUICK_SECONDS:
             self.limit_bytes = min(MOST_BYTES, self.limit_bytes + sum(entry.size_bytes for entry in entries))
+
+    def _way_took(self, seconds: float) -> None:
+        """A packet that is lost costs a way there and back more: nobody is called slow for it."""
+        self.way_seconds = min(self.way_seconds, seconds)
+        for lane in self.lanes:
+            lane.patience_seconds = SLOW_SECONDS + 2 * self.way_seconds
 
     def expired(self) -> None:
         """Begin anew, with as little at once as can be."""
-        self.limit_bytes = LEAST_BYTES
+        self.limit_bytes, self.way_seconds = LEAST_BYTES, FARTHEST_SECONDS
 
     def give_up(self) -> None:
         """Have a new producer."""

@@ -226,7 +226,7 @@ def _refused(attempts: Iterable[_Attempt]) -> list[str]:
 
 
 def _held_once(conn: Any, key: str) -> None:
-    lease = Lease(conn, key, "", 0)
+    lease = Lease(conn, [key], "", 0)
     lease.take()
     lease.release()
     conn.delete(key)
@@ -275,7 +275,11 @@ def _asked(wanted: Settings, found: Sequence[Rule]) -> tuple[str, list[checked.P
 def other_holders(conn: "redis.Redis", wanted: Settings) -> Iterator[Finding]:
     """Who else uses this credential: Twitter ends the older of two streams."""
     credential, own = credential_hash(wanted.credential), roster.Name(wanted.TRAPTOR_TYPE, wanted.TRAPTOR_ID)
-    holder = _lease_holder(conn, credential)
+    for key in (keys.name(*own), keys.rival(*own)):
+        if (namesake := _lease_holder(conn, key)).get("credential", credential) != credential:
+            text = f"{own} runs or waits on {_place(namesake)} with another credential"
+            yield error("credential", text, "one process for each TRAPTOR_ID")
+    holder = _lease_holder(conn, keys.lease(credential))
     if holder and holder.get("type") == own.traptor_type and holder.get("id") == own.traptor_id:
         yield ok("credential", f"{own} runs, on {_place(holder)}")
     elif holder:
@@ -287,10 +291,10 @@ def other_holders(conn: "redis.Redis", wanted: Settings) -> Iterator[Finding]:
         yield warning("credential", f"also that of {', '.join(others)}", "give each Traptor keys of its own")
 
 
-def _lease_holder(conn: "redis.Redis", credential: str) -> dict[str, Any]:
+def _lease_holder(conn: "redis.Redis", key: str) -> dict[str, Any]:
     """Host, pid, type and id; empty if nobody holds it."""
     try:
-        return keys.content(str(conn.get(keys.lease(credential)) or "{}"))
+        return keys.content(str(conn.get(key) or "{}"))
     except ValueError:
         return {"host": "unknown"}
 
@@ -422,7 +426,7 @@ def twitter(conn: "redis.Redis", wanted: Settings) -> Iterator[Finding]:
     if conn.exists(keys.backoff(credential)):
         yield warning("twitter", "not tried: Twitter has asked this credential to wait", "try again in an hour")
         return
-    lease = Lease(conn, keys.lease(credential), wanted.TRAPTOR_TYPE, wanted.TRAPTOR_ID)
+    lease = Lease(conn, [keys.lease(credential)], wanted.TRAPTOR_TYPE, wanted.TRAPTOR_ID, credential)
     if holder := lease.take():
         yield warning("twitter", f"not tried: the credential is in use on {_place(holder)}", "stop that Traptor first")
         return

@@ -54,7 +54,8 @@ class Turn:
         """
         while (holder := self.credential.take()) is not None:
             who = "{host} pid {pid}, {type}:{id}".format_map(defaultdict(str, holder))
-            yield Wait(f"credential in use by {who}", holder=(holder.get("type"), holder.get("id")))
+            what = "name" if self.credential.is_rival(holder) else "credential"
+            yield Wait(f"{what} in use by {who}", holder=(holder.get("type"), holder.get("id")))
         while reason := closed():
             yield Wait(reason)
         while left := self.credential.wait_seconds():
