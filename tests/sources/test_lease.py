@@ -53,6 +53,7 @@ def meanwhile(conn: Any, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Non
 
 
 def test_of_two_at_the_same_moment_one_has_it(conn: Any, meanwhile: Callable[[str], None]) -> None:
+    conn.set(KEY, lease.FREE)
     meanwhile('{"host":"other"}')
     assert Lease(conn, [KEY], "track", 0).take() == {"host": "other"}
 
