@@ -11,14 +11,14 @@ from requests_oauthlib import OAuth1
 
 from traptor import settings
 from traptor.delivery import producers
+from traptor.redaction import reveal
 from traptor.rules import checked, stored
-from traptor.sources import v1
-from traptor.sources.v1 import MyBirdyClient
+from traptor.sources.v1 import V1Source
 
 
 def relay(wanted: settings.Settings, predicates: dict[str, str]) -> None:
     """The least there is to do: Traptor's own reading and framing, the same producer, the bytes as they come."""
-    client = MyBirdyClient(*v1.credentials(wanted.apikeys), wanted.TWITTER_STREAM_URL)
+    client = V1Source(wanted).connect(wanted)
     producer = producers.connect(wanted.KAFKA_HOSTS, wanted.KAFKA_TOPIC, {}, client=wanted.KAFKA_CLIENT)
     for message in client.stream.statuses.filter.post(**predicates).messages():
         if message is not None:
@@ -30,7 +30,8 @@ def loop(wanted: settings.Settings, predicates: dict[str, str], rule_set: list[d
     """What one writes in an afternoon, with the libraries that one finds first, as they come."""
     producer = KafkaProducer(bootstrap_servers=wanted.KAFKA_HOSTS)
     url = f"{wanted.TWITTER_STREAM_URL}/1.1/statuses/filter.json"
-    answer = requests.post(url, data=predicates, auth=OAuth1(*v1.credentials(wanted.apikeys)), stream=True, timeout=90)
+    auth = OAuth1(*map(reveal, wanted.apikeys.values()))
+    answer = requests.post(url, data=predicates, auth=auth, stream=True, timeout=90)
     for line in answer.iter_lines():
         if line:
             tweet = json.loads(line)
@@ -58,7 +59,7 @@ def _searched(tweet: dict[str, Any]) -> list[str]:
 
 def main() -> None:
     wanted = settings.load()
-    with redis.Redis.from_url(wanted.REDIS_URL, decode_responses=True) as conn:
+    with redis.Redis.from_url(reveal(wanted.REDIS_URL), decode_responses=True) as conn:
         rule_set = stored.read(conn, wanted.TRAPTOR_TYPE, wanted.TRAPTOR_ID)
     predicates = {wanted.TRAPTOR_TYPE: checked.join(wanted.TRAPTOR_TYPE, rule_set)}
     if sys.argv[1] == "relay":

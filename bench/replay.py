@@ -1,7 +1,9 @@
-"""How fast a replay is: ``python -m bench.replay``. One worker and one rule set on each packing, beside zcat | jq.
+"""How fast a replay is: ``python -m bench.replay``, and with ``--array MB`` how much memory a large array takes.
 
-Both read the same tweets and write those that match, to a reader that counts them. jq's filter looks in the same fields
-for the same words, and must find as many. CPU is of the whole process tree, its start included.
+One worker and one rule set on each packing, beside zcat | jq. Both read the same tweets and write those that match, to
+a reader that counts them. jq's filter looks in the same fields for the same words, and must find as many. CPU is of the
+whole process tree, its start included. The array comes through a pipe, made as it is read, and must not take more than
+MOST_MEMORY_MB.
 """
 
 import argparse
@@ -24,6 +26,7 @@ from bench.tweets import rules, tweets
 from traptor.simulator.feed import encode
 
 TERMS = 50
+MOST_MEMORY_MB = 100
 JQ = r"""
 def links: .expanded_url, .display_url;
 def content: (.extended_tweet // .) as $whole | ($whole.full_text // .text),
@@ -51,7 +54,15 @@ class Run(NamedTuple):
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("--tweets", type=int, default=20_000)
-    count = arguments.parse_args().tweets
+    arguments.add_argument("--array", type=int, metavar="MB", help="only the memory that an array of so many MB takes")
+    parsed = arguments.parse_args()
+    if parsed.array:
+        memory(parsed.array)
+    else:
+        speed(parsed.tweets)
+
+
+def speed(count: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
         terms = [rule for rule in rules("track", 10 * TERMS) if rule["value"].isalpha()][: 2 * TERMS]
         wanted = terms[:TERMS]  # so that half of the tweets match
@@ -73,6 +84,35 @@ def main() -> None:
                 assert ours.matched == theirs.matched, "the filters are not equivalent"
                 print(f"{'':7}{'ratio':>14}{'':>22}{theirs.wall_seconds / ours.wall_seconds:>10.1f}"
                       f"{theirs.cpu_seconds / ours.cpu_seconds:>14.1f}")  # fmt: skip
+
+
+def memory(size_mb: int) -> None:
+    """Of the largest process of a replay of one array, pretty-printed and on one line by turns."""
+    terms = [rule for rule in rules("track", 100) if rule["value"].isalpha()]
+    some = list(tweets(terms, "track", 500))
+    array = b",".join(json.dumps(tweet, indent=indent).encode() for tweet in some for indent in (None, 2))
+    with tempfile.TemporaryDirectory() as folder:
+        file_of_rules = Path(folder) / "rules.jsonl"
+        file_of_rules.write_text(json.dumps(terms[0]))
+        arguments = [sys.executable, "-m", "traptor", "replay", "--workers", "1", "--rules", str(file_of_rules), "-"]
+        began = time.monotonic()
+        with subprocess.Popen(
+            arguments, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+        ) as process:
+            assert process.stdin
+            assert process.stderr
+            process.stdin.write(b"[" + array)
+            times = size_mb * 1_000_000 // len(array)
+            for _ in range(times - 1):
+                process.stdin.write(b"," + array)
+            process.stdin.write(b"]")
+            process.stdin.close()
+            told = process.stderr.read().decode().splitlines()[-1]
+    peak_mb = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1000
+    seconds = time.monotonic() - began
+    print(f"array of {times * len(array) / 1e6:,.0f} MB in {seconds:.0f} s; largest process {peak_mb:.0f} MB\n{told}")
+    assert f"lines {times * 2 * len(some)}, " in told
+    assert peak_mb < MOST_MEMORY_MB
 
 
 def replayed(file: Path, file_of_rules: Path) -> Run:

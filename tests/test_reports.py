@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from traptor.redaction import Secret
 from traptor.reports import Reporter
 
 EVENTS: list[dict[str, Any]] = []
@@ -63,7 +64,9 @@ def test_each_error_is_reported(dsn: str) -> None:
 
 @pytest.mark.parametrize("text", ["s3cr3t", "s3cr3t-longer", "longer"])
 def test_secrets_and_local_variables_are_left_out(dsn: str, text: str) -> None:
-    Reporter(dsn, ["s3cr3t", "s3cr3t-longer", "longer"]).report(raised(text))
+    for secret in ("s3cr3t", "s3cr3t-longer", "longer"):
+        Secret(secret)
+    Reporter(dsn).report(raised(text))
     (event,) = EVENTS
     assert text not in json.dumps(event)
     assert "***" in event["exception"]["values"][-1]["value"]
@@ -76,5 +79,6 @@ def test_without_a_dsn_nothing_happens(nowhere: str | None) -> None:
 
 
 def test_a_sentry_that_is_away_is_no_trouble(dsn: str, caplog: pytest.LogCaptureFixture) -> None:
-    Reporter(f"{dsn.rsplit(':', 1)[0]}:9/1", ["private"]).report(raised("it"))
+    Secret("private")
+    Reporter(f"{dsn.rsplit(':', 1)[0]}:9/1").report(raised("it"))
     assert "private" not in caplog.text

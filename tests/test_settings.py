@@ -1,11 +1,13 @@
 """Every setting: where its value comes from, what is allowed, and what is shown of it."""
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from traptor import settings
+from traptor.redaction import redact
 from traptor.settings import SettingError, Settings
 
 
@@ -71,8 +73,8 @@ def test_booleans_are_read_as_people_write_them(written: Any, expected: bool) ->
         ("LOG_LEVEL", "debug", "DEBUG"),
         ("KAFKA_HOSTS", "a:1, b:2", "a:1,b:2"),
         ("KAFKA_HOSTS", ["a:1", "b:2"], "a:1,b:2"),
-        ("KAFKA_OPTIONS", '{"acks": 1}', {"acks": 1}),
-        ("KAFKA_OPTIONS", {"acks": 1}, {"acks": 1}),
+        ("KAFKA_OPTIONS", '{"acks": 1}', {"acks": 1, "enable_idempotence": False}),
+        ("KAFKA_OPTIONS", {"acks": 1}, {"acks": 1, "enable_idempotence": False}),
         ("TWITTER_STREAM_URL", "http://127.0.0.1:8080/", "http://127.0.0.1:8080"),
         ("REDIS_URL", "rediss://user:password@redis/1", "rediss://user:password@redis/1"),
         ("LOG_FILE_NAME", "mine.log", "mine.log"),
@@ -173,18 +175,25 @@ def test_a_broken_localsettings_is_told_without_its_text(
     assert "s3cr3t" not in str(told.value)
 
 
-def test_all_secrets_are_known() -> None:
+def test_no_secret_is_shown_and_all_are_known() -> None:
+    login = {"security_protocol": "SASL_SSL", "sasl_mechanism": "PLAIN", "sasl_plain_username": "me"}
     made = load(
         environ={
-            **dict(zip(settings.APIKEY_NAMES, ("k3y", "s3cr3t", "t0ken", "t0ken-s3cr3t"), strict=True)),
-            "REDIS_URL": "redis://user:p%40ss@redis/0",
+            **dict(zip(settings.APIKEY_NAMES, ("k3y-k3y", "s3cr3t", "t0ken-t", "t0ken-s3cr3t"), strict=True)),
+            "REDIS_URL": "redis://user:p%40ssword@redis/0",
             "SENTRY_URL": "https://public:private@sentry/1",
-            "KAFKA_OPTIONS": '{"sasl_plain_password": "sasl", "ssl_password": "tls", "sasl_plain_username": "me"}',
+            "TWITTER_STREAM_URL": "https://user:passw0rd@host",
+            "KAFKA_OPTIONS": json.dumps({**login, "sasl_plain_password": "sasl-pass", "ssl_password": "tls-pass"}),
         }
     )
-    expected = {"k3y", "s3cr3t", "t0ken", "t0ken-s3cr3t", "p%40ss", "p@ss", "public", "private", "sasl", "tls"}
-    assert set(made.secrets) == expected
-    assert load().secrets == []
+    secrets = [
+        *("k3y-k3y", "s3cr3t", "t0ken-t", "t0ken-s3cr3t", "p%40ssword", 'p@ssword"', "public", "private", "passw0rd"),
+        *("sasl-pass", "tls-pass"),
+    ]
+    shown = f"{made} {made!r} {made.KAFKA_OPTIONS} {made.apikeys}"
+    assert [secret for secret in secrets if secret in shown] == []
+    assert redact("k3y-k3y p@ssword passw0rd p%40ssword public private sasl-pass tls-pass") == " ".join(["***"] * 8)
+    assert "redis://***@redis/0" in shown
 
 
 def test_every_setting_is_documented_once() -> None:

@@ -4,7 +4,7 @@ Values are kafka-python's, whichever client sends: what is written in another wa
 """
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from traptor.redaction import Secret, SecretUrl, reveal
@@ -59,6 +59,10 @@ def _object(value: Any) -> Any:
     return _refused(value) if isinstance(value, str | int | float | list | dict) else value
 
 
+def _password(value: Any) -> Secret:
+    return _refused(value) if isinstance(value, list | dict | bool) else Secret(str(value))
+
+
 def _proxy(value: Any) -> SecretUrl:
     return SecretUrl(value) if "://" in str(value) else _refused(value)
 
@@ -68,7 +72,7 @@ BYTES = MILLISECONDS = whole(0, 2**31 - 1)
 """As librdkafka and sockets take them: signed numbers of 32 bits."""
 COUNT = whole(1, 1_000_000)
 FILE = Kind(_file, "the path of a file that can be read")
-PASSWORD = Kind(lambda value: Secret(TEXT.parse(value)), "a text on one line")
+PASSWORD = Kind(_password, "a text")
 OBJECT = Kind(_object, "an object of Python, which localsettings.py can give")
 PROXY = Kind(_proxy, "a URL such as socks5://host:port")
 MECHANISM = one_of(*MECHANISMS, change=lambda word: word.upper() if "MSK" in word.upper() else _hyphened(word))
@@ -217,6 +221,11 @@ def risks(options: Mapping[str, Any]) -> list[str]:
         ),
     }
     return [text for text, holds in told.items() if holds()]
+
+
+def shared(options: Mapping[str, Any], known: Iterable[str]) -> dict[str, Any]:
+    """For a consumer or an admin client: those of the producer's options that it knows, too."""
+    return {name: value for name, value in revealed(options).items() if name in known}
 
 
 def revealed(options: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,6 +2,8 @@
 
 import re
 
+from traptor.redaction import redact
+
 MOST_CHARACTERS = 2_000
 _ACTING = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ufff9-\ufffb\ud800-\udfff]")
 """Controls of terminals (C0, C1), ends of lines, what turns the direction of a text, and halves of characters."""
@@ -13,6 +15,11 @@ def printable(text: object, most: int = MOST_CHARACTERS) -> str:
     whole = str(text)
     shown = _ACTING.sub(lambda sign: repr(sign[0])[1:-1], whole[:most])
     return shown if len(whole) <= most else f"{shown}… ({len(whole)} characters)"
+
+
+def harmless(text: object, most: int = MOST_CHARACTERS) -> str:
+    """The same, with every secret blotted out."""
+    return printable(redact(str(text)), most)
 
 
 def cell(text: object) -> str:

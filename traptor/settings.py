@@ -78,6 +78,12 @@ class Settings:
     V2_BACKFILL_MINUTES: int = _setting(
         0, whole(0, 5), "missed minutes that v2 sends after a gap, where the account allows it", unit="min"
     )
+    V2_RECOVERY_HOURS: int = _setting(
+        0, whole(0, 24), "longer gaps that v2 is asked for again, where the account allows it; 0 = none", unit="h"
+    )
+    V2_END_CONNECTIONS: bool = _setting(
+        False, BOOLEAN, "end the app's other connections where X says that there are too many"
+    )
     V2_MONTHLY_POST_CAP: int = _setting(3_000_000, whole(0), "posts a month that the account may read; shown only")
     V2_MONTHLY_POST_LIMIT: int = _setting(0, whole(0), "posts a month after which the stream stays closed; 0 = none")
     V2_POST_PRICE: float = _setting(0.005, number(), "price of a post, for the cost in the status", unit="USD")
@@ -102,6 +108,9 @@ class Settings:
         "select tag, value, type from rules", TEXT, "query of `rules load mysql://…`; its columns are a rule's fields"
     )
     MYSQL_PASSWORD: Secret = _setting(NONE, SECRET, "password of the database of `rules load mysql://…`", secret=True)
+    STORE_PASSWORD: Secret = _setting(
+        NONE, SECRET, "password of the database of `traptor store postgresql://…`", secret=True
+    )
     REBALANCE_AFTER: float = _setting(
         60.0, seconds(), "silence after which `rules rebalance` moves the rules of a Traptor", unit="s"
     )
@@ -163,9 +172,11 @@ class Settings:
     @property
     def needed_keys(self) -> tuple[str, ...]:
         """The keys without which Twitter lets nobody in: for v2 a bearer token, or what it is asked for with."""
-        if self.TWITTER_API == "2":
-            return ("BEARER_TOKEN",) if self.BEARER_TOKEN else ("CONSUMER_KEY", "CONSUMER_SECRET")
-        return APIKEY_NAMES
+        return self.needed_keys_of_v2 if self.TWITTER_API == "2" else APIKEY_NAMES
+
+    @property
+    def needed_keys_of_v2(self) -> tuple[str, ...]:
+        return ("BEARER_TOKEN",) if self.BEARER_TOKEN else ("CONSUMER_KEY", "CONSUMER_SECRET")
 
     @property
     def short_secrets(self) -> list[str]:

@@ -1,20 +1,24 @@
 import bz2
 import gzip
 import io
+import lzma
 import os
 import re
 import select
+import socket
 import tarfile
 import threading
+import tracemalloc
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import zstandard
 
-from traptor.archives import reading
-from traptor.archives.reading import Line, Part, Problem, Reading
+from traptor.archives import forms, packing, reading
+from traptor.archives.forms import Message, Problem
+from traptor.archives.reading import Part, Reading
 
 TEXT = b'{"a":1}\r\n\r\n{"a":2}\n{"a":"\\u00e9"}\n{"last":"without an end"}'
 BODIES = [b'{"a":1}', b'{"a":2}', b'{"a":"\\u00e9"}', b'{"last":"without an end"}']
@@ -35,26 +39,26 @@ def tar(members: dict[str, bytes]) -> bytes:
     return packed.getvalue()
 
 
-def zipped(members: dict[str, bytes]) -> bytes:
+def zipped(members: dict[str, bytes], packing: int = zipfile.ZIP_DEFLATED) -> bytes:
     packed = io.BytesIO()
-    with zipfile.ZipFile(packed, "w") as archive:
+    with zipfile.ZipFile(packed, "w", packing) as archive:
         for name, data in members.items():
             archive.writestr(name, data)
     return packed.getvalue()
 
 
-def read(*paths: Path | str) -> list[Line | Problem]:
-    found: list[Line | Problem] = []
+def read(*paths: Path | str) -> list[Message | Problem]:
+    found: list[Message | Problem] = []
     for part in reading.parts(map(str, paths)):
         found += [part] if isinstance(part, Problem) else Reading(part)
     return found
 
 
-def bodies(found: list[Line | Problem]) -> list[bytes]:
-    return [step.body for step in found if isinstance(step, Line)]
+def bodies(found: list[Message | Problem]) -> list[bytes]:
+    return [step.body for step in found if isinstance(step, Message)]
 
 
-def problems(found: list[Line | Problem]) -> list[Problem]:
+def problems(found: list[Message | Problem]) -> list[Problem]:
     return [step for step in found if isinstance(step, Problem)]
 
 
@@ -65,6 +69,12 @@ def problems(found: list[Line | Problem]) -> list[Problem]:
         ("plain.jsonl.gz", gzip.compress),
         ("plain.json.bz2", bz2.compress),
         ("plain.zst", zstd),
+        ("plain.json.xz", lzma.compress),
+        ("with-a-mark.json", lambda text: b"\xef\xbb\xbf" + text),
+        ("utf-16.json", lambda text: text.decode().encode("utf-16")),
+        ("utf-16-big.json", lambda text: b"\xfe\xff" + text.decode().encode("utf-16-be")),
+        ("utf-16-without-a-mark.json", lambda text: text.decode().encode("utf-16-le")),
+        ("utf-32.json.gz", lambda text: gzip.compress(text.decode().encode("utf-32"))),
         ("several-streams.gz", lambda text: gzip.compress(text[:20]) + gzip.compress(text[20:])),
         ("several-streams.bz2", lambda text: bz2.compress(text[:20]) + bz2.compress(text[20:])),
         ("several-frames.zst", lambda text: zstd(text[:20]) + zstd(text[20:])),
@@ -76,7 +86,7 @@ def test_a_file_however_packed_is_its_lines(tmp_path: Path, name: str, pack: Cal
     path = tmp_path / name
     path.write_bytes(pack(TEXT))
     found = read(path)
-    assert found == [Line(str(path), number, body) for number, body in zip(NUMBERS, BODIES, strict=True)]
+    assert found == [Message(str(path), number, body) for number, body in zip(NUMBERS, BODIES, strict=True)]
 
 
 MEMBERS = {
@@ -94,7 +104,10 @@ MEMBERS = {
         ("day.tar.gz", lambda members: gzip.compress(tar(members))),
         ("day.tgz", lambda members: gzip.compress(tar(members))),
         ("day.tar.zst", lambda members: zstd(tar(members))),
+        ("day.tar.xz", lambda members: lzma.compress(tar(members))),
         ("day.zip", zipped),
+        ("packed-by-bzip2.zip", lambda members: zipped(members, zipfile.ZIP_BZIP2)),
+        ("packed-by-lzma.zip", lambda members: zipped(members, zipfile.ZIP_LZMA)),
     ],
 )
 def test_an_archive_is_the_lines_of_its_members(
@@ -103,10 +116,10 @@ def test_an_archive_is_the_lines_of_its_members(
     path = tmp_path / name
     path.write_bytes(pack(MEMBERS))
     assert read(path) == [
-        Line(f"{path}!2021/01/26/14/05.json.bz2", 1, b'{"a":1}'),
-        Line(f"{path}!2021/01/26/14/05.json.bz2", 2, b'{"a":2}'),
-        Line(f"{path}!2021/01/26/14/06.json.gz", 1, b'{"a":3}'),
-        Line(f"{path}!2021/01/26/14/07.json", 1, b'{"a":4}'),
+        Message(f"{path}!2021/01/26/14/05.json.bz2", 1, b'{"a":1}'),
+        Message(f"{path}!2021/01/26/14/05.json.bz2", 2, b'{"a":2}'),
+        Message(f"{path}!2021/01/26/14/06.json.gz", 1, b'{"a":3}'),
+        Message(f"{path}!2021/01/26/14/07.json", 1, b'{"a":4}'),
     ]
 
 
@@ -200,7 +213,7 @@ def zipped_by(packing: int) -> bytes:
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w", packing) as archive:
         archive.writestr("é.json", MANY)
-        archive.writestr("sound.json", b"[]\n")
+        archive.writestr("sound.json", b"{}\n")
     return packed.getvalue()
 
 
@@ -219,7 +232,7 @@ def test_a_zip_member_that_cannot_be_read_does_not_stop_the_next(
     path = tmp_path / "a.zip"
     path.write_bytes(damage(zipped_by(zipfile.ZIP_LZMA)))
     found = read(path)
-    assert bodies(found)[-1] == b"[]"
+    assert bodies(found)[-1] == b"{}"
     assert [problem.reason.partition(":")[0] for problem in problems(found)] == [reason]
 
 
@@ -235,31 +248,36 @@ def test_a_zip_whose_directory_is_damaged_does_not_stop_the_next_file(tmp_path: 
 
 
 @pytest.mark.parametrize("pack", [tar, zipped])
-def test_an_archive_without_members_is_empty(tmp_path: Path, pack: Callable[[dict[str, bytes]], bytes]) -> None:
+@pytest.mark.parametrize(
+    "members, has", [({}, "no files"), ({"a.csv": b"", "b.csv": b"", "README": b""}, "2 .csv, 1 without a suffix")]
+)
+def test_an_archive_without_tweets_says_so(
+    tmp_path: Path, pack: Callable[[dict[str, bytes]], bytes], members: dict[str, bytes], has: str
+) -> None:
     path = tmp_path / "empty"
-    path.write_bytes(pack({}))
-    assert read(path) == []
+    path.write_bytes(pack(members))
+    [problem] = read(path)
+    assert isinstance(problem, Problem)
+    assert (problem.place, problem.reason.endswith(f"but {has}")) == (str(path), True)
 
 
-@pytest.mark.parametrize("pack", [tar, lambda members: gzip.compress(tar(members))])
-def test_a_zip_inside_another_archive_is_told(tmp_path: Path, pack: Callable[[dict[str, bytes]], bytes]) -> None:
+@pytest.mark.parametrize("pack", [tar, lambda members: gzip.compress(tar(members)), zipped])
+def test_a_zip_inside_another_archive_is_read(tmp_path: Path, pack: Callable[[dict[str, bytes]], bytes]) -> None:
     path = tmp_path / "a.tar"
     path.write_bytes(pack({"inner.zip": zipped(MEMBERS), "sound.json": b"{}\n"}))
     found = read(path)
-    assert bodies(found) == [b"{}"]
-    assert [(problem.place, "unpack it first" in problem.reason) for problem in problems(found)] == [
-        (f"{path}!inner.zip", True)
-    ]
+    assert bodies(found) == [b'{"a":1}', b'{"a":2}', b'{"a":3}', b'{"a":4}', b"{}"]
+    assert found[0].place == f"{path}!inner.zip!2021/01/26/14/05.json.bz2"
 
 
 def test_a_line_without_an_end_does_not_fill_the_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reading, "MAX_LINE_BYTES", 100)
+    monkeypatch.setattr(forms, "MAX_MESSAGE_BYTES", 100)
     path = tmp_path / "a.json"
     path.write_bytes(b"{}\n" + b"x" * 1000 + b"\n[]\n")
     assert read(path) == [
-        Line(str(path), 1, b"{}"),
+        Message(str(path), 1, b"{}"),
         Problem(f"{path}, line 2", "is longer than 100 bytes"),
-        Line(str(path), 3, b"[]"),
+        Message(str(path), 3, b"[]"),
     ]
 
 
@@ -268,6 +286,116 @@ def test_what_cannot_be_opened_is_a_problem(tmp_path: Path) -> None:
     path.symlink_to(tmp_path / "nowhere")
     assert [type(step) for step in read(path)] == [Problem]
     assert reading.size_bytes([str(tmp_path)]) == 0
+
+
+@pytest.mark.parametrize("pack", [zipped, lambda members: gzip.compress(zipped(members)), tar])
+def test_an_archive_comes_through_a_pipe(pack: Callable[[dict[str, bytes]], bytes]) -> None:
+    reader, writer = os.pipe()
+    os.write(writer, pack(MEMBERS))
+    os.close(writer)
+    assert bodies(list(Reading(Part("-"), reader))) == [b'{"a":1}', b'{"a":2}', b'{"a":3}', b'{"a":4}']
+
+
+# What means harm
+
+
+def test_what_is_no_file_is_named_and_not_opened(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.json")
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(tmp_path / "socket.json"))
+    (tmp_path / "device.json").symlink_to("/dev/zero")
+    (tmp_path / "sound.json").write_bytes(b"{}\n")
+    found = read(tmp_path)
+    assert bodies(found) == [b"{}"]
+    assert [problem.reason.partition(",")[0] for problem in problems(found)] == [
+        reading.LEADS_OUT, "is a pipe", "is a socket",
+    ]  # fmt: skip
+    assert [problem.reason.partition(",")[0] for problem in read("/dev/zero")] == ["is a device"]
+
+
+def test_links_are_followed_within_the_folder_alone(tmp_path: Path) -> None:
+    folder, outside = tmp_path / "folder", tmp_path / "outside"
+    (folder / "inner").mkdir(parents=True)
+    outside.mkdir()
+    (outside / "a.json").write_bytes(b'{"secret":1}\n')
+    (folder / "inner" / "kept.data").write_bytes(b"{}\n")
+    (folder / "inside.json").symlink_to("inner/kept.data")
+    (folder / "outside.json").symlink_to(outside / "a.json")
+    (folder / "outside").symlink_to(outside)
+    found = read(folder)
+    assert bodies(found) == [b"{}"]
+    assert {problem.place: problem.reason for problem in problems(found)} == {
+        str(folder / "outside"): "is a link to a folder: it is not followed",
+        str(folder / "outside.json"): reading.LEADS_OUT,
+    }
+
+
+@pytest.mark.parametrize("pack", [bytes, gzip.compress])
+@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE, tarfile.CHRTYPE])
+def test_links_and_devices_in_a_tar_are_passed_over(
+    tmp_path: Path, kind: bytes, pack: Callable[[bytes], bytes]
+) -> None:
+    outside = tmp_path / "outside.json"
+    outside.write_bytes(b'{"secret":1}\n')
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w") as archive:
+        member = tarfile.TarInfo("a.json")
+        member.type, member.linkname = kind, str(outside)
+        archive.addfile(member)
+        up = tarfile.TarInfo("../../b.json")
+        up.size = 3
+        archive.addfile(up, io.BytesIO(b"{}\n"))
+    path = tmp_path / "a.tar"
+    path.write_bytes(pack(packed.getvalue()))
+    found = read(path)
+    assert bodies(found) == [b"{}"]
+    assert [problem.reason for problem in problems(found)] == ["is a link or a device, not a file: skipped"]
+
+
+def times_over(pack: Callable[[bytes], bytes], times: int) -> bytes:
+    data = b"{}\n"
+    for _ in range(times):
+        data = pack(data)
+    return data
+
+
+@pytest.mark.parametrize(
+    "data, told",
+    [
+        (times_over(gzip.compress, 100), "is packed more than 4 times over"),
+        (times_over(lambda data: tar({"a.tar": data}), 5), "is an archive in an archive, more than 3 times over"),
+        (times_over(lambda data: zipped({"a.zip": data}), 5), "is an archive in an archive, more than 3 times over"),
+    ],
+)
+def test_there_is_an_end_to_what_is_packed_over_and_over(tmp_path: Path, data: bytes, told: str) -> None:
+    path = tmp_path / "a.json"
+    path.write_bytes(data)
+    assert [problem.reason for problem in problems(read(path))] == [told]
+
+
+def zipped_by_each() -> Iterator[Callable[[bytes], bytes]]:
+    for method in (zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA):
+        yield lambda data, method=method: zipped({"a.json": data}, method)
+
+
+@pytest.mark.parametrize(
+    "pack",
+    [gzip.compress, bz2.compress, lzma.compress, zstd, *zipped_by_each()],
+    ids=["gz", "bz2", "xz", "zst", "zip", "zip with bz2", "zip with lzma"],
+)
+def test_a_bomb_is_told_and_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pack: Callable[[bytes], bytes]
+) -> None:
+    monkeypatch.setattr(packing, "FREE_BYTES", 1 << 20)
+    path = tmp_path / "a.json"
+    path.write_bytes(pack(b"{}\n" + b"\n" * (24 << 20)))
+    tracemalloc.start()
+    found = read(path)
+    peak_bytes = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert bodies(found) == [b"{}"]
+    assert ["unpacks to more than 200 times its size" in problem.reason for problem in problems(found)] == [True]
+    assert peak_bytes < 20 << 20
 
 
 def test_standard_input_is_read_from_a_descriptor() -> None:

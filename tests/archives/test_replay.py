@@ -10,20 +10,21 @@ from typing import Any
 
 import click
 import pytest
-from click.testing import CliRunner
+from click.testing import CliRunner, Result
 from hypothesis import given
 from hypothesis import strategies as st
 from kafka.errors import KafkaTimeoutError, MessageSizeTooLargeError
 
-from traptor.archives import topic
+from traptor.archives import compliance, topic
 from traptor.archives.bookmarks import DONE, Bookmarks
 from traptor.archives.outlets import Folder, NotWritten, Unfinished, take_back
 from traptor.archives.reading import Part
-from traptor.archives.replay import ROWS, Pace
+from traptor.archives.replay import PROBLEMS_TOLD, Pace
 from traptor.archives.topic import Topic
 from traptor.archives.workers import Batch, Crew, Enricher, Task, WorkerDied, batches
-from traptor.commands.replay import factor, moment, replay
+from traptor.commands.replay import ROWS, factor, moment, replay
 from traptor.delivery.producers import CAUTIOUS
+from traptor.rules import loading
 
 TWEET = {"created_at": "Tue Jan 26 14:00:00 +0000 2021", "id": 1, "id_str": "1", "text": "a storm", "user": {"id": 7}}
 RULES = [{"rule_id": "1", "tag": "weather", "value": "storm"}, {"rule_id": "2", "value": "rocket"}]
@@ -94,6 +95,13 @@ def test_which_tweets_are_taken(options: dict[str, Any], times: list[str], writt
     assert sum(len(list(enricher.found_in(text))) for text in lines) == written
 
 
+def test_a_tweet_without_a_time_has_that_of_its_id_or_is_counted() -> None:
+    enricher = Enricher(TASK._replace(since=SECOND, until=SECOND + 1))
+    lines = [line(created_at=None, id_str=id_str) for id_str in ("1354066560414646272", "1354077400000000000", "7")]
+    assert [found.key for text in lines for found in enricher.found_in(text)] == [b"1354066560414646272"]
+    assert (enricher.tally.counts["left_out"], enricher.tally.counts["no_time"]) == (2, 1)
+
+
 def test_a_sample_is_a_share_and_always_the_same() -> None:
     lines = [line(id_str=str(number)) for number in range(10_000)]
     taken = [[found.key for text in lines for found in Enricher(TASK._replace(sample=share)).found_in(text)]
@@ -148,12 +156,35 @@ def test_a_line_that_is_cut_is_read_again_once_it_is_whole(part: Part, end: byte
     assert [one.key for batch in read(grown, steps) for one in batch.found] == [b"5000"]
 
 
-@pytest.mark.parametrize("text", [b"[%b]", b"[\n%b\n]\n", b"[%b,\n"])
-def test_an_array_is_told_what_to_do(tmp_path: Path, text: bytes) -> None:
+@pytest.mark.parametrize("text", [b"[%b]", b"[\n%b\n]\n", b"[%b,\n", b"\x1e%b\n"])
+def test_a_tweet_keeps_its_bytes_in_whatever_form_it_comes(tmp_path: Path, text: bytes) -> None:
     path = tmp_path / "a.json"
-    path.write_bytes(text % line())
+    path.write_bytes(text % line(text="storm \ud800"))
     [batch] = read(Part(str(path)))
-    assert (batch.problems[0].place, "jq -c '.[]'" in batch.problems[0].reason) == (f"{path}, line 1", True)
+    [of_a_line] = Enricher(TASK).found_in(line(text="storm \ud800"))
+    assert [found._replace(step=0) for found in batch.found] == [of_a_line]
+    assert batch.problems == []
+
+
+def test_reading_an_array_goes_on_where_it_was_left(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    path.write_bytes(b"[" + b",".join(line(id_str=str(number)) for number in range(100)) + b"]")
+    assert [one.key for one in read(Part(str(path)), 97)[0].found] == [b"97", b"98", b"99"]
+
+
+@pytest.mark.parametrize(
+    "text, ids, problems",
+    [
+        (line(id_str="1") + line(id_str="2"), ["1", "2"], 0),
+        (line(id_str="1") + b"{broken", ["1"], 1),
+        (b'{"statuses":[%b,7,%b]}' % (line(id_str="1"), line(id_str="2")), ["1", "2"], 1),
+    ],
+)
+def test_what_is_odd_in_a_line_loses_nothing_else(tmp_path: Path, text: bytes, ids: list[str], problems: int) -> None:
+    path = tmp_path / "a.json"
+    path.write_bytes(b"%b\n%b\n" % (line(id_str="0"), text))
+    [batch] = read(Part(str(path)))
+    assert ([one.key.decode() for one in batch.found], len(batch.problems)) == (["0", *ids], problems)
 
 
 @pytest.mark.parametrize("is_idle", [True, False])
@@ -482,7 +513,7 @@ def test_moments(text: str) -> None:
         (["--rules", "rules.jsonl", "--out", "folder", "folder"], "is inside what is read"),
         (["--rules", "a.json", "--since", "soon", "a.json"], "'soon' is no time"),
         (["--rules", "a.json", "--speed", "fast", "a.json"], "'fast' is no speed"),
-        (["--rules", "broken.jsonl", "a.json"], "broken.jsonl, line 2: "),
+        (["--rules", "no-value.csv", "a.json"], "--rules no-value.csv has no column `value`"),
         (["--rules", "empty.jsonl", "a.json"], "there are no rules"),
         (["--rules", "rules.jsonl", "--state", "a.json", "a.json"], "--state a.json: "),
         (["--rules", "rules.jsonl", "--state", "nodir/s", "a.json"], "Invalid value for '--state': nodir/s cannot be"),
@@ -493,7 +524,7 @@ def test_wrong_usage_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ar
     monkeypatch.chdir(tmp_path)
     Path("a.json").write_bytes(line())
     Path("rules.jsonl").write_text('{"value": "storm"}\n')
-    Path("broken.jsonl").write_text('{"value": "storm"}\n["no", "rule"]\n')
+    Path("no-value.csv").write_text("tag,type\n")
     Path("empty.jsonl").touch()
     Path("folder").mkdir()
     result = CliRunner().invoke(replay, arguments)
@@ -528,14 +559,180 @@ def test_the_summary_shows_rules_as_they_are_written(tmp_path: Path) -> None:
 
 def test_rules_that_make_no_sense_are_left_out_aloud(tmp_path: Path) -> None:
     rules = tmp_path / "rules.jsonl"
-    rules.write_text('{"value": "storm", "tag": "weather"}\n\n{"value": " , "}\n{"rule_id": 9, "value": "rain"}\n')
+    rules.write_text(
+        '{"value": "storm", "tag": "weather"}\n["no rule"]\n{"value": " , "}\n{"rule_id": 9, "value": "a.b"}'
+    )
     archive = tmp_path / "a.json"
     archive.write_bytes(line())
     result = CliRunner().invoke(replay, ["--rules", str(rules), "--workers", "1", str(archive)])
     assert result.exit_code == 0, result.output
-    assert "rule 3 is left out: has no phrase" in result.stderr
-    assert [rule["rule_id"] for rule in json.loads(result.stdout)["traptor"]["rules"]] == ["1"]
+    assert "rules.jsonl, line 2 is left out: '[\"no rule\"]' is not a JSON object" in result.stderr
+    assert "rules.jsonl, line 3 is left out: ',' has no phrase" in result.stderr
+    assert "rules.jsonl, line 4: 'a.b' is now 'a b'" in result.stderr
+    [rule] = json.loads(result.stdout)["traptor"]["rules"]
+    assert (rule["rule_id"], rule["tag"]) == (loading.content_id("storm"), "weather")
     assert "lines 1, tweets 1, matched 1, notices 0, damaged 0, written 1" in result.stderr
+
+
+@pytest.mark.parametrize(
+    "name, content",
+    [
+        ("rules.csv", "tag,value,type\nweather,storm,track\n,7,follow\n"),
+        ("rules.jsonl", '{"value":"storm","tag":"weather"}\n'),
+        ("rules.json", '{"rules":[{"value":"storm","tag":"weather"}]}'),
+        ("rules.txt", "storm\n"),
+    ],
+)
+def test_rules_are_what_rules_load_takes(tmp_path: Path, name: str, content: str) -> None:
+    (tmp_path / name).write_text(content)
+    (tmp_path / "a.json").write_bytes(line())
+    arguments = ["--rules", str(tmp_path / name), "--workers", "1", str(tmp_path / "a.json")]
+    result = CliRunner().invoke(replay, arguments)
+    assert (result.exit_code, json.loads(result.stdout)["traptor"]["rule_value"]) == (0, "storm"), result.output
+
+
+def invoke(folder: Path, *arguments: str) -> Result:
+    (folder / "rules.jsonl").write_text('{"value": "storm"}\n')
+    return CliRunner().invoke(replay, ["--rules", str(folder / "rules.jsonl"), "--workers", "1", *arguments])
+
+
+@pytest.mark.parametrize(
+    "content, arguments, code",
+    [
+        (line(), [], 0),
+        (line(), ["--strict"], 0),
+        (line() + b"\n{broken\n", [], 0),
+        (line() + b"\n{broken\n", ["--strict"], 1),
+        (b'{"delete":{"status":{"id":1,"id_str":"1"}}}\n{broken\n', [], 0),
+        (b"", [], 0),
+        (b"{broken\n", [], 1),
+        (b"<html></html>", [], 1),
+    ],
+)
+def test_exit_code_1_is_for_nothing_read_and_strict_damage(
+    tmp_path: Path, content: bytes, arguments: list[str], code: int
+) -> None:
+    (tmp_path / "a.json").write_bytes(content)
+    assert invoke(tmp_path, str(tmp_path / "a.json"), *arguments).exit_code == code
+
+
+def test_a_folder_without_archives_says_so(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "a.csv").touch()
+    result = invoke(tmp_path, str(tmp_path / "folder"))
+    assert result.exit_code == 1
+    assert "has nothing by whose name it could be tweets (.json, .jsonl, .gz, …), but 1 .csv" in result.stderr
+    assert "nothing could be read" in result.stderr
+
+
+def test_damage_is_told_up_to_a_bound_for_each_file(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.json").write_bytes(line() + b"\n" + b"broken \x1b[31m\n" * 5000)
+    result = invoke(tmp_path, str(tmp_path / "a.json"), str(tmp_path / "b.json"))
+    assert result.stderr.count(": skipped") == 2 * PROBLEMS_TOLD
+    assert result.stderr.count("more is damaged, which is counted and not told") == 2
+    assert "damaged 10000" in result.stderr
+    assert "\x1b" not in result.stderr
+
+
+def test_a_name_acts_on_no_terminal(tmp_path: Path) -> None:
+    path = tmp_path / "a\x1b]0;owned\x07.json"
+    path.write_bytes(b"broken\n")
+    result = invoke(tmp_path, str(path))
+    assert "\x1b" not in result.stderr
+    assert r"a\x1b]0;owned\x07.json, line 1: " in result.stderr
+
+
+# Notices
+
+
+def written(tmp_path: Path, *lines: bytes) -> list[dict[str, Any]]:
+    (tmp_path / "a.json").write_bytes(b"\n".join(lines))
+    result = invoke(tmp_path, str(tmp_path / "a.json"))
+    assert result.exit_code == 0, result.output
+    return [json.loads(text) for text in result.stdout.splitlines()]
+
+
+def notice(kind: str, **fields: Any) -> bytes:
+    return json.dumps({kind: fields}).encode()
+
+
+USER = {"id": 7, "id_str": "7"}
+PLACED = line(id_str="5", user=USER, geo={"x": 1}, coordinates={"coordinates": [1, 2]}, place={"id": "p"})
+SCRUB = notice("scrub_geo", user_id=7, user_id_str="7", up_to_status_id=5, up_to_status_id_str="5")
+
+
+@pytest.mark.parametrize("is_first", [True, False])
+@pytest.mark.parametrize(
+    "tweet, ids",
+    [
+        (line(id_str="5"), []),
+        (line(id_str="6"), ["6"]),
+        (line(id_str="6", retweeted_status={**TWEET, "id_str": "5"}), []),
+        (line(id_str="6", quoted_status={**TWEET, "id_str": "5"}), ["6"]),
+    ],
+)
+def test_a_deleted_tweet_is_not_written(tmp_path: Path, tweet: bytes, ids: list[str], is_first: bool) -> None:
+    delete = notice("delete", status={"id": 5, "id_str": "5"})
+    found = written(tmp_path, *([delete, tweet] if is_first else [tweet, delete]))
+    assert [one["id_str"] for one in found] == ids
+    assert not any("quoted_status" in one for one in found)
+
+
+@pytest.mark.parametrize(
+    "tweet, is_scrubbed",
+    [
+        (PLACED, True),
+        (PLACED.replace(b'"id_str":"5"', b'"id_str":"6"'), False),
+        (PLACED.replace(b'"id_str":"7"', b'"id_str":"8"'), False),
+        (line(id_str="9", retweeted_status=json.loads(PLACED)), True),
+        (line(id_str="9", quoted_status=json.loads(PLACED)), True),
+    ],
+)
+def test_a_scrubbed_location_is_gone(tmp_path: Path, tweet: bytes, is_scrubbed: bool) -> None:
+    [found] = written(tmp_path, tweet, SCRUB)
+    status = found.get("retweeted_status") or found.get("quoted_status") or found
+    assert [bool(status[name]) for name in ("geo", "coordinates", "place")] == [not is_scrubbed] * 3
+    assert (status["text"], found["traptor"]["rule_value"]) == ("a storm", "storm")
+
+
+@pytest.mark.parametrize(
+    "given_, where",
+    [
+        (notice("status_withheld", id=1, user_id=7, withheld_in_countries=["DE"]), lambda tweet: tweet),
+        (notice("user_withheld", id=7, withheld_in_countries=["DE"]), lambda tweet: tweet["user"]),
+    ],
+)
+def test_what_is_withheld_says_where(tmp_path: Path, given_: bytes, where: Any) -> None:
+    [found] = written(tmp_path, line(user=USER), given_)
+    assert where(found)["withheld_in_countries"] == ["DE"]
+    [of_another] = written(tmp_path, line(id_str="2", user={"id": 8}), given_)
+    assert b"withheld" not in json.dumps(of_another).encode()
+
+
+def test_what_no_notice_concerns_keeps_its_bytes() -> None:
+    heeded = compliance.Compliance()
+    value = b'{"id_str": "1"}'
+    assert heeded.honoured(value, (("1", "7"),)) is value
+    heeded.note(compliance.Notice("delete", "2"))
+    assert heeded.honoured(value, (("1", "7"),)) is value
+
+
+def test_only_the_latest_notices_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compliance, "MOST_NOTICES", 2)
+    heeded = compliance.Compliance()
+    for tweet_id in ("1", "2", "1", "3"):
+        heeded.note(compliance.Notice("delete", tweet_id))
+    tweets = [b'{"id_str":"%d"}' % number for number in (1, 2, 3)]
+    assert [heeded.honoured(tweet, ((str(n), ""),)) for n, tweet in enumerate(tweets, 1)] == [None, tweets[1], None]
+
+
+@pytest.mark.parametrize(
+    "message",
+    [{"delete": {}}, {"delete": 7}, {"scrub_geo": {"user_id": 1}}, {"status_withheld": {"id": 1}}, {"limit": {}}],
+)
+def test_a_notice_that_asks_for_nothing_is_none(message: dict[str, Any]) -> None:
+    assert compliance.notice(message) is None
 
 
 ANYTHING = st.recursive(

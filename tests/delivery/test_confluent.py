@@ -84,8 +84,9 @@ def test_values_that_no_producer_can_have_are_refused(options: dict[str, Any], t
 
 def test_the_options_that_librdkafka_has_not_are_named() -> None:
     options = {"acks": "all", "max_block_ms": 5, "ssl_context": None}
-    assert producers.without_counterpart(options, "confluent") == ["max_block_ms", "ssl_context"]
-    assert producers.without_counterpart(options) == []
+    with pytest.raises(SettingError, match="confluent has nothing for max_block_ms, ssl_context: take it out"):
+        producers.check(options, "confluent")
+    producers.check(options, "kafka-python")
 
 
 def test_without_the_package_it_is_told_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -93,7 +94,7 @@ def test_without_the_package_it_is_told_how_to_get_it(monkeypatch: pytest.Monkey
     with pytest.raises(SettingError, match=r"^KAFKA_CLIENT: .*traptor\[fast\]"):
         producers.connect(NOBODY, "traptor", {}, client="confluent")
     with pytest.raises(SettingError, match=r"^KAFKA_CLIENT: "):
-        producers.without_counterpart({}, "confluent")
+        producers.check({}, "confluent")
 
 
 @pytest.mark.parametrize(

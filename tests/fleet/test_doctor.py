@@ -15,9 +15,10 @@ from kafka.admin import KafkaAdminClient
 
 from traptor import keys, settings
 from traptor.delivery import producers
-from traptor.fleet import doctor
-from traptor.fleet.doctor import Finding
+from traptor.fleet import doctor, kafka_check
+from traptor.fleet.finding import Finding
 from traptor.rules import stored
+from traptor.sources.choices import CHOICES
 from traptor.sources.lease import credential_hash
 
 APIKEYS = {name: f"{name.lower()}-value" for name in settings.APIKEY_NAMES}
@@ -61,6 +62,14 @@ def test_settings_come_with_their_source_and_without_their_secrets() -> None:
 def test_keys(values: dict[str, str], level: str, said: str) -> None:
     [(found, text)] = lines(doctor.credentials(wanted(**values)))
     assert (found, said in text) == (level, True)
+
+
+def test_without_any_key_the_ways_to_tweets_are_named() -> None:
+    nothing = dict.fromkeys(("CONSUMER_KEY", "CONSUMER_SECRET", "ACCESS_TOKEN", "ACCESS_TOKEN_SECRET"), "")
+    findings = list(doctor.credentials(wanted(**nothing)))
+    assert [(found.subject, found.text) for found in findings[1:]] == [
+        ("api", f"{one.name} {one.text}") for one in CHOICES
+    ]
 
 
 class Away(fakeredis.FakeRedis):
@@ -137,6 +146,15 @@ def test_other_holders(
     assert lines(doctor.other_holders(conn, wanted())) == said
 
 
+@pytest.mark.parametrize("key", [keys.name("track", 0), keys.rival("track", 0)])
+def test_a_namesake_with_another_credential_is_an_error(conn: fakeredis.FakeRedis, key: str) -> None:
+    conn.set(key, json.dumps({**LEASE, "id": 0, "credential": credential_hash(APIKEYS)}))
+    assert lines(doctor.other_holders(conn, wanted())) == []
+    conn.set(key, json.dumps({**LEASE, "id": 0, "credential": "another"}))
+    text = "track:0 runs or waits on ant (pid 7) with another credential"
+    assert lines(doctor.other_holders(conn, wanted())) == [("error", text)]
+
+
 def test_the_credential_of_v2_is_the_app(conn: fakeredis.FakeRedis) -> None:
     app = wanted(TWITTER_API="2")
     conn.set(keys.lease(credential_hash({**APIKEYS, "ACCESS_TOKEN": "v2"})), json.dumps({**LEASE, "id": 5}))
@@ -202,7 +220,7 @@ def test_disk(tmp_path: Path) -> None:
 
 def test_unknown_options_of_kafka_are_told() -> None:
     found = lines(kafka_check.examine(wanted(KAFKA_CLIENT="confluent", KAFKA_OPTIONS={"max_block_ms": 1}), None))
-    assert found == [("error", "confluent has nothing for max_block_ms")]
+    assert found == [("error", "KAFKA_OPTIONS: confluent has nothing for max_block_ms: take it out")]
 
 
 def test_a_client_of_kafka_that_is_not_installed_is_told(monkeypatch: pytest.MonkeyPatch) -> None:

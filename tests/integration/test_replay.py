@@ -5,11 +5,14 @@ import contextlib
 import gzip
 import io
 import json
+import lzma
+import os
 import signal
 import subprocess
 import sys
 import tarfile
 import time
+import zipfile
 from collections import Counter
 from collections.abc import Sequence
 from itertools import islice
@@ -142,6 +145,70 @@ def test_damage_is_told_and_the_rest_is_written(tmp_path: Path) -> None:
     assert b"a.jsonl, line 51: " in done.stderr
     assert b"b.gz, after line " in done.stderr
     assert b"damaged 2, " in done.stderr
+
+
+TWEET = {"id": 1950000000000000001, "id_str": "1950000000000000001", "text": "coffee", "user": {"id": 12}}
+V2_TWEET = {"id": TWEET["id_str"], "text": "coffee", "author_id": "12"}
+ACTIVITY = {
+    "objectType": "activity", "verb": "post", "body": "coffee", "id": f"tag:search.twitter.com,2005:{TWEET['id_str']}"
+}  # fmt: skip
+LINE = json.dumps(TWEET).encode()
+
+
+def zipped(name: str, text: bytes) -> bytes:
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        archive.writestr(name, text)
+    return packed.getvalue()
+
+
+FORMS = {
+    "array.json": b"[" + LINE + b"]",
+    "one-per-line.json": b"[\n" + LINE + b"\n]",
+    "pretty.json": json.dumps(TWEET, indent=2).encode(),
+    "separated.json-seq": b"\x1e" + LINE + b"\n",
+    "answer.json": json.dumps({"statuses": [TWEET], "search_metadata": {}}, indent=1).encode(),
+    "page.json": json.dumps({"data": [V2_TWEET], "meta": {}}, indent=1).encode(),
+    "flattened.jsonl": json.dumps({**V2_TWEET, "author": {"id": "12", "name": "A", "username": "a"}}).encode(),
+    "data_1.json": json.dumps([V2_TWEET]).encode(),
+    "activities.jsonl": json.dumps(ACTIVITY).encode() + b"\r\n",
+    "tweets.js": b"window.YTD.tweets.part0 = " + json.dumps([{"tweet": TWEET}], indent=2).encode(),
+    "twitter.zip": zipped("data/tweets.js", b"window.YTD.tweets.part0 = " + json.dumps([{"tweet": TWEET}]).encode()),
+    "packed.jsonl.xz": lzma.compress(LINE),
+    "utf-16.jsonl": LINE.decode().encode("utf-16"),
+    "numeric.jsonl": json.dumps({"id": TWEET["id"], "text": "coffee"}).encode(),
+}
+
+
+def test_every_form_is_read_from_a_file_and_from_a_pipe(tmp_path: Path) -> None:
+    folder = tmp_path / "archives"
+    folder.mkdir()
+    for name, content in FORMS.items():
+        (folder / name).write_bytes(content)
+    done = run(tmp_path, "--rules", rules_file(tmp_path), "--strict", folder)
+    assert ids(done.stdout.splitlines()) == [TWEET["id_str"]] * len(FORMS)
+    assert all(json.loads(line)["id"] == TWEET["id"] for line in done.stdout.splitlines())
+    piped = run(tmp_path, "--rules", rules_file(tmp_path), "--strict", "-", given=FORMS["twitter.zip"])
+    assert ids(piped.stdout.splitlines()) == [TWEET["id_str"]]
+
+
+def test_nothing_that_could_be_read_is_exit_1(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_bytes(b"id,text\n1,coffee\n")
+    os.mkfifo(tmp_path / "b.json")
+    done = ended(tmp_path, "--rules", rules_file(tmp_path), "a.json", "b.json")
+    assert (done.returncode, done.stdout) == (1, b"")
+    assert b"a.json: is a table (CSV): " in done.stderr
+    assert b"b.json: is a pipe, not a file" in done.stderr
+
+
+def test_deletes_of_one_file_are_honoured_in_the_next(tmp_path: Path) -> None:
+    tweets = sample("track", 20)
+    first = ids(tweets[:1])[0]
+    (tmp_path / "deletes.jsonl").write_text(json.dumps({"delete": {"status": {"id": int(first), "id_str": first}}}))
+    (tmp_path / "tweets.json").write_bytes(b"[" + b",".join(tweets) + b"]")
+    done = run(tmp_path, "--rules", rules_file(tmp_path), "--workers", 1, "deletes.jsonl", "tweets.json")
+    assert first not in ids(done.stdout.splitlines())
+    assert b"deleted by a notice" in done.stderr
 
 
 def test_a_reader_that_goes_ends_it_quietly(tmp_path: Path) -> None:

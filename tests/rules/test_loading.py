@@ -37,6 +37,14 @@ CSV = "value,tag\ncat,t\n"
     [
         ("rules.json", GNIP, None, "rules.json, rule 1"),
         ("rules", GNIP, None, "rules, rule 1"),
+        ("rules.json", '{"sent": 1, "rules": [{"value": "cat", "tag": "t"}]}', None, "rules.json, rule 1"),
+        ("rules.jsonl", '{"value": "cat", "tag": "t", "note": "of \\"rules\\""}\n', None, "rules.jsonl, line 1"),
+        (
+            "rules.jsonl",
+            '{"value": "cat", "tag": "t", "note": "rules", "of": ""rules""}\n'.replace('""rules""', '["rules"]'),
+            None,
+            "rules.jsonl, line 1",
+        ),
         ("rules.txt", GNIP, "gnip", "rules.txt, rule 1"),
         ("rules.jsonl", JSON_LINES, None, "rules.jsonl, line 1"),
         ("rules.json", JSON_LINES, None, "rules.json, line 1"),
@@ -55,6 +63,15 @@ def test_the_format_is_told_by_name_and_content(
 ) -> None:
     [row] = loading.rows(source(tmp_path, name, content), given)
     assert (row.place, row.fields["value"], row.fields["tag"]) == (place, "cat", "t")
+
+
+@pytest.mark.parametrize("name, given", [("rules.txt", None), ("rules.TXT", None), ("rules", "list")])
+def test_a_list_is_a_value_per_line(tmp_path: Path, name: str, given: str | None) -> None:
+    rows = loading.rows(source(tmp_path, name, "cat, dog\r\n\n#rain\n"), given)
+    assert [(row.place, row.fields) for row in rows] == [
+        (f"{name}, line 1", {"value": "cat, dog"}),
+        (f"{name}, line 3", {"value": "#rain"}),
+    ]
 
 
 def test_standard_input_is_a_source(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,7 @@ from kafka import KafkaConsumer, TopicPartition
 from kafka.errors import UnknownTopicOrPartitionError
 from msgspec import DecodeError, Struct, json
 
-from traptor import keys
+from traptor import kafka_options, keys
 from traptor.archives.tally import Stretch, Tally, posted_at
 from traptor.tweets.rule import Rule
 
@@ -61,7 +61,7 @@ def window(hosts: str, topic: str, options: dict[str, Any], since: float) -> Ite
 
     Of ``options``, those of the producer, whatever a consumer knows too is heeded: TLS, SASL.
     """
-    shared = {name: value for name, value in options.items() if name in KafkaConsumer.DEFAULT_CONFIG}
+    shared = kafka_options.shared(options, KafkaConsumer.DEFAULT_CONFIG)
     waits = {"bootstrap_timeout_ms": BOOTSTRAP_MS}
     consumer = KafkaConsumer(bootstrap_servers=hosts.split(","), **{**waits, **shared}, group_id=None)
     try:

@@ -3,19 +3,19 @@
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-import click
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
 
 from traptor.archives import outlets, reading
 from traptor.archives.bookmarks import DONE, Bookmarks
-from traptor.archives.reading import Part, Problem
+from traptor.archives.compliance import Compliance
+from traptor.archives.forms import Problem
+from traptor.archives.reading import Part
 from traptor.archives.tally import Tally
-from traptor.archives.workers import Batch, Crew, Task
+from traptor.archives.workers import Batch, Crew, Found, Task
 
 CHECKPOINT_SECONDS = 5.0
 
@@ -23,9 +23,6 @@ LONG_WAIT_SECONDS = 1.0
 
 PROBLEMS_TOLD = 20
 """Of one file, on standard error; all are counted."""
-
-ROWS = 30
-"""Of a table in the summary."""
 
 
 class Pace:
@@ -57,17 +54,20 @@ class Replay:
         bookmarks: Bookmarks,
         pace: Pace,
         console: Console,
+        say: Callable[[str], None],
         workers: int,
     ) -> None:
         self.tally = Tally()
         self.files: dict[str, Counter[str]] = {}
         """The counts of each file, by its path."""
+        self._is_resumed = False
+        self._compliance = Compliance()
         self._paths = paths
         self._task = task
         self._outlet = outlet
         self._bookmarks = bookmarks
         self._pace = pace
-        self._console = console
+        self._say = say
         self._checkpoint_at = 0.0
         # Tweets that are held back by their time come one file after the other.
         self._crew = Crew(
@@ -110,25 +110,36 @@ class Replay:
         for part in reading.parts(self._paths):
             if isinstance(part, Problem):
                 self.tally.counts["damaged"] += 1
-                self._note_file(part.place, Counter(damaged=1))
-                self._tell_problem(part)
-            elif (steps := self._bookmarks.steps_done(part)) != DONE:
+                self._tell_problems(part.place.partition("!")[0], [part])
+                self._note_file(part.place.partition("!")[0], Counter(damaged=1))
+                continue
+            steps = self._bookmarks.steps_done(part)
+            self._is_resumed |= steps != 0
+            if steps != DONE:
                 yield part, steps
 
     def _take(self, part: Part, batch: Batch, stopping: threading.Event) -> None:
         """Write what was found. When told to stop meanwhile, the rest of the batch is for the next run."""
-        for problem in batch.problems:
-            self._tell_problem(problem, told_before=self.files.get(part.path, Counter())["damaged"])
+        self._tell_problems(part.path, batch.problems)
         self.tally.add(batch.tally)
         self._note_file(part.path, batch.tally.counts)
+        for notice in batch.notices:
+            self._compliance.note(notice)
         for found in batch.found:
             if early_seconds := self._pace.early_seconds(found.time_seconds):
                 self._bookmarks.note(part, found.step - 1, is_last=False)
                 self._hold_back(early_seconds, stopping)
                 if stopping.is_set():
                     return
-            self._outlet.write(found.key, found.value)
+            self._write(found)
         self._bookmarks.note(part, batch.steps, is_last=batch.is_last)
+
+    def _write(self, found: Found) -> None:
+        value = self._compliance.honoured(found.value, found.subjects)
+        if value is None:
+            self.tally.counts["withdrawn"] += 1
+        else:
+            self._outlet.write(found.key, value)
 
     def _hold_back(self, seconds: float, stopping: threading.Event) -> None:
         """Wait; a long wait is a good time to make sure of what is written."""
@@ -141,9 +152,14 @@ class Replay:
     def _note_file(self, path: str, counts: Counter[str]) -> None:
         self.files.setdefault(path, Counter()).update(counts)
 
-    def _tell_problem(self, problem: Problem, told_before: int = 0) -> None:
-        if told_before < PROBLEMS_TOLD:
-            self._console.print(f"replay: {problem.place}: {problem.reason}: skipped", soft_wrap=True)
+    def _tell_problems(self, path: str, problems: Sequence[Problem]) -> None:
+        """The first ones of each file."""
+        told_before = self.files.get(path, Counter())["damaged"]
+        room = max(PROBLEMS_TOLD - told_before, 0)
+        for problem in problems[:room]:
+            self._say(f"replay: {problem.place}: {problem.reason}: skipped")
+        if room and len(problems) > room:
+            self._say(f"replay: {path}: more is damaged, which is counted and not told")
 
     def _show(self, bar: Any, batch: Batch, seconds: float) -> None:
         counts = self.tally.counts
@@ -159,31 +175,21 @@ class Replay:
         self._bookmarks.save(self._outlet.flush(is_last=is_last))
         self._checkpoint_at = time.monotonic() + CHECKPOINT_SECONDS
 
-    def tell(self) -> None:
-        """The summary, on standard error."""
-        self._console.print(self._by_rule(), self._by_file())
+    def read_nothing(self) -> bool:
+        """Was there damage, and nothing else?"""
+        counts = self.tally.counts
+        is_any = counts["tweets"] or counts["notices"] or counts["left_out"] or self._is_resumed
+        return bool(counts["damaged"]) and not is_any
+
+    def summary(self) -> str:
+        """What was read and written, in one line."""
         names = ("lines", "tweets", "matched", "notices", "damaged")
-        summary = ", ".join(f"{name} {self.tally.counts[name]}" for name in names)
-        written, refused = self._outlet.counts["written"], self._outlet.counts["refused"]
-        click.echo(f"replay: {summary}, written {written}{f', refused by Kafka {refused}' * bool(refused)}", err=True)
-
-    def _by_rule(self) -> Table:
-        table = Table("rule", "tag", "value", "matches", title="by rule", title_justify="left")
-        matches = self.tally.rules
-        for rule in sorted(self._task.rules, key=lambda rule: -matches[rule["rule_id"]])[:ROWS]:
-            rule_id = rule["rule_id"]
-            table.add_row(rule_id, rule.get("tag", ""), rule["value"], f"{matches[rule_id]:,}")
-        return _with_rest(table, len(self._task.rules))
-
-    def _by_file(self) -> Table:
-        names = ("tweets", "matched", "notices", "damaged")
-        table = Table("file", *names, title="by file", title_justify="left")
-        for path in sorted(self.files, key=lambda path: -self.files[path]["damaged"])[:ROWS]:
-            table.add_row(path, *(f"{self.files[path][name]:,}" for name in names))
-        return _with_rest(table, len(self.files))
-
-
-def _with_rest(table: Table, rows: int) -> Table:
-    if rows > ROWS:
-        table.caption = f"and {rows - ROWS} more"
-    return table
+        told = [f"{name} {self.tally.counts[name]}" for name in names]
+        if no_time := self.tally.counts["no_time"]:
+            told.append(f"left out for having no time {no_time}")
+        if withdrawn := self.tally.counts["withdrawn"]:
+            told.append(f"deleted by a notice {withdrawn}")
+        told.append(f"written {self._outlet.counts['written']}")
+        if refused := self._outlet.counts["refused"]:
+            told.append(f"refused by Kafka {refused}")
+        return ", ".join(told)

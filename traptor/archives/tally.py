@@ -47,7 +47,8 @@ _facts = json.Decoder(_Facts).decode
 class Tally:
     """Counters that add up.
 
-    ``counts`` has lines, tweets, matched, written, notices and damaged. The rest is for the report: ``read`` and
+    ``counts`` has lines, tweets, matched, written, notices, damaged, left_out by time or sample, of which no_time, and
+    withdrawn by a notice. The rest is for the report: ``read`` and
     ``written`` tweets by minute (seconds since 1970), the languages, hashtags and accounts of those written.
     """
 
@@ -132,11 +133,26 @@ FIRST_TWEET, LAST_TWEET = 1_142_899_200, 4_102_444_800
 """Twitter began in March 2006; what is posted after 2099 is a mistake."""
 
 
-def posted_at(created_at: str | None) -> float | None:
-    """When a tweet was posted, in seconds since 1970; None for what is no time that a tweet can have."""
-    iso = iso_time_or_none(created_at)
-    time_seconds = datetime.fromisoformat(iso).timestamp() if iso else 0.0
+SNOWFLAKE_EPOCH_MS = 1_288_834_974_657
+FIRST_SNOWFLAKE = 1 << 35
+"""Ids below were counted, until November 2010, and do not tell the time."""
+
+
+def posted_at(created_at: str | None, id_str: str | None = None) -> float | None:
+    """When a tweet was posted, in seconds since 1970, by its id where it does not say so itself.
+
+    None for what is no time that a tweet can have.
+    """
+    if iso := iso_time_or_none(created_at):
+        time_seconds = datetime.fromisoformat(iso).timestamp()
+    else:
+        time_seconds = _of_id(id_str or "")
     return time_seconds if FIRST_TWEET <= time_seconds < LAST_TWEET else None
+
+
+def _of_id(id_str: str) -> float:
+    tweet_id = int(id_str) if id_str.isdecimal() and len(id_str) < 20 else 0
+    return ((tweet_id >> 22) + SNOWFLAKE_EPOCH_MS) // 1000 if tweet_id >= FIRST_SNOWFLAKE else 0.0
 
 
 def utc(time_seconds: float) -> str:

@@ -3,6 +3,7 @@
 A worker writes into a pipe, which holds it up when nobody reads: that bounds what waits in memory.
 """
 
+import io
 import os
 import signal
 import zlib
@@ -10,16 +11,18 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import partial
+from json import JSONDecodeError
 from multiprocessing import connection, get_context
 from typing import Any, NamedTuple
 
-from traptor.archives.reading import Line, Part, Problem, Reading
+from traptor.archives import compliance, forms, shapes
+from traptor.archives.compliance import Notice, Subject
+from traptor.archives.forms import Message, Problem
+from traptor.archives.reading import Part, Reading
 from traptor.archives.tally import Tally, posted_at
-from traptor.rules import checked
-from traptor.sources.v2 import shape
-from traptor.tweets import blocks, fields, kinds
+from traptor.tweets import fields, kinds
+from traptor.tweets.enrichment import Enrichment
 from traptor.tweets.fields import Tweet
-from traptor.tweets.matching import compile_rules
 from traptor.tweets.rule import Rule
 
 BATCH_STEPS = 2000
@@ -27,7 +30,6 @@ BATCH_BYTES = 1 << 18
 AHEAD_BYTES = 64 << 20
 """What may wait for its turn: results of parts that come after the one that is being written."""
 LOOK_SECONDS = 0.2
-OF_AN_ARRAY = "is of an array, but one message per line is wanted: jq -c '.[]' makes that of it"
 _PROCESSES = get_context("spawn")
 
 
@@ -57,6 +59,7 @@ class Found(NamedTuple):
     key: bytes
     value: bytes
     time_seconds: float | None
+    subjects: tuple[Subject, ...] = ()
     step: int = 0
 
 
@@ -64,6 +67,7 @@ class Batch(NamedTuple):
     """What a worker has done since its last batch. ``steps`` counts the lines and problems of the part so far."""
 
     found: list[Found]
+    notices: list[Notice]
     tally: Tally
     problems: list[Problem]
     steps: int
@@ -72,48 +76,80 @@ class Batch(NamedTuple):
 
 
 class Enricher:
-    """From a line to the tweets in it that are wanted, counted in ``tally``. The same steps as on a live stream."""
+    """From a line to the tweets in it that are wanted, counted in ``tally``. The same steps as on a live stream.
+
+    ``notices`` are those that ask for something.
+    """
 
     def __init__(self, task: Task) -> None:
         self.tally = Tally()
+        self.notices: list[Notice] = []
         self._task = task
-        self._matcher = compile_rules(task.traptor_type, task.rules)
-        self._blocks = blocks.Blocks(task.traptor_type, task.traptor_id, task.rules, checked.version(task.rules))
-        self._rule_ids = [rule["rule_id"] for rule in task.rules]
+        self._enrichment = Enrichment(task.traptor_type, task.traptor_id, task.rules)
 
     def found_in(self, line: bytes) -> Iterator[Found]:
-        """Raises ValueError for what is not JSON, and for what is neither a tweet nor a notice."""
+        """Raises ValueError for what is not JSON, and for what is neither a tweet nor a notice; after all the rest."""
         self.tally.counts["lines"] += 1
-        message = fields.decode(line)
+        try:
+            message = fields.decode(line)
+        except JSONDecodeError as error:
+            if error.msg != "Extra data":
+                raise
+            yield from self._found_beside_each_other(line)
+            return
         if isinstance(message, Tweet):
             yield from self._found(message, line)
-        elif shape.is_v2(message):
-            for tweet in shape.tweets(message):
-                yield from self._found(fields.view(tweet), fields.dump(tweet))
-        elif kinds.kind(message) == "tweet":
+        else:
+            yield from self._found_inside(message)
+
+    def _found_beside_each_other(self, line: bytes) -> Iterator[Found]:
+        """Two writers, or a line end that got lost."""
+        found = list(forms.values(io.BytesIO(line), ""))
+        for one in found:
+            if isinstance(one, Message):
+                yield from self.found_in(one.body)
+        if problems := [one for one in found if isinstance(one, Problem)]:
+            raise ValueError(problems[0].reason)
+
+    def _found_inside(self, value: Any) -> Iterator[Found]:
+        errors: list[ValueError] = []
+        for one in shapes.opened(value):
+            try:
+                messages = shapes.messages(one)
+            except ValueError as error:
+                errors.append(error)
+                continue
+            for message in messages:
+                yield from self._of(message)
+        if errors:
+            raise ValueError(f"{len(errors)} of its messages: {errors[0]}" if len(errors) > 1 else str(errors[0]))
+
+    def _of(self, message: dict[str, Any]) -> Iterator[Found]:
+        """Of a tweet in v1.1's shape, or a notice."""
+        if kinds.kind(message) == "tweet":
             plain = {name: value for name, value in message.items() if name != "traptor"}
             yield from self._found(fields.view(plain), fields.dump(plain))
-        elif kinds.kind(message) == "unknown":
-            raise ValueError("neither a tweet nor a notice")
-        else:
-            self.tally.counts["notices"] += 1
+            return
+        self.tally.counts["notices"] += 1
+        if notice := compliance.notice(message):
+            self.notices.append(notice)
 
     def _found(self, tweet: Tweet, raw: bytes) -> Iterator[Found]:
-        time_seconds = posted_at(tweet.created_at)
+        time_seconds = posted_at(tweet.created_at, tweet.id_str)
         if not self._is_wanted(tweet, time_seconds):
             self.tally.counts["left_out"] += 1
             return
         self._note(self.tally.read, time_seconds)
         self.tally.counts["tweets"] += 1
-        matches = self._matcher.match(tweet)
+        matches = self._enrichment.match(tweet)
         self.tally.counts["matched"] += bool(matches)
-        self.tally.rules.update([self._rule_ids[match.position] for match in matches])
+        self.tally.rules.update([self._enrichment.rule_ids[match.position] for match in matches])
         if matches or self._task.every_tweet:
             self._note(self.tally.written, time_seconds)
             if self._task.describe:
                 self.tally.describe(raw)
-            value = self._blocks.append(raw, tweet.created_at, matches)
-            yield Found((tweet.id_str or "").encode(), value, time_seconds)
+            value = self._enrichment.append(raw, tweet.created_at, matches)
+            yield Found((tweet.id_str or "").encode(), value, time_seconds, compliance.subjects(tweet))
 
     def _is_wanted(self, tweet: Tweet, time_seconds: float | None) -> bool:
         since, until, sample = self._task.since, self._task.until, self._task.sample
@@ -121,7 +157,10 @@ class Enricher:
             return False
         if since is None and until is None:
             return True
-        return time_seconds is not None and (since or 0) <= time_seconds and (until is None or time_seconds < until)
+        if time_seconds is None:
+            self.tally.counts["no_time"] += 1
+            return False
+        return (since or 0) <= time_seconds and (until is None or time_seconds < until)
 
     def _note(self, timeline: Any, time_seconds: float | None) -> None:
         if self._task.describe and time_seconds is not None:
@@ -143,7 +182,7 @@ def batches(part: Part, skipped_steps: int, enricher: Enricher, standard_input: 
     yield batch.close(enricher, is_last=True)
 
 
-def _take(step: Line | Problem, enricher: Enricher, batch: "_Gathering") -> None:
+def _take(step: Message | Problem, enricher: Enricher, batch: "_Gathering") -> None:
     batch.ends_damaged = isinstance(step, Problem)
     if isinstance(step, Problem):
         batch.problems.append(step)
@@ -152,8 +191,7 @@ def _take(step: Line | Problem, enricher: Enricher, batch: "_Gathering") -> None
         for found in enricher.found_in(step.body):
             batch.add(found._replace(step=batch.steps))
     except ValueError as error:
-        reason = OF_AN_ARRAY if step.body.startswith(b"[") else str(error)
-        batch.problems.append(Problem(f"{step.place}, line {step.number}", reason))
+        batch.problems.append(Problem(f"{step.place}, line {step.number}", str(error)))
         batch.ends_damaged = True
 
 
@@ -180,9 +218,10 @@ class _Gathering:
     def close(self, enricher: Enricher, *, is_last: bool = False) -> Batch:
         read_bytes = self._reading.read_bytes - self._told_bytes
         tally, enricher.tally = enricher.tally, Tally()
+        notices, enricher.notices = enricher.notices, []
         tally.counts["damaged"] += len(self.problems)
         tally.counts["written"] += len(self._found)
-        closed = Batch(self._found, tally, self.problems, self.steps, read_bytes, is_last)
+        closed = Batch(self._found, notices, tally, self.problems, self.steps, read_bytes, is_last)
         self._told_bytes += read_bytes
         self._closed_at_step = self.steps
         self._found, self._found_bytes, self.problems = [], 0, []

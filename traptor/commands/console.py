@@ -1,16 +1,20 @@
 """What the commands that look at rules and the fleet share: a Redis client, tables, and how they end."""
 
 import contextlib
+import gc
 import json
 import signal
+import sys
 import threading
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice, zip_longest
 from typing import Any, NoReturn
 
 import click
 import redis
 from rich import box
-from rich.console import Console
+from rich.cells import cell_len
+from rich.console import Console, JustifyMethod
 from rich.table import Table
 from rich.text import Text
 
@@ -18,11 +22,12 @@ from traptor import settings
 from traptor.connections import connect_to_redis
 from traptor.exits import Exit
 from traptor.keys import TYPES
-from traptor.printable import printable
-from traptor.redaction import redact
+from traptor.printable import harmless
 from traptor.rules.lock import Locked
+from traptor.rules.progress import Progress
 
 MOST_SHOWN = 20
+PAGE_ROWS = 1000
 PIPE_COLUMNS = 1000
 """Lines for a program are not folded."""
 
@@ -35,6 +40,8 @@ type_argument = click.argument("traptor_type", metavar="TYPE", type=click.Choice
 @contextlib.contextmanager
 def connection(wanted: settings.Settings) -> Iterator["redis.Redis"]:
     """A Redis client; what fails in Redis ends the command with one line."""
+    # Rules leave no cycles; looking for some among half a million of them costs a quarter of the time.
+    gc.set_threshold(50_000)
     try:
         with contextlib.closing(connect_to_redis(wanted)) as conn:
             yield conn
@@ -44,6 +51,17 @@ def connection(wanted: settings.Settings) -> Iterator["redis.Redis"]:
         raise click.ClickException(f"Redis cannot be used: {harmless(error)}") from None
     except Locked as error:
         raise click.ClickException(str(error)) from None
+
+
+@contextlib.contextmanager
+def progress() -> Iterator[Progress]:
+    """Says on standard error for whom a command waits, and on a terminal how far it is."""
+    console = Console(stderr=True, highlight=False)
+    if not console.is_terminal:
+        yield Progress(waits=lambda text: click.echo(harmless(text), err=True))
+        return
+    with console.status("") as line:
+        yield Progress(step=lambda text: line.update(Text(text)), waits=lambda text: line.update(Text(harmless(text))))
 
 
 def needs_a_person() -> NoReturn:
@@ -58,13 +76,17 @@ def stop_signal() -> threading.Event:
     return stop
 
 
-def harmless(value: object) -> str:
-    """What others wrote, on one line, without secrets and without what acts on a terminal."""
-    return printable(redact(str(value)))
-
-
 def say_json(value: Any) -> None:
-    click.echo(json.dumps(value, ensure_ascii=False))
+    click.echo(encodable(json.dumps(value, ensure_ascii=False)))
+
+
+def say_json_list(values: Iterable[Any]) -> None:
+    """A list as ``say_json`` has it, begun with the first value."""
+    separator = "["
+    for value in values:
+        sys.stdout.write(separator + json.dumps(value, ensure_ascii=False))
+        separator = ", "
+    sys.stdout.write("]\n" if separator == ", " else "[]\n")
 
 
 def say_some(lines: Sequence[str], heading: str = "", *, err: bool = False) -> None:
@@ -83,14 +105,43 @@ def terminal() -> Console:
     return console if console.is_terminal else Console(highlight=False, width=PIPE_COLUMNS)
 
 
-def table(columns: Iterable[str], rows: Iterable[Sequence[object]], *, is_terminal: bool) -> Table:
-    """Numbers to the right. A column's name with ``>`` before it says that it holds numbers; cells may be Text."""
-    made = Table(box=box.SIMPLE_HEAD if is_terminal else None, pad_edge=False)
-    for column in columns:
-        made.add_column(column.removeprefix(">"), justify="right" if column.startswith(">") else "left")
+def encodable(text: str) -> str:
+    r"""Lone surrogates, which stand for bytes that are not UTF-8, as ``\udce9``, which is JSON as well."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def table(
+    columns: Iterable[str],
+    rows: Iterable[Sequence[object]],
+    *,
+    is_terminal: bool,
+    is_continued: bool = False,
+    widths: Sequence[int] = (),
+) -> Table:
+    """Numbers to the right. A column's name with ``>`` before it says that it holds numbers; cells may be Text.
+
+    One that ``is_continued`` has no header; ``widths`` are the least of the columns.
+    """
+    made = Table(box=box.SIMPLE_HEAD if is_terminal else None, pad_edge=False, show_header=not is_continued)
+    for column, width in zip_longest(columns, widths):
+        justify: JustifyMethod = "right" if column.startswith(">") else "left"
+        made.add_column(column.removeprefix(">"), justify=justify, min_width=width)
     for row in rows:
         made.add_row(*(Text(harmless(cell), cell.style if isinstance(cell, Text) else "") for cell in row))
     return made
+
+
+def say_long_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """The same for any number of rows, begun with the first: the first page of them gives the columns their widths."""
+    console, left = terminal(), iter(rows)
+    page = list(islice(left, PAGE_ROWS))
+    shown = [[harmless(cell) for cell in row] for row in ([column.strip(">") for column in columns], *page)]
+    widths = [] if console.is_terminal else [max(map(cell_len, cells)) for cells in zip(*shown, strict=True)]
+    is_continued = False
+    while page or not is_continued:
+        console.print(table(columns, page, is_terminal=console.is_terminal, is_continued=is_continued, widths=widths))
+        is_continued = True
+        page = list(islice(left, PAGE_ROWS))
 
 
 def say_table(columns: Iterable[str], rows: Iterable[Sequence[object]]) -> None:

@@ -8,9 +8,10 @@ import click
 from rich.text import Text
 
 from traptor import settings
-from traptor.commands.console import harmless, json_option, needs_a_person, say_json, terminal
+from traptor.commands.console import json_option, needs_a_person, say_json, terminal
 from traptor.connections import connect_to_redis
 from traptor.keys import TYPES
+from traptor.printable import harmless
 from traptor.redaction import redact
 
 STYLES = {"ok": "green", "warning": "yellow", "error": "bold red"}

@@ -18,7 +18,6 @@ from traptor import settings
 from traptor.commands.console import (
     PIPE_COLUMNS,
     connection,
-    harmless,
     json_option,
     needs_a_person,
     say_json,
@@ -31,7 +30,7 @@ from traptor.commands.console import (
 from traptor.fleet import overview, roster
 from traptor.fleet.roster import Member, Name
 from traptor.keys import TYPES
-from traptor.printable import cell
+from traptor.printable import cell, harmless
 
 WATCH_SECONDS = 2.0
 GAPS_SHOWN = 10
@@ -86,7 +85,7 @@ def _look(conn: "redis.Redis", console: Console, name: Name | None, window_secon
     if name not in members:
         raise click.ClickException(f"Redis knows nothing of {name}")
     member, gaps = members[name], roster.gaps(conn, name)
-    held = [rule for rule in roster.all_rules(conn, [name.traptor_type]) if rule["traptor_id"] == name.traptor_id]
+    held = list(roster.all_rules(conn, [name.traptor_type], [name.traptor_id]))
     complaints = overview.complaints({name: member}, {})
     if as_json:
         return Seen({**overview.as_dict(member), "rules": held, "gaps": gaps}, complaints)
@@ -188,7 +187,7 @@ def stats(wanted_type: str | None, top: int | None, as_csv: bool, as_json: bool)
     wanted = settings.load()
     with connection(wanted) as conn:
         members = roster.look(conn)
-        found = roster.all_rules(conn, [wanted_type] if wanted_type else TYPES)
+        found = list(roster.all_rules(conn, [wanted_type] if wanted_type else TYPES))
     lines = [_rule_line(rule, members, wanted.STATS_COLLECTION_WINDOW) for rule in _hottest_first(found)[:top]]
     columns = [column.strip(">").replace(" ", "_").lower() for column in RULE_COLUMNS]
     if as_json:

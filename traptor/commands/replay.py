@@ -1,12 +1,11 @@
 """``traptor replay``: tweets from archives through the same rules as from the stream."""
 
-import json
 import os
 import re
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Sequence
 from datetime import UTC
 from pathlib import Path
 from typing import Any, NoReturn
@@ -15,18 +14,23 @@ import click
 import redis
 from dateutil import parser
 from rich.console import Console
+from rich.table import Table
 
 from traptor import settings
 from traptor.archives import outlets
 from traptor.archives.bookmarks import Bookmarks
 from traptor.archives.replay import Pace, Replay
 from traptor.archives.workers import Task, WorkerDied
+from traptor.commands.console import needs_a_person
 from traptor.exits import Exit, drop_output
-from traptor.rules import checked, stored
-from traptor.tweets.rule import Rule
+from traptor.printable import harmless
+from traptor.rules import checked, loading, stored
+from traptor.tweets.rule import Rule, version
 
 LAST_SECONDS = 5
 """How long a reader of standard output may hold us up once we are told to stop."""
+ROWS = 30
+"""Of a table in the summary."""
 
 EXAMPLES = """
 \b
@@ -35,8 +39,10 @@ Examples:
     traptor replay tweets.jsonl.gz > matched.jsonl
   A month of the Internet Archive's stream grab, with rules from a file and no server at all:
     traptor replay --rules rules.jsonl --out matched/ --state march.state archiveteam-twitter-stream-2020-03/
-  rules.jsonl has one rule per line:
+  rules.jsonl has one rule per line, as rules load takes it, and may as well be CSV or GNIP's:
     {"value": "storm,flood warning", "tag": "weather"}
+  The archive of their own tweets that Twitter gives to a user; exit 1 if any of it is damaged:
+    traptor replay --all --strict twitter-2023-01-31.zip > own.jsonl
   Into Kafka as if it happened now, ten times as fast, with a report:
     traptor replay --kafka --speed 10x --report goal.html final.tar
   From a pipe:
@@ -73,7 +79,7 @@ def writable(context: click.Context, option: click.Parameter, file: Path | None)
 @click.command(epilog=EXAMPLES, context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("paths", nargs=-1, required=True, type=click.Path(exists=True, allow_dash=True))
 @click.option("--rules", "rules_file", type=click.Path(exists=True, dir_okay=False, path_type=Path),
-              help="Rules from a file, one JSON object per line, instead of from Redis.")  # fmt: skip
+              help="Rules from a file that `rules load` could take, instead of from Redis.")  # fmt: skip
 @click.option("--type", "traptor_type", type=click.Choice(["track", "follow", "locations"]), help="Type of the rules.")
 @click.option("--id", "traptor_id", type=click.IntRange(0), help="Whose rules, and the id in the tweets.")
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Write .jsonl.gz files into this folder.")
@@ -89,6 +95,7 @@ def writable(context: click.Context, option: click.Parameter, file: Path | None)
               metavar="N", help="Processes that read.")  # fmt: skip
 @click.option("--state", type=click.Path(dir_okay=False, path_type=Path), callback=writable,
               help="Remember here how far it got, and go on from there.")  # fmt: skip
+@click.option("--strict", is_flag=True, help="Exit code 1 if anything was damaged.")
 @click.option("--report", type=click.Path(dir_okay=False, path_type=Path), callback=writable,
               help="Write a report of it: one HTML page.")  # fmt: skip
 def replay(  # noqa: PLR0917 - click passes by name
@@ -105,12 +112,15 @@ def replay(  # noqa: PLR0917 - click passes by name
     speed: float,
     workers: int,
     state: Path | None,
+    strict: bool,
     report: Path | None,
 ) -> None:
     """Pass archived tweets through the rules, and write those that match, enriched, to standard output.
 
-    PATHS are files, folders, or - for standard input: JSON lines, plain or packed (gz, bz2, zst), also as members of
-    tar and zip archives. Tweets may be in the shape of v1.1 or v2. Ctrl-C ends it in good order.
+    PATHS are files, folders, or - for standard input: JSON lines, arrays or any other JSON, plain or packed (gz, bz2,
+    xz, zst), also as members of tar and zip archives. Tweets may be in the shape of v1.1 or v2, activities of GNIP's,
+    or what a user gets of their own. What is damaged is told, counted and passed over. Ctrl-C ends it in good order.
+    Exit code 1 if nothing could be read.
     """
     if out and kafka:
         raise click.UsageError("--out and --kafka: choose one")
@@ -118,7 +128,11 @@ def replay(  # noqa: PLR0917 - click passes by name
         raise click.UsageError(f"--out {out} is inside what is read: choose another folder")
     wanted = settings.load({"TRAPTOR_TYPE": traptor_type, "TRAPTOR_ID": traptor_id})
     console = Console(stderr=True, markup=False, highlight=False)
-    found = _rules(rules_file, wanted, console)
+
+    def say(text: str) -> None:
+        console.print(harmless(text), soft_wrap=True)
+
+    found = _rules(rules_file, wanted, say)
     if not found and not every_tweet:
         raise click.UsageError("there are no rules, so nothing would match; --all passes every tweet")
     task = Task(wanted.TRAPTOR_TYPE, wanted.TRAPTOR_ID, found, every_tweet, since, until, sample, describe=bool(report))
@@ -132,7 +146,9 @@ def replay(  # noqa: PLR0917 - click passes by name
     pace = Pace(speed)
     try:
         outlet = _outlet(out, kafka, wanted, stopping)
-        run = Replay(paths, task, outlet=outlet, bookmarks=bookmarks, pace=pace, console=console, workers=workers)
+        run = Replay(
+            paths, task, outlet=outlet, bookmarks=bookmarks, pace=pace, console=console, say=say, workers=workers
+        )
         run.run(stopping)
         signal.alarm(0)
     except WorkerDied as error:
@@ -146,11 +162,40 @@ def replay(  # noqa: PLR0917 - click passes by name
     except OSError as error:
         click.echo(f"replay: cannot write: {error}", err=True)
         _end_without_output(1)
-    run.tell()
+    console.print(_by_rule(run, task.rules), _by_file(run))
+    click.echo(f"replay: {run.summary()}", err=True)
     if report:
         from traptor.archives.report import page
 
         report.write_text(page(run.tally, task.rules, paths), encoding="utf-8")
+    if run.read_nothing():
+        click.echo("replay: nothing could be read", err=True)
+        needs_a_person()
+    if strict and run.tally.counts["damaged"]:
+        needs_a_person()
+
+
+def _by_rule(run: Replay, rules: Sequence[Rule]) -> Table:
+    table = Table("rule", "tag", "value", "matches", title="by rule", title_justify="left")
+    matches = run.tally.rules
+    for rule in sorted(rules, key=lambda rule: -matches[rule["rule_id"]])[:ROWS]:
+        told = (rule["rule_id"], rule.get("tag", ""), rule["value"])
+        table.add_row(*map(harmless, told), f"{matches[rule['rule_id']]:,}")
+    return _with_rest(table, len(rules))
+
+
+def _by_file(run: Replay) -> Table:
+    names = ("tweets", "matched", "notices", "damaged")
+    table = Table("file", *names, title="by file", title_justify="left")
+    for path in sorted(run.files, key=lambda path: -run.files[path]["damaged"])[:ROWS]:
+        table.add_row(harmless(path), *(f"{run.files[path][name]:,}" for name in names))
+    return _with_rest(table, len(run.files))
+
+
+def _with_rest(table: Table, rows: int) -> Table:
+    if rows > ROWS:
+        table.caption = f"and {rows - ROWS} more"
+    return table
 
 
 def _told_to_stop(*, is_for_a_reader: bool) -> threading.Event:
@@ -176,34 +221,35 @@ def _end_without_output(code: int = Exit.ENDED) -> NoReturn:
     sys.exit(code)
 
 
-def _rules(file: Path | None, wanted: settings.Settings, console: Console) -> list[Rule]:
+def _rules(file: Path | None, wanted: settings.Settings, say: Callable[[str], None]) -> list[Rule]:
     """The rules that make sense; the others are told. How many one connection may ask for is no matter here."""
+    if file:
+        return _rules_of_a_file(file, wanted.TRAPTOR_TYPE, say)
     found: list[Rule] = []
-    for rule in _read_rules(file) if file else _redis_rules(wanted):
+    for rule in _redis_rules(wanted):
         try:
             checked.predicates(wanted.TRAPTOR_TYPE, rule)
         except ValueError as error:
-            console.print(f"replay: rule {rule['rule_id']} is left out: {error}")
+            say(f"replay: rule {rule['rule_id']} is left out: {error}")
         else:
             found.append(rule)
     return sorted(found, key=checked.order)
 
 
-def _read_rules(file: Path) -> Iterator[Rule]:
-    """One rule per line. One without a ``rule_id`` has the number of its line. Raises UsageError."""
-    for number, line in enumerate(file.read_bytes().splitlines(), start=1):
-        if not line.strip():
-            continue
-        try:
-            fields = json.loads(line)
-            yield {"rule_id": str(number), **{name: _text(value) for name, value in fields.items()}}
-        except (ValueError, AttributeError) as error:
-            raise click.UsageError(f"{file}, line {number}: {error}; a rule is a JSON object") from None
-
-
-def _text(value: Any) -> str:
-    """As Redis would have it."""
-    return value if isinstance(value, str) else json.dumps(value)
+def _rules_of_a_file(file: Path, traptor_type: str, say: Callable[[str], None]) -> list[Rule]:
+    """As ``rules load`` would write them to Redis, with the ids that it would give them."""
+    try:
+        loaded = loading.load(loading.rows(str(file)), traptor_type)
+    except loading.SourceError as error:
+        raise click.UsageError(f"--rules {error}") from None
+    for remark in loaded.problems:
+        say(f"replay: {remark.place} is left out: {remark.value!r} {remark.text}")
+    for remark in loaded.notes:
+        say(f"replay: {remark.place}: {remark.value!r} {remark.text}")
+    rules = loaded.rules.get(traptor_type, [])
+    return sorted(
+        ({**rule, "rule_id": rule["rule_id"] or loading.content_id(rule["value"])} for rule in rules), key=checked.order
+    )
 
 
 def _redis_rules(wanted: settings.Settings) -> list[dict[str, str]]:
@@ -219,7 +265,7 @@ def _bookmarks(state: Path | None, task: Task) -> Bookmarks:
     asked = {
         "--type": task.traptor_type,
         "--id": task.traptor_id,
-        "rules": checked.version(task.rules),
+        "rules": version(task.rules),
         "--all": task.every_tweet,
         "--since": task.since,
         "--until": task.until,

@@ -1,7 +1,6 @@
 """Producers: made from the settings, by either client, and what they answer that is for good."""
 
 import logging
-from collections.abc import Sequence
 from importlib.util import find_spec
 from types import ModuleType
 from typing import Any
@@ -31,9 +30,12 @@ PRODUCER = {
     "max_request_size": 2 * 1024 * 1024,
     "acks": "all",
     "bootstrap_timeout_ms": 5_000,
-    "max_block_ms": 1_000,
-    "request_timeout_ms": 10_000,
-    "delivery_timeout_ms": 30_000,
+    # The main loop sends: a topic that is gone may cost it no more.
+    "max_block_ms": 100,
+    # A link of 80 KB/s carries the largest request within it. Before it gives up, a producer tries the same one again,
+    # which the broker then knows: so nothing comes twice.
+    "request_timeout_ms": 30_000,
+    "delivery_timeout_ms": 600_000,
     "reconnect_backoff_max_ms": 2_000,
     "metrics_enabled": False,
 }
@@ -56,19 +58,19 @@ refuses; and of a batch it does not say which message is to blame.
 """
 
 
-def connect(hosts: str, topic: str, options: dict[str, Any], *more_topics: str, client: str = KAFKA_PYTHON) -> Any:
-    """A producer that knows the topics, with Traptor's waits and batches and the user's options on top.
+def connect(hosts: str, topic: str, options: dict[str, Any], *, client: str = KAFKA_PYTHON) -> Any:
+    """A producer that knows the topic, with Traptor's waits and batches and the user's options on top.
 
     Raises KafkaError where the broker does not answer or does not have a topic; SettingError where the client is not
     there or makes no producer with such options, which kafka-python finds out when a broker has answered.
     """
     wanted = {**PRODUCER, **kafka_options.revealed(options)}
     if client == KAFKA_PYTHON:
-        return _connect_kafka_python(hosts, (topic, *more_topics), wanted)
-    return _confluent().connect(hosts, (topic, *more_topics), wanted)
+        return _connect_kafka_python(hosts, topic, wanted)
+    return _confluent().connect(hosts, topic, wanted)
 
 
-def _connect_kafka_python(hosts: str, topics: Sequence[str], options: dict[str, Any]) -> KafkaProducer:
+def _connect_kafka_python(hosts: str, topic: str, options: dict[str, Any]) -> KafkaProducer:
     if find_spec("crc32c") is None:
         log.warning(
             "crc32c is missing: each tweet costs several times the CPU time; pip install 'kafka-python[crc32c]' helps"
@@ -89,8 +91,7 @@ def _connect_kafka_python(hosts: str, topics: Sequence[str], options: dict[str, 
             raise SettingError(f"KAFKA_OPTIONS: kafka-python makes no producer with them: {error}") from error
         raise
     try:
-        for topic in topics:
-            producer.partitions_for(topic)
+        broker.partitions(producer, topic)
     except BaseException:
         broker.close(producer, 0.0)
         raise
@@ -106,6 +107,7 @@ def _confluent() -> ModuleType:
     return confluent
 
 
-def without_counterpart(options: dict[str, Any], client: str = KAFKA_PYTHON) -> list[str]:
-    """The names among these that the client has nothing for. Raises SettingError where it is not there."""
-    return sorted(options.keys() & _confluent().WITHOUT_COUNTERPART) if client != KAFKA_PYTHON else []
+def check(options: dict[str, Any], client: str) -> None:
+    """Raises SettingError where this client is not there, or has nothing for one of the options."""
+    if client != KAFKA_PYTHON and (unknown := sorted(options.keys() & _confluent().WITHOUT_COUNTERPART)):
+        raise SettingError(f"KAFKA_OPTIONS: {client} has nothing for {', '.join(unknown)}: take it out")

@@ -26,17 +26,13 @@ def examine(wanted: Settings, probe_topic: str | None) -> Iterator[Finding]:
         return
     options = wanted.KAFKA_OPTIONS or {}
     try:
-        unknown = producers.without_counterpart(options, wanted.KAFKA_CLIENT)
-    except SettingError as missing:
-        yield error("kafka", str(missing), "install it, or set KAFKA_CLIENT to kafka-python")
-        return
-    if unknown:
-        yield error("kafka", f"{wanted.KAFKA_CLIENT} has nothing for {', '.join(unknown)}", "correct KAFKA_OPTIONS")
+        producers.check(options, wanted.KAFKA_CLIENT)
+    except SettingError as wrong:
+        yield error("kafka", str(wrong), "or set KAFKA_CLIENT to kafka-python")
         return
     for risk in kafka_options.risks(options):
         yield warning("kafka", risk, "see KAFKA_OPTIONS")
-    options = kafka_options.revealed(options)
-    common = {name: value for name, value in options.items() if name in KafkaAdminClient.DEFAULT_CONFIG}
+    common = kafka_options.shared(options, KafkaAdminClient.DEFAULT_CONFIG)
     try:
         admin = KafkaAdminClient(bootstrap_servers=wanted.KAFKA_HOSTS.split(","), bootstrap_timeout_ms=5000, **common)
     except KafkaError as failed:
@@ -50,7 +46,8 @@ def examine(wanted: Settings, probe_topic: str | None) -> Iterator[Finding]:
         yield warning("kafka", f"does not say how it is set up: {failed!r}", "give its user DESCRIBE")
     finally:
         admin.close()
-    arguments = {"bootstrap_servers": wanted.KAFKA_HOSTS.split(","), **producers.PRODUCER, **options}
+    wide = {**producers.PRODUCER, "max_block_ms": 5_000, **kafka_options.revealed(options)}
+    arguments = {"bootstrap_servers": wanted.KAFKA_HOSTS.split(","), **wide}
     with contextlib.closing(KafkaProducer(**arguments)) as producer:
         if probe_topic:
             yield _probe(producer, probe_topic)

@@ -20,7 +20,7 @@ from traptor.printable import from_cell
 from traptor.rules import gnip
 from traptor.rules.checked import LIMITS, predicates
 
-FORMATS = ("gnip", "jsonl", "csv")
+FORMATS = ("gnip", "jsonl", "csv", "list")
 TYPES = {"keyword": "track", "username": "follow", "geo": "locations", **{name: name for name in keys.TYPES}}
 """What a source may call the types; the first three are the words of the original's database."""
 CONNECT_TIMEOUT_SECONDS = 10
@@ -68,7 +68,7 @@ def rows(source: str, source_format: str | None = None, *, query: str = "", pass
         yield from _mysql_rows(source, query, password)
         return
     text = _text(source)
-    readers = {"gnip": _gnip_rows, "jsonl": _json_lines, "csv": _csv_rows}
+    readers = {"gnip": _gnip_rows, "jsonl": _json_lines, "csv": _csv_rows, "list": _list_rows}
     yield from readers[source_format or _format(source, text)](_name(source), text)
 
 
@@ -93,7 +93,8 @@ def _format(source: str, text: str) -> str:
     with contextlib.suppress(ValueError, RecursionError):
         if '"rules"' in text and "rules" in json.loads(text):
             return "gnip"
-    return "jsonl"
+    is_list = source.lower().endswith(".txt") and not text.lstrip().startswith(("{", "["))
+    return "list" if is_list else "jsonl"
 
 
 def _gnip_rows(name: str, text: str) -> Iterator[Row]:
@@ -146,6 +147,13 @@ def _csv_rows(name: str, text: str) -> Iterator[Row]:
                 yield Row(place, {name: value and from_cell(value) for name, value in fields.items()})
     except csv.Error as error:
         raise SourceError(f"{name}, line {table.reader.line_num}: {error}") from None
+
+
+def _list_rows(name: str, text: str) -> Iterator[Row]:
+    """A value per line."""
+    for number, line in enumerate(text.split("\n"), start=1):
+        if line.strip():
+            yield Row(f"{name}, line {number}", {"value": line.strip()})
 
 
 def _mysql_rows(url: str, query: str, password: str) -> Iterator[Row]:
@@ -216,7 +224,7 @@ def _rule(row: Row, wanted_type: str | None) -> tuple[str, dict[str, str]]:
     for name, value in row.fields.items():
         if isinstance(value, bytes) and "\ufffd" in fields[name]:
             raise ValueError(f"has a {name} that is not UTF-8")
-    rule = {"rule_id": "", "value": "", **{name: text for name, text in fields.items() if text}}
+    rule = {"rule_id": "", "value": "", **{sys.intern(name): text for name, text in fields.items() if text}}
     named = rule.pop("type", "").lower() or wanted_type
     if not named:
         raise ValueError("has no type: name one with --type")
