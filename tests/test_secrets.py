@@ -33,7 +33,14 @@ ENVIRON = {
     **APIKEYS,
     "REDIS_URL": "redis://user:r3dis-pass%20w%22ord%5C%C3%A9@127.0.0.1:9/0",
     "SENTRY_URL": "http://sentryPubl1c:sentryPr1vate@127.0.0.1:9/1",
-    "KAFKA_OPTIONS": json.dumps({"sasl_plain_password": 'kafka"p\\ss\twörd'}),
+    "KAFKA_OPTIONS": json.dumps(
+        {
+            "security_protocol": "SASL_SSL",
+            "sasl_mechanism": "PLAIN",
+            "sasl_plain_username": "ana",
+            "sasl_plain_password": 'kafka"p\\ss\twörd',
+        }
+    ),
 }
 
 

@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+from traptor import kafka_options
+
 _IN_FILE = "file "
 KAFKA_CLIENTS = KAFKA_PYTHON, CONFLUENT = "kafka-python", "confluent"
 APIKEY_NAMES = ("CONSUMER_KEY", "CONSUMER_SECRET", "ACCESS_TOKEN", "ACCESS_TOKEN_SECRET")
@@ -42,27 +44,39 @@ def _boolean(value: Any) -> bool:
     raise ValueError(word)
 
 
+def _bare(value: Any) -> str:
+    """Without the blanks, line ends, byte order mark and quotes around it that files and shells leave behind."""
+    text = str(value).strip().strip("\ufeff").strip()
+    while len(text) > 1 and text[0] == text[-1] and text[0] in "'\"":
+        text = text[1:-1].strip()
+    return text
+
+
 def _unquoted(value: Any) -> str:
     return str(value).strip().strip("'\"").strip()
 
 
 def _topic(value: Any) -> str:
-    name = str(value).strip()
+    name = _bare(value)
     if not re.fullmatch(r"[A-Za-z0-9._-]{1,249}", name) or name in {".", ".."}:
         raise ValueError(value)
     return name
 
 
 def _json_object(value: Any) -> dict[str, Any]:
-    parsed = value if isinstance(value, dict) else json.loads(value)
+    parsed = value if isinstance(value, dict) else json.loads(_bare(value))
     if not isinstance(parsed, dict):
         raise ValueError(value)
     return parsed
 
 
+def _kafka_options(value: Any) -> dict[str, Any]:
+    return kafka_options.typed(_json_object(value))
+
+
 def _hosts(value: Any) -> str:
-    names = value if isinstance(value, list | tuple) else str(value).split(",")
-    hosts = [str(name).strip() for name in names]
+    names = value if isinstance(value, list | tuple) else _bare(value).split(",")
+    hosts = [_bare(name) for name in names]
     for host in hosts:
         parts = urlsplit(f"//{host}")
         # Asking for the port is what checks it.
@@ -72,7 +86,7 @@ def _hosts(value: Any) -> str:
 
 
 def _server_url(value: Any) -> str:
-    url = str(value).strip().rstrip("/")
+    url = _bare(value).rstrip("/")
     parts = urlsplit(url)
     if parts.scheme not in {"https", "http"} or not parts.hostname or parts.port == 0 or parts.path:
         raise ValueError(value)
@@ -80,18 +94,20 @@ def _server_url(value: Any) -> str:
 
 
 def _redis_url(value: Any) -> str:
-    from redis.connection import parse_url  # slow to import, and seldom needed
+    from redis.connection import ConnectionPool, parse_url  # slow to import, and seldom needed
 
-    url = str(value).strip()
+    url = _bare(value)
     parts, options = urlsplit(url), parse_url(url)  # type: ignore[no-untyped-call]
     database = parts.path.strip("/")
     if parts.scheme not in {"redis", "rediss"} or not options.get("host") or not (database or "0").isdecimal():
         raise ValueError(value)
+    # It connects to nothing yet, but knows its options.
+    ConnectionPool.from_url(url).make_connection()
     return url
 
 
 def _dsn(value: Any) -> str:
-    url = str(value).strip()
+    url = _bare(value)
     parts = urlsplit(url)
     if parts.scheme not in {"http", "https"} or not parts.username or not parts.hostname or not parts.path.strip("/"):
         raise ValueError(value)
@@ -99,7 +115,7 @@ def _dsn(value: Any) -> str:
 
 
 def _secret(value: Any) -> str:
-    text = str(value).strip()
+    text = _bare(value)
     if not text:
         raise ValueError(value)
     return text
@@ -145,9 +161,9 @@ def _one_of(*words: str, change: Callable[[str], str] = str.lower) -> Kind:
     return Kind(parse, ", ".join(words[:-1]) + f" or {words[-1]}")
 
 
-TEXT = Kind(str, "text")
+TEXT = Kind(_bare, "text")
 BOOLEAN = Kind(_boolean, "true/false, yes/no, on/off or 1/0")
-JSON_OBJECT = Kind(_json_object, 'a JSON object, such as {"security_protocol": "SSL"}')
+KAFKA_OPTIONS = Kind(_kafka_options, 'a JSON object, such as {"security_protocol": "SSL"}')
 HOSTS = Kind(_hosts, "host:port, several separated by commas")
 TOPIC = Kind(_topic, "up to 249 letters, digits, dots, underscores and hyphens")
 SERVER_URL = Kind(_server_url, "https://host:port or http://host:port, without a path")
@@ -242,7 +258,7 @@ class Settings:
         "what sends to Kafka; `confluent` takes less CPU time, and needs `pip install traptor[fast]`",
     )
     KAFKA_OPTIONS: dict[str, Any] | None = _setting(  # noqa: RUF009 - it makes a field
-        None, JSON_OBJECT, "more arguments of kafka-python's producer: TLS, SASL, compression", secret=True
+        None, KAFKA_OPTIONS, "more arguments of kafka-python's producer: TLS, SASL, compression", secret=True
     )
     SPOOL_DIR: str = _setting("/var/spool/traptor", TEXT, "directory of the spool: what waits while Kafka is away")
     SPOOL_MAX_BYTES: int = _setting(1 << 30, _whole(0), "size up to which messages are spooled", unit="bytes")
@@ -382,6 +398,8 @@ def _parse(one: "dataclasses.Field[Any]", raw: Any) -> Any:
 def _parsed(name: str, kind: Kind, raw: Any, shown: str) -> Any:
     try:
         return kind.parse(raw)
+    except kafka_options.WrongOption as wrong:
+        raise SettingError(f"{name}: {wrong}") from None
     except (ValueError, TypeError):
         raise SettingError(f"{name}: {shown} is not allowed; allowed is {kind.allowed}") from None
 

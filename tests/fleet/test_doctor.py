@@ -231,7 +231,9 @@ def test_a_client_of_kafka_that_is_not_installed_is_told(monkeypatch: pytest.Mon
 
 
 def test_a_certificate_that_is_not_there_is_told() -> None:
-    [(level, text)] = lines(doctor.kafka(wanted(KAFKA_OPTIONS={"ssl_cafile": "/not/there.crt"}), None))
+    [(level, text)] = lines(
+        doctor.kafka(wanted(KAFKA_OPTIONS={"security_protocol": "SSL", "ssl_cafile": "/not/there.crt"}), None)
+    )
     assert (level, text) == ("error", "ssl_cafile /not/there.crt cannot be read")
 
 

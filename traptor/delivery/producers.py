@@ -15,6 +15,7 @@ from kafka.errors import (
 )
 from kafka.net.compat import KafkaNetClient
 
+from traptor import kafka_options
 from traptor.delivery import broker
 from traptor.delivery.partitioner import KeyPartitioner
 from traptor.settings import KAFKA_PYTHON, SettingError
@@ -118,7 +119,9 @@ def unknown_options(options: dict[str, Any], client: str = KAFKA_PYTHON) -> list
 
 
 def check(options: dict[str, Any], client: str) -> None:
-    """Raises SettingError for options that this client does not know."""
+    """Raises SettingError for options that this client does not know, and warns of those that put tweets at risk."""
+    for risk in kafka_options.risks(options):
+        log.warning("KAFKA_OPTIONS: tweets are at risk", extra={"risk": risk})
     if unknown := unknown_options(options, client):
         raise SettingError(
             f"KAFKA_OPTIONS: {', '.join(unknown)} is not allowed; allowed are options of kafka-python's producer"

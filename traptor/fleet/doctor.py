@@ -19,7 +19,7 @@ from kafka import KafkaProducer
 from kafka.admin import ConfigResource, ConfigResourceType, KafkaAdminClient, NewTopic
 from kafka.errors import KafkaError, TopicAlreadyExistsError
 
-from traptor import keys
+from traptor import kafka_options, keys
 from traptor.delivery import producers
 from traptor.fleet import roster
 from traptor.logs import NO_FILE
@@ -317,6 +317,8 @@ def kafka(wanted: Settings, probe_topic: str | None) -> Iterator[Finding]:
     if unknown:
         yield error("kafka", f"does not know the option {', '.join(unknown)}", "correct KAFKA_OPTIONS")
         return
+    for risk in kafka_options.risks(options):
+        yield warning("kafka", risk, "leave that out of KAFKA_OPTIONS")
     for name in _FILES & options.keys():
         if not os.access(str(options[name]), os.R_OK):
             yield error("kafka", f"{name} {options[name]} cannot be read", "correct KAFKA_OPTIONS, or bring the file")
