@@ -201,3 +201,31 @@ def test_every_setting_is_documented_once() -> None:
     assert [row.split("`")[1] for row in rows] == [one.name for one in settings.known()]
     assert "| `RULE_CHECK_INTERVAL` | `60.0` s | wait between looks for rules while there are none" in "\n".join(rows)
     assert all(one.metadata["meaning"] for one in settings.known())
+
+
+@pytest.mark.parametrize("around", ["{}\r", "'{}'", '"{}"', " {} ", "\ufeff{}", "'\"{}\"'\r\n"])
+@pytest.mark.parametrize(
+    "name,value",
+    [
+        ("REDIS_PUBSUB_CHANNEL", "traptor-notify"),
+        ("REDIS_HOST", "redis.example"),
+        ("CONSUMER_KEY", "k3y"),
+        ("LOG_DIR", "/var/log/traptor"),
+        ("KAFKA_HOSTS", "one:9092,two:9092"),
+        ("KAFKA_TOPIC", "tweets"),
+        ("TWITTER_STREAM_URL", "https://stream.example"),
+        ("REDIS_URL", "redis://redis.example:6379/0"),
+    ],
+)
+def test_what_files_and_shells_leave_around_a_value_is_taken_off(name: str, value: str, around: str) -> None:
+    assert getattr(settings.load({}, {name: around.format(value)}, {}), name) == value
+
+
+def test_quotes_inside_a_text_stay() -> None:
+    query = "select * from rules where type = 'track'"
+    assert query == settings.load({}, {"RULES_QUERY": query}, {}).RULES_QUERY
+
+
+def test_an_option_of_redis_that_does_not_exist_is_a_wrong_setting() -> None:
+    with pytest.raises(settings.SettingError, match=r"^REDIS_URL: "):
+        settings.load({}, {"REDIS_URL": "redis://h/0?nosuch=x"}, {})
