@@ -116,7 +116,8 @@ def test_passwords_are_secrets_until_a_client_takes_them() -> None:
     "options,told",
     [
         ({}, []),
-        ({"acks": 1}, ["acks 1"]),
+        ({"acks": 1}, ["acks 1", "no idempotence"]),
+        ({"enable_idempotence": "off"}, ["no idempotence"]),
         ({"security_protocol": "SSL", "ssl_check_hostname": "no"}, ["ssl_check_hostname false"]),
         ({**LOGIN, "security_protocol": "SASL_PLAINTEXT"}, ["SASL_PLAINTEXT"]),
     ],

@@ -4,7 +4,7 @@ Values are kafka-python's, whichever client sends: what is written in another wa
 """
 
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from traptor.redaction import Secret, SecretUrl, reveal
@@ -209,18 +209,15 @@ def _promise(options: dict[str, Any]) -> None:
 
 def risks(options: Mapping[str, Any]) -> list[str]:
     """What is allowed, but puts tweets or passwords at risk, in words."""
-    told: dict[str, Callable[[], bool]] = {
-        "acks 1: what a broker has acknowledged is lost if it fails before others have it": lambda: (
-            options.get("acks") == 1
-        ),
-        "ssl_check_hostname false: whoever has any certificate of the CA can be the broker": lambda: (
-            options.get("ssl_check_hostname") is False
-        ),
-        "SASL_PLAINTEXT: tweets go in clear text, and with PLAIN the password, too": lambda: (
-            options.get("security_protocol") == SASL_PLAINTEXT
-        ),
-    }
-    return [text for text, holds in told.items() if holds()]
+    return [text for (name, value), text in _RISKS.items() if options.get(name) == value]
+
+
+_RISKS: Mapping[tuple[str, Any], str] = {
+    ("acks", 1): "acks 1: what a broker has acknowledged is lost if it fails before others have it",
+    ("enable_idempotence", False): "no idempotence: after an error tweets may come twice, and in another order",
+    ("ssl_check_hostname", False): "ssl_check_hostname false: whoever has any certificate of the CA can be the broker",
+    ("security_protocol", SASL_PLAINTEXT): "SASL_PLAINTEXT: tweets go in clear text, and with PLAIN the password, too",
+}
 
 
 def shared(options: Mapping[str, Any], known: Iterable[str]) -> dict[str, Any]:
