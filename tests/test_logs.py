@@ -2,7 +2,9 @@
 
 import json
 import logging
+import os
 import re
+import shutil
 import stat
 import sys
 from collections.abc import Iterator
@@ -150,3 +152,78 @@ def test_the_log_is_for_its_owner_alone(tmp_path: Path) -> None:
     assert len(files) > 2
     assert {stat.S_IMODE(file.stat().st_mode) for file in files} == {0o600}
     assert stat.S_IMODE((tmp_path / "log").stat().st_mode) == 0o700
+
+
+def test_a_stranger_s_text_is_one_line_that_acts_on_nothing() -> None:
+    given = record("rule \x1b]0;title\x07\n%s", "forged\u202e", tag="a\rb", error=OSError("x\x1b[31m\nforged line"))
+    plain = logs.PlainFormatter().format(given)
+    head, *rest = plain.split("\n")
+    assert head.endswith(r"rule \x1b]0;title\x07\nforged\u202e  tag=a\rb")
+    assert rest == [r"    OSError: x\x1b[31m", "    forged line"]
+    assert len(logs.JsonFormatter().format(given).splitlines()) == 1
+    assert "\x1b" not in logs.JsonFormatter().format(given)
+
+
+@pytest.mark.parametrize("formatter", [logs.PlainFormatter, logs.JsonFormatter])
+def test_a_line_is_bounded(formatter: Any) -> None:
+    assert len(formatter().format(record("x" * 10**6, tag="y" * 10**6, error=OSError("z" * 10**6)))) < 50_000
+
+
+def to_file(path: Path, **wanted: Any) -> None:
+    logs.set_up(made(LOG_DIR=str(path), LOG_STDOUT=False, **wanted))
+
+
+def test_a_file_that_is_moved_away_is_begun_anew(tmp_path: Path) -> None:
+    to_file(tmp_path)
+    LOGGER.info("one")
+    (tmp_path / "traptor.log").rename(tmp_path / "traptor.log.1")
+    LOGGER.info("two")
+    assert (tmp_path / "traptor.log.1").read_text().count("one") == 1
+    assert (tmp_path / "traptor.log").read_text().splitlines()[0].endswith("two")
+
+
+def test_a_file_that_is_copied_and_truncated_goes_on(tmp_path: Path) -> None:
+    to_file(tmp_path)
+    LOGGER.info("one")
+    os.truncate(tmp_path / "traptor.log", 0)
+    LOGGER.info("two")
+    assert (tmp_path / "traptor.log").read_bytes().endswith(b"two\n")
+    assert b"\0" not in (tmp_path / "traptor.log").read_bytes()
+
+
+def test_a_folder_that_disappears_is_made_anew(tmp_path: Path) -> None:
+    to_file(tmp_path / "logs")
+    LOGGER.info("one")
+    shutil.rmtree(tmp_path / "logs")
+    LOGGER.info("two")
+    assert (tmp_path / "logs" / "traptor.log").read_text().endswith("two\n")
+
+
+def test_a_log_that_cannot_be_written_is_told_once_and_mended(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    to_file(tmp_path / "logs")
+    LOGGER.info("one")
+    shutil.rmtree(tmp_path / "logs")
+    (tmp_path / "logs").write_text("in the way")
+    for _ in range(20):
+        LOGGER.info("lost")
+    [told] = capsys.readouterr().err.splitlines()
+    assert "WARNING traptor.logs: the log file cannot be written  path=" in told
+    (tmp_path / "logs").unlink()
+    LOGGER.info("two")
+    [told] = capsys.readouterr().err.splitlines()
+    assert told.endswith("left_out=20")
+    assert "can be written again" in told
+    lines = (tmp_path / "logs" / "traptor.log").read_text().split("\n")
+    assert [line for line in lines if line.endswith("two")]
+    assert [line for line in lines if line.endswith("left_out=20")]
+
+
+def test_a_full_disk_is_told_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "traptor.log").symlink_to("/dev/full")
+    to_file(tmp_path)
+    for _ in range(20):
+        LOGGER.info("lost")
+    [told] = capsys.readouterr().err.splitlines()
+    assert "No space left on device" in told

@@ -1,5 +1,6 @@
 """Who else may write a file that we run, or read one that we write."""
 
+import contextlib
 import grp
 import logging
 import os
@@ -69,7 +70,8 @@ def mend(path: str | Path, descriptor: int) -> None:
     if not stat.S_ISREG(found.st_mode) or not found.st_mode & 0o077:
         return
     if found.st_uid == os.geteuid():
-        os.fchmod(descriptor, 0o600)
+        with contextlib.suppress(OSError):  # it may stand where nothing can be changed
+            os.fchmod(descriptor, 0o600)
     _tell(path, found, "file")
 
 
@@ -82,8 +84,10 @@ def private_folder(folder: Path) -> None:
     found = folder.stat()
     if not found.st_mode & 0o077:
         return
-    if found.st_uid == os.geteuid() and all(one.name.startswith("traptor") for one in folder.iterdir()):
-        folder.chmod(0o700)
+    is_ours = found.st_uid == os.geteuid() and not found.st_mode & stat.S_ISVTX
+    if is_ours and all(one.name.startswith("traptor") for one in folder.iterdir()):
+        with contextlib.suppress(OSError):
+            folder.chmod(0o700)
     _tell(folder, found, "folder")
 
 

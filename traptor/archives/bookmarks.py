@@ -9,6 +9,7 @@ from msgspec import Struct, convert, to_builtins
 
 from traptor.archives.outlets import Unfinished
 from traptor.archives.reading import Part
+from traptor.permissions import private_opener
 
 DONE = -1
 
@@ -62,7 +63,7 @@ class Bookmarks:
         if not self._path:
             return
         beside = self._path.with_name(self._path.name + ".new")
-        with beside.open("w") as file:
+        with open(beside, "w", encoding="utf-8", opener=private_opener) as file:
             json.dump(to_builtins(self._state), file)
             file.flush()
             os.fsync(file.fileno())

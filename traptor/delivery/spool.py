@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from traptor.delivery import schema
 from traptor.delivery.message import Message
+from traptor.permissions import private_folder, private_opener
 
 __all__ = ["Kept", "Message", "Spool", "SpoolError", "file_name"]
 
@@ -336,7 +337,7 @@ class Spool:
             threading.Thread(target=_checkpoint, args=(self.path,), name="traptor-spool", daemon=True).start()
 
     def _open(self) -> sqlite3.Connection:
-        self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        private_folder(self.path.parent)
         self._file = self._open_file()
         try:
             fcntl.flock(self._file, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -353,7 +354,7 @@ class Spool:
 
     def _open_file(self) -> int:
         try:
-            return os.open(self.path, os.O_CREAT | os.O_RDWR, 0o600)
+            return private_opener(str(self.path), os.O_CREAT | os.O_RDWR)
         except OSError:
             return os.open(self.path, os.O_RDONLY)
 
