@@ -3,9 +3,7 @@
 import json
 import logging
 import os
-import os
 import re
-import shutil
 import shutil
 import stat
 import sys

@@ -1,5 +1,6 @@
 """No secret is ever shown: in logs, reports, texts of errors, or in what stands for an object."""
 
+import base64
 import json
 import logging
 import threading
@@ -9,18 +10,21 @@ from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from unittest.mock import MagicMock
+from urllib.parse import quote
 
 import fakeredis
 import pytest
 from birdy.twitter import TwitterApiError
 from click.testing import CliRunner
 
-from traptor import cli, logs, settings
+from traptor import cli, keys, logs, settings
 from traptor.cli import command
 from traptor.connections import connect_to_redis
+from traptor.fleet import doctor
 from traptor.reports import Reporter
 from traptor.settings import Settings
 from traptor.simulator import Credential, Simulator
+from traptor.sources.lease import credential_hash
 from traptor.sources.v1 import MyBirdyClient
 from traptor.traptor import Traptor
 
@@ -44,13 +48,25 @@ ENVIRON = {
 }
 
 
+def spellings(secret: str) -> list[str]:
+    """As it is, and as JSON, Python, a URL or the header of a login would write it."""
+    python = repr(secret)[1:-1]
+    percent = quote(secret, safe="")
+    packed = [base64.b64encode(f"{user}{secret}".encode()).decode() for user in ("", "user:", "traptor:")]
+    return [
+        secret,
+        python,
+        json.dumps(secret)[1:-1],
+        json.dumps(python)[1:-1],
+        percent,
+        quote(percent, safe=""),
+        *packed,
+    ]
+
+
 def leaks(text: str) -> list[str]:
-    """The secrets in a text, as they are or as JSON, Python or a URL would write them."""
-    found = [secret for secret in [*SECRETS, "r3dis-pass%20w%22ord%5C%C3%A9"] if secret in text]
-    for secret in SECRETS:
-        python = repr(secret)[1:-1]
-        found += [one for one in (python, json.dumps(secret)[1:-1], json.dumps(python)[1:-1]) if one in text]
-    return found
+    """The secrets in a text, in whatever spelling."""
+    return [one for secret in SECRETS for one in spellings(secret) if one in text]
 
 
 @pytest.fixture(autouse=True)
@@ -142,13 +158,14 @@ def test_reports(error: type[Exception], reports: tuple[str, list[str]], caplog:
     assert leaks(caplog.text) == []
 
 
+@pytest.mark.parametrize("said", [spellings(secret) for secret in APIKEYS.values()])
 def test_the_end_of_a_refused_traptor(
-    reports: tuple[str, list[str]], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    said: list[str], reports: tuple[str, list[str]], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     dsn, events = reports
     for name, value in {"USE_SENTRY": "true", "SENTRY_URL": dsn, "LOG_LEVEL": "DEBUG"}.items():
         monkeypatch.setenv(name, value)
-    fault = {"fault": "status", "code": 403, "body": f"not welcome: {APIKEYS['ACCESS_TOKEN']}"}
+    fault = {"fault": "status", "code": 403, "body": "not welcome: " + " ".join(said)[:480]}
     with Simulator(credentials=[Credential(*APIKEYS.values())], faults=[fault]) as twitter:
         monkeypatch.setenv("TWITTER_STREAM_URL", twitter.url)
         conn = fakeredis.FakeRedis()
@@ -164,7 +181,67 @@ def test_the_end_of_a_refused_traptor(
     assert len(events) == 1
     shown = "".join(capsys.readouterr())
     assert "refuses" in shown
-    assert leaks(shown + events[0]) == []
+    told = json.dumps(
+        [one._vitals.status(), one._vitals.gauges(), one._vitals.counts(), vars(one._vitals)], default=str
+    )
+    assert "not welcome: ***" in told
+    assert leaks(shown + events[0] + told + Path("logs/traptor.log").read_text(encoding="utf-8")) == []
+
+
+def test_what_doctor_and_status_show(wanted: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Everything there says every secret, in each spelling: Redis, its keys, and what stands in them."""
+    said = [one for secret in SECRETS for one in spellings(secret)]
+    conn = fakeredis.FakeRedis(decode_responses=True)
+    name = ("track", 0)
+    conn.set(keys.status(*name), json.dumps({"type": "track", "id": 0, "state": "refused", "reason": " ".join(said)}))
+    conn.set(keys.lease(credential_hash(wanted.credential)), json.dumps({"host": said[4], "type": "track", "id": 1}))
+    conn.hset(keys.rule(*name, "1"), mapping={"value": said[0], "tag": said[1]})
+    for module in ("traptor.commands.console", "traptor.commands.doctor"):
+        monkeypatch.setattr(f"{module}.connect_to_redis", lambda _wanted: conn)
+    for arguments in (
+        ["doctor"],
+        ["doctor", "--json"],
+        ["status"],
+        ["status", "track:0"],
+        ["rules", "list"],
+        ["stats"],
+    ):
+        result = CliRunner().invoke(command, arguments)
+        assert result.output
+        assert leaks(result.output) == [], arguments
+
+
+def test_an_unexpected_end(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python's own traceback."""
+    settings.load()
+    try:
+        raise ValueError(" ".join(SECRETS)) from KeyError(SECRETS[0])
+    except ValueError as error:
+        cli._tell_unexpected(ValueError, error, error.__traceback__)
+    shown = capsys.readouterr().err
+    assert "Traceback" in shown
+    assert leaks(shown) == []
+
+
+@pytest.mark.parametrize("name", ["TWITTER_STREAM_URL", "TWITTER_API_URL"])
+@pytest.mark.parametrize(
+    "url", ["https://ana:c0nsumerS3cr3t@host", "ftp://ana:c0nsumerS3cr3t@host", "ana:c0nsumerS3cr3t@h"]
+)
+def test_a_password_in_a_url_of_twitter(
+    name: str, url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv(name, url)
+    try:
+        made = settings.load()
+    except settings.SettingError as error:
+        shown = str(error)
+    else:
+        logs.set_up(made)
+        logging.getLogger("traptor.test").warning("no stream", extra={"url": getattr(made, name), "error": url})
+        findings = [*doctor.settings_and_sources(made), *doctor.clock(getattr(made, name))]
+        shown = f"{made} {[str(one) for one in findings]}" + "".join(capsys.readouterr())
+    assert name in shown
+    assert leaks(shown) == []
 
 
 @pytest.mark.parametrize("name", ["REDIS_URL", "SENTRY_URL", "KAFKA_OPTIONS"])
