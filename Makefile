@@ -13,7 +13,7 @@ TESTS :=
 CORES := $(shell getconf _NPROCESSORS_ONLN)
 IN_FRONT := .venv/bin/python -c 'import os; exit(not os.isatty(0) or os.tcgetpgrp(0) != os.getpgrp())'
 
-.PHONY: help demo demo-store test test-fast test-heavy test-deploy lint bench kafka kafka-start kafka-stop clean
+.PHONY: help demo demo-store test test-fast test-heavy test-deploy lint audit bench kafka kafka-start kafka-stop clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -50,6 +50,12 @@ lint: .venv/test ## ruff, mypy, and the layers
 	@.venv/bin/mypy
 	@.venv/bin/lint-imports
 
+audit: .venv/test .venv/audit ## are the packages those that are asked for, and is a hole known in one of them?
+	@.venv/bin/pip check
+	@$(PIP) install --dry-run --no-index --requirement requirements-test.txt
+	@.venv/audit/bin/pip-audit --progress-spinner off --skip-editable \
+		--path "$$(.venv/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')"
+
 bench: .venv/test ## what a tweet costs, beside a relay, a loop and json.loads; a quarter of an hour
 	@for one in enrich pipeline latency memory store; do .venv/bin/python -m bench.$$one || exit; done
 
@@ -79,3 +85,9 @@ clean: ## remove .venv and the caches
 	@echo "Installing requirements-test.txt and the traptor command ..." >&2
 	@$(PIP) install --requirement requirements-test.txt --editable .
 	@touch $@
+
+# Apart, because it brings packages that it would have to look at, too.
+.venv/audit: | .venv/bin/pip
+	@echo "Installing pip-audit ..." >&2
+	@.venv/bin/python -m venv $@
+	@$@/bin/pip --quiet --disable-pip-version-check install 'pip-audit>=2.9,<3'

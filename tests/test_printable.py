@@ -1,12 +1,13 @@
 """What strangers wrote, as it is shown."""
 
+import json
 import unicodedata
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from traptor.printable import cell, from_cell, harmless, printable
+from traptor.printable import cell, from_cell, harmless, in_json, printable
 from traptor.redaction import Secret
 
 
@@ -37,6 +38,13 @@ def test_any_text_is_one_line_that_acts_on_nothing(text: str) -> None:
     assert shown.encode() or not text
     assert not any(unicodedata.category(sign) == "Cc" or (unicodedata.bidirectional(sign)[:2] in {"RL", "LR", "PD"}
                    and unicodedata.category(sign) == "Cf") for sign in shown)  # fmt: skip
+
+
+@given(st.text(st.characters(codec=None)))
+def test_json_holds_the_same_and_acts_on_nothing(text: str) -> None:
+    shown = in_json(json.dumps({text: [text]}, ensure_ascii=False))
+    assert json.loads(shown) == {text: [text]}
+    assert printable(shown, len(shown)) == shown
 
 
 def test_a_long_text_is_cut_and_says_so() -> None:

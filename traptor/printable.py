@@ -1,5 +1,6 @@
 """What strangers wrote, made fit for a terminal or a log."""
 
+import json
 import re
 
 from traptor.redaction import redact
@@ -20,6 +21,11 @@ def printable(text: object, most: int = MOST_CHARACTERS) -> str:
 def harmless(text: object, most: int = MOST_CHARACTERS) -> str:
     """The same, with every secret blotted out."""
     return printable(redact(str(text)), most)
+
+
+def in_json(text: str) -> str:
+    """JSON in which those signs are escaped, too."""
+    return _ACTING.sub(lambda sign: json.dumps(sign[0])[1:-1], text)
 
 
 def cell(text: object) -> str:

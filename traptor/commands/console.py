@@ -22,7 +22,7 @@ from traptor import settings
 from traptor.connections import connect_to_redis
 from traptor.exits import Exit
 from traptor.keys import TYPES
-from traptor.printable import harmless
+from traptor.printable import harmless, in_json
 from traptor.rules.lock import Locked
 from traptor.rules.progress import Progress
 
@@ -77,14 +77,14 @@ def stop_signal() -> threading.Event:
 
 
 def say_json(value: Any) -> None:
-    click.echo(encodable(json.dumps(value, ensure_ascii=False)))
+    click.echo(in_json(json.dumps(value, ensure_ascii=False)))
 
 
 def say_json_list(values: Iterable[Any]) -> None:
     """A list as ``say_json`` has it, begun with the first value."""
     separator = "["
     for value in values:
-        sys.stdout.write(separator + json.dumps(value, ensure_ascii=False))
+        sys.stdout.write(separator + in_json(json.dumps(value, ensure_ascii=False)))
         separator = ", "
     sys.stdout.write("]\n" if separator == ", " else "[]\n")
 
