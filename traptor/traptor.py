@@ -293,7 +293,8 @@ class Traptor(DictMethods):
         else:
             options = self.settings.KAFKA_OPTIONS or {}
             producers.check(options, self.settings.KAFKA_CLIENT)
-            for risk in kafka_options.risks(options):
+            self._vitals.risks = kafka_options.risks(options)
+            for risk in self._vitals.risks:
                 self.logger.warning("KAFKA_OPTIONS put tweets at risk", extra={"risk": risk})
             self._door = self._make_kafka_door()
             self._door.open()

@@ -46,6 +46,8 @@ class Vitals:
         self.rules = Facts("", 0, 0, 0)
         self.phase = State.STARTING
         self.reason = ""
+        self.risks: list[str] = []
+        """What the settings allow that may lose tweets, in words."""
         self.progress_at = time.monotonic()
         self.last_message_at = 0.0
         self.last_tweet_at = 0.0
@@ -156,6 +158,7 @@ class Vitals:
             "since": iso(self._since),
             "started": iso(self._started),
             "reason": self.why(state),
+            "risks": "; ".join(self.risks),
             "until": iso(until) if state is State.BACKING_OFF else None,
             "host": socket.gethostname(),
             "pid": os.getpid(),
