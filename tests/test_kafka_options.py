@@ -76,6 +76,7 @@ def test_nothing_is_left_out(name: str, written: Any) -> None:
         ({"transactional_id": "me"}, "transactional_id is not allowed: nothing would be sent"),
         ({"bootstrap_servers": "x:1"}, "bootstrap_servers is not allowed: KAFKA_HOSTS is the setting"),
         ({"value_serializer": "json"}, "value_serializer: 'json' is not allowed; allowed is an object of Python"),
+        ({"security_protocol": "SSL", "ssl_ciphers": "none of them"}, "ssl_ciphers: .* allowed is a list of ciphers"),
         ({"colour": "red"}, "colour is not allowed; allowed are options of kafka-python's producer: acks"),
     ],
 )

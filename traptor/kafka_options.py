@@ -4,6 +4,7 @@ Values are kafka-python's, whichever client sends: what is written in another wa
 """
 
 import os
+import ssl
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -39,6 +40,15 @@ def _file(value: Any) -> str:
     if not (os.path.isfile(path) and os.access(path, os.R_OK)):
         raise Wrong(f"{path!r} is no file that can be read")
     return path
+
+
+def _ciphers(value: Any) -> str:
+    names: str = TEXT.parse(value)
+    try:
+        ssl.create_default_context().set_ciphers(names)
+    except ssl.SSLError:
+        raise ValueError(value) from None
+    return names
 
 
 def _retries(value: Any) -> float | int:
@@ -128,7 +138,7 @@ OPTIONS: Mapping[str, Kind] = {
     "ssl_cafile": FILE,
     "ssl_certfile": FILE,
     "ssl_check_hostname": BOOLEAN,
-    "ssl_ciphers": TEXT,
+    "ssl_ciphers": Kind(_ciphers, "a list of ciphers that OpenSSL has"),
     "ssl_context": OBJECT,
     "ssl_crlfile": FILE,
     "ssl_keyfile": FILE,

@@ -166,23 +166,10 @@ def test_kafka_and_its_topics(doctor: Doctor, kafka_broker: KafkaBroker, topic: 
     assert any("is not there" in text for _, text in said(findings, "kafka"))
 
 
-@pytest.mark.parametrize(
-    "options,topic,text",
-    [
-        ({"client_id": 5}, "", "cannot be looked at"),
-        ({"api_version": "x"}, "", "cannot be looked at"),
-        ({}, "x/y", "did not take a message for x/y"),
-    ],
-)
-def test_what_kafkas_client_does_not_like_is_one_finding(
-    doctor: Doctor, kafka_broker: KafkaBroker, options: dict[str, Any], topic: str, text: str
-) -> None:
-    probe = ("--probe-topic", topic) if topic else ()
-    code, findings = doctor(
-        *probe, KAFKA_ENABLED="true", KAFKA_HOSTS=kafka_broker.hosts, KAFKA_OPTIONS=json.dumps(options)
-    )
+def test_what_kafkas_client_does_not_like_is_one_finding(doctor: Doctor, kafka_broker: KafkaBroker) -> None:
+    code, findings = doctor("--probe-topic", "x/y", KAFKA_ENABLED="true", KAFKA_HOSTS=kafka_broker.hosts)
     [told] = [each for level, each in said(findings, "kafka") if level == "error"]
-    assert told.startswith(text)
+    assert told.startswith("did not take a message for x/y")
     assert code == 1
 
 
