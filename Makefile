@@ -8,9 +8,12 @@ PYTHON ?= python3
 PIP := .venv/bin/pip --quiet --disable-pip-version-check
 # jq ends with its input, not by Ctrl-C, so that the last tweets are seen.
 JQ := $(if $(shell command -v jq),| (trap '' INT; jq --unbuffered .))
+# More for pytest, such as `make test TESTS=tests/rules`.
+TESTS :=
+CORES := $(shell getconf _NPROCESSORS_ONLN)
 IN_FRONT := .venv/bin/python -c 'import os; exit(not os.isatty(0) or os.tcgetpgrp(0) != os.getpgrp())'
 
-.PHONY: help demo test test-deploy lint bench kafka kafka-start kafka-stop clean
+.PHONY: help demo demo-store test test-fast test-heavy test-deploy lint bench kafka kafka-start kafka-stop clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -19,8 +22,24 @@ help: ## list the targets
 demo: .venv/run ## enriched sample tweets, without accounts or servers; Ctrl-C ends it
 	@if $(IN_FRONT); then set -m; fi; .venv/bin/python -m traptor --demo --test $(JQ)
 
-test: .venv/test ## all tests, on real servers
-	@.venv/bin/pytest
+demo-store: .venv/run ## the same into a file, tweets.db, to look at; Ctrl-C ends it
+	@echo "demo: look at it while it grows:" >&2
+	@echo "  .venv/bin/python -m traptor report tweets.db" >&2
+	@echo "  .venv/bin/python -m traptor export tweets.db --format csv > tweets.csv" >&2
+	@echo "  .venv/bin/python -c 'import sqlite3; print(*sqlite3.connect(\"tweets.db\").execute(\"SELECT * FROM tweets_by_rule\"), sep=\"\n\")'" >&2
+	@echo "  datasette tweets.db    (pip install datasette)" >&2
+	@if $(IN_FRONT); then set -m; fi; .venv/bin/python -m traptor --demo --test | \
+		(trap '' INT; LOG_DIR=none exec .venv/bin/python -m traptor store tweets.db -)
+
+# More workers than cores: a test on real servers waits for them more than it works.
+test: .venv/test ## all tests but the heavy ones, on real servers; three to four minutes on two cores
+	@.venv/bin/pytest --quiet --dist loadgroup --numprocesses $$((2 * $(CORES))) $(TESTS)
+
+test-fast: .venv/test ## the unit tests alone; half a minute
+	@.venv/bin/pytest --quiet --dist worksteal --numprocesses $(CORES) -m "not integration and not heavy"
+
+test-heavy: .venv/test ## those that take long: soaks, kills, outages; several minutes
+	@.venv/bin/pytest --quiet --dist loadgroup --numprocesses $(CORES) -m heavy
 
 test-deploy: .venv/test ## Vagrant, supervisor and Ansible for real, on Debian roots; needs root on Debian
 	@tests/deploy/run
@@ -32,7 +51,7 @@ lint: .venv/test ## ruff, mypy, and the layers
 	@.venv/bin/lint-imports
 
 bench: .venv/test ## what a tweet costs, beside a relay, a loop and json.loads; a quarter of an hour
-	@for one in enrich pipeline latency memory; do .venv/bin/python -m bench.$$one || exit; done
+	@for one in enrich pipeline latency memory store; do .venv/bin/python -m bench.$$one || exit; done
 
 kafka: ## Apache Kafka into .kafka, for the tests and for trying; needs Java and Maven
 	@$(PYTHON) -m scripts.apache_kafka fetch

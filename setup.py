@@ -29,8 +29,12 @@ setup(
     license="MIT",
     python_requires=">=3.11",
     packages=find_packages(include=["traptor", "traptor.*"]),
-    package_data={"traptor": ["py.typed"], "traptor.archives": ["report.html"]},
+    package_data={"traptor": ["py.typed"], "traptor.archives": ["report.html"], "traptor.store": ["*.sql"]},
     install_requires=requirements(),
-    extras_require={"fast": ["confluent-kafka>=2.6.1,<3"]},  # from 2.6.1 on with wheels for Python 3.13
+    extras_require={
+        "fast": ["confluent-kafka>=2.6.1,<3"],  # from 2.6.1 on with wheels for Python 3.13
+        "postgresql": ["psycopg[binary]>=3.2,<4"],  # `traptor store postgresql://…`
+        "parquet": ["pyarrow>=17,<30"],  # `traptor export --format parquet`
+    },
     entry_points={"console_scripts": ["traptor=traptor.cli:main"]},
 )

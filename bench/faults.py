@@ -20,7 +20,7 @@ from scripts import apache_kafka
 from tests.servers import ApacheKafka, OwnBroker, wait_until
 
 LARGE_BYTES = 600_000
-SMALL_SPOOL_BYTES = 500_000
+SMALL_SPOOL_BYTES = 200_000
 
 
 class Fault(NamedTuple):
@@ -45,7 +45,7 @@ class Fault(NamedTuple):
 
 
 def nothing(trial: Trial, seconds: float) -> None:
-    trial.wait_for_tweets(5 * RATE)
+    trial.wait_for_tweets(2 * RATE)
 
 
 # Kafka
@@ -181,7 +181,8 @@ def redis_stopped(trial: Trial, seconds: float) -> None:
     time.sleep(seconds)
     trial.redis.start()
     trial.write_rules()
-    trial.wait_for_tweets(10 * RATE)
+    trial.wait_for_status()
+    trial.wait_for_tweets(RATE)
 
 
 def redis_empty(trial: Trial, seconds: float) -> None:

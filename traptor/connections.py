@@ -1,5 +1,6 @@
-"""Redis clients, from the settings."""
+"""Redis clients, from the settings; and whom an address is open to."""
 
+import ipaddress
 from typing import Any
 
 import redis
@@ -18,9 +19,33 @@ _WAITS: dict[str, Any] = {
 def connect_to_redis(wanted: Settings) -> "redis.Redis":
     """A client for the Redis of these settings; it connects when it is first used.
 
-    It speaks RESP2, so that any server since Redis 2.8 will do. What is not UTF-8 is read with U+FFFD in it.
+    It speaks RESP2, so that any server since Redis 2.8 will do. Bytes that are not UTF-8 are lone surrogates in texts,
+    and the same bytes again where such a text is sent: a key is found under the name that it was listed by.
     """
-    options = {**_WAITS, "protocol": 2, "decode_responses": True, "encoding_errors": "replace"}
+    options = {**_WAITS, "protocol": 2, "decode_responses": True, "encoding_errors": "surrogateescape"}
     if wanted.REDIS_URL:
-        return redis.Redis.from_url(wanted.REDIS_URL, **options)
-    return redis.Redis(host=wanted.REDIS_HOST, port=wanted.REDIS_PORT, db=wanted.REDIS_DB, **options)
+        conn = redis.Redis.from_url(wanted.REDIS_URL, **options)
+    else:
+        conn = redis.Redis(host=wanted.REDIS_HOST, port=wanted.REDIS_PORT, db=wanted.REDIS_DB, **options)
+    pool = conn.connection_pool
+    pool.connection_class = type("Connection", (_Understood, pool.connection_class), {})
+    return conn
+
+
+class _Understood:
+    """A connection on which whatever is no answer of Redis' protocol is a redis.RedisError, as its failures are."""
+
+    def read_response(self, *args: Any, **options: Any) -> Any:
+        try:
+            return super().read_response(*args, **options)  # type: ignore[misc]
+        except (ValueError, ArithmeticError, LookupError, TypeError, RecursionError) as error:
+            self.disconnect()  # type: ignore[attr-defined]
+            raise redis.InvalidResponse(f"not an answer of Redis: {error}") from None
+
+
+def is_loopback(host: str) -> bool:
+    """Can nobody but this machine reach a server at this address?"""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

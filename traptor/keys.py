@@ -1,8 +1,12 @@
 """Every Redis key and channel message, built and parsed."""
 
+import json
 import re
+import sys
 from datetime import datetime
-from typing import NamedTuple
+from typing import Annotated, Any, NamedTuple
+
+import msgspec
 
 TYPES = ("track", "follow", "locations")
 
@@ -53,6 +57,16 @@ def lease(credential: str) -> str:
     return f"traptor:lease:{credential}"
 
 
+def name(traptor_type: str, traptor_id: int | str) -> str:
+    """Who runs as this Traptor."""
+    return f"traptor:name:{traptor_type}:{traptor_id}"
+
+
+def rival(traptor_type: str, traptor_id: int | str) -> str:
+    """Who would run as this Traptor too, with another credential, and waits."""
+    return f"traptor:rival:{traptor_type}:{traptor_id}"
+
+
 def backoff(credential: str) -> str:
     """When a credential may connect again, by its hash."""
     return f"traptor:backoff:{credential}"
@@ -75,6 +89,15 @@ def homes(traptor_type: str) -> str:
 
 RULES_LOCK = "traptor:lock:rules"
 """Held by whoever changes rules."""
+
+
+FLEET = "[tfl][ro]*:[0-9]*"
+"""The pattern that finds every key that ``parse`` knows, and hardly another."""
+
+
+def without_rule_id(key: str) -> str:
+    """The key of a rule as far as it names a Traptor; any other as it is."""
+    return ":".join(key.split(":", 2)[:2]) if key.startswith("traptor-") else key
 
 
 class Key(NamedTuple):
@@ -102,6 +125,35 @@ def parse(key: str) -> Key | None:
         return None
     prefix, traptor_type, traptor_id, rest = found.groups(default="")
     return Key(_KINDS[prefix], traptor_type, int(traptor_id), rest)
+
+
+_Whole = Annotated[int, msgspec.Meta(ge=-(1 << 63), le=(1 << 63) - 1)]
+_Finite = Annotated[float, msgspec.Meta(ge=-sys.float_info.max, le=sys.float_info.max)]
+_Value = str | bool | _Whole | _Finite | None
+_Plain = _Value | list[_Value] | dict[str, _Value]
+
+
+def content(stored: str | bytes) -> dict[str, Any]:
+    """The object that a key of ours holds as JSON. Raises ValueError for what none of us has written there.
+
+    Ours are flat but for lists and objects of plain values: a field that is deeper, or a number that is not finite or
+    has more than 64 bits, is left out.
+    """
+    try:
+        found = json.loads(stored, parse_constant=lambda _: None)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+    if not isinstance(found, dict):
+        raise ValueError(f"not an object: {type(found).__name__}")
+    return {name: value for name, value in found.items() if _is_plain(value)}
+
+
+def _is_plain(value: object) -> bool:
+    try:
+        msgspec.convert(value, _Plain)
+    except msgspec.ValidationError:
+        return False
+    return True
 
 
 def notice(traptor_type: str, traptor_id: int | str) -> str:

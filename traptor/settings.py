@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+from traptor import kafka_options
+
 _IN_FILE = "file "
 KAFKA_CLIENTS = KAFKA_PYTHON, CONFLUENT = "kafka-python", "confluent"
 APIKEY_NAMES = ("CONSUMER_KEY", "CONSUMER_SECRET", "ACCESS_TOKEN", "ACCESS_TOKEN_SECRET")
@@ -42,27 +44,39 @@ def _boolean(value: Any) -> bool:
     raise ValueError(word)
 
 
+def _bare(value: Any) -> str:
+    """Without the blanks, line ends, byte order mark and quotes around it that files and shells leave behind."""
+    text = str(value).strip().strip("\ufeff").strip()
+    while len(text) > 1 and text[0] == text[-1] and text[0] in "'\"":
+        text = text[1:-1].strip()
+    return text
+
+
 def _unquoted(value: Any) -> str:
     return str(value).strip().strip("'\"").strip()
 
 
 def _topic(value: Any) -> str:
-    name = str(value).strip()
+    name = _bare(value)
     if not re.fullmatch(r"[A-Za-z0-9._-]{1,249}", name) or name in {".", ".."}:
         raise ValueError(value)
     return name
 
 
 def _json_object(value: Any) -> dict[str, Any]:
-    parsed = value if isinstance(value, dict) else json.loads(value)
+    parsed = value if isinstance(value, dict) else json.loads(_bare(value))
     if not isinstance(parsed, dict):
         raise ValueError(value)
     return parsed
 
 
+def _kafka_options(value: Any) -> dict[str, Any]:
+    return kafka_options.typed(_json_object(value))
+
+
 def _hosts(value: Any) -> str:
-    names = value if isinstance(value, list | tuple) else str(value).split(",")
-    hosts = [str(name).strip() for name in names]
+    names = value if isinstance(value, list | tuple) else _bare(value).split(",")
+    hosts = [_bare(name) for name in names]
     for host in hosts:
         parts = urlsplit(f"//{host}")
         # Asking for the port is what checks it.
@@ -72,7 +86,7 @@ def _hosts(value: Any) -> str:
 
 
 def _server_url(value: Any) -> str:
-    url = str(value).strip().rstrip("/")
+    url = _bare(value).rstrip("/")
     parts = urlsplit(url)
     if parts.scheme not in {"https", "http"} or not parts.hostname or parts.port == 0 or parts.path:
         raise ValueError(value)
@@ -80,18 +94,20 @@ def _server_url(value: Any) -> str:
 
 
 def _redis_url(value: Any) -> str:
-    from redis.connection import parse_url  # slow to import, and seldom needed
+    from redis.connection import ConnectionPool, parse_url  # slow to import, and seldom needed
 
-    url = str(value).strip()
+    url = _bare(value)
     parts, options = urlsplit(url), parse_url(url)  # type: ignore[no-untyped-call]
     database = parts.path.strip("/")
     if parts.scheme not in {"redis", "rediss"} or not options.get("host") or not (database or "0").isdecimal():
         raise ValueError(value)
+    # It connects to nothing yet, but knows its options.
+    ConnectionPool.from_url(url).make_connection()
     return url
 
 
 def _dsn(value: Any) -> str:
-    url = str(value).strip()
+    url = _bare(value)
     parts = urlsplit(url)
     if parts.scheme not in {"http", "https"} or not parts.username or not parts.hostname or not parts.path.strip("/"):
         raise ValueError(value)
@@ -99,7 +115,7 @@ def _dsn(value: Any) -> str:
 
 
 def _secret(value: Any) -> str:
-    text = str(value).strip()
+    text = _bare(value)
     if not text:
         raise ValueError(value)
     return text
@@ -145,9 +161,9 @@ def _one_of(*words: str, change: Callable[[str], str] = str.lower) -> Kind:
     return Kind(parse, ", ".join(words[:-1]) + f" or {words[-1]}")
 
 
-TEXT = Kind(str, "text")
+TEXT = Kind(_bare, "text")
 BOOLEAN = Kind(_boolean, "true/false, yes/no, on/off or 1/0")
-JSON_OBJECT = Kind(_json_object, 'a JSON object, such as {"security_protocol": "SSL"}')
+KAFKA_OPTIONS = Kind(_kafka_options, 'a JSON object, such as {"security_protocol": "SSL"}')
 HOSTS = Kind(_hosts, "host:port, several separated by commas")
 TOPIC = Kind(_topic, "up to 249 letters, digits, dots, underscores and hyphens")
 SERVER_URL = Kind(_server_url, "https://host:port or http://host:port, without a path")
@@ -185,6 +201,12 @@ class Settings:
     V2_BACKFILL_MINUTES: int = _setting(
         0, _whole(0, 5), "missed minutes that v2 sends after a gap, where the account allows it", unit="min"
     )
+    V2_RECOVERY_HOURS: int = _setting(
+        0, _whole(0, 24), "longer gaps that v2 is asked for again, where the account allows it; 0 = none", unit="h"
+    )
+    V2_END_CONNECTIONS: bool = _setting(
+        False, BOOLEAN, "end the app's other connections where X says that there are too many"
+    )
     V2_MONTHLY_POST_CAP: int = _setting(3_000_000, _whole(0), "posts a month that the account may read; shown only")
     V2_MONTHLY_POST_LIMIT: int = _setting(0, _whole(0), "posts a month after which the stream stays closed; 0 = none")
     V2_POST_PRICE: float = _setting(0.005, _number(), "price of a post, for the cost in the status", unit="USD")
@@ -209,6 +231,9 @@ class Settings:
         "select tag, value, type from rules", TEXT, "query of `rules load mysql://…`; its columns are a rule's fields"
     )
     MYSQL_PASSWORD: str = _setting("", SECRET, "password of the database of `rules load mysql://…`", secret=True)
+    STORE_PASSWORD: str = _setting(
+        "", SECRET, "password of the database of `traptor store postgresql://…`", secret=True
+    )
     REBALANCE_AFTER: float = _setting(
         60.0, _seconds(), "silence after which `rules rebalance` moves the rules of a Traptor", unit="s"
     )
@@ -233,7 +258,7 @@ class Settings:
         "what sends to Kafka; `confluent` takes less CPU time, and needs `pip install traptor[fast]`",
     )
     KAFKA_OPTIONS: dict[str, Any] | None = _setting(  # noqa: RUF009 - it makes a field
-        None, JSON_OBJECT, "more arguments of kafka-python's producer: TLS, SASL, compression", secret=True
+        None, KAFKA_OPTIONS, "more arguments of kafka-python's producer: TLS, SASL, compression", secret=True
     )
     SPOOL_DIR: str = _setting("/var/spool/traptor", TEXT, "directory of the spool: what waits while Kafka is away")
     SPOOL_MAX_BYTES: int = _setting(1 << 30, _whole(0), "size up to which messages are spooled", unit="bytes")
@@ -270,14 +295,16 @@ class Settings:
     @property
     def needed_keys(self) -> tuple[str, ...]:
         """The keys without which Twitter lets nobody in: for v2 a bearer token, or what it is asked for with."""
-        if self.TWITTER_API == "2":
-            return ("BEARER_TOKEN",) if self.BEARER_TOKEN else ("CONSUMER_KEY", "CONSUMER_SECRET")
-        return APIKEY_NAMES
+        return self.needed_keys_of_v2 if self.TWITTER_API == "2" else APIKEY_NAMES
+
+    @property
+    def needed_keys_of_v2(self) -> tuple[str, ...]:
+        return ("BEARER_TOKEN",) if self.BEARER_TOKEN else ("CONSUMER_KEY", "CONSUMER_SECRET")
 
     @property
     def secrets(self) -> list[str]:
         """Every secret text that is set, and the passwords inside URLs and options, in each of their spellings."""
-        found = [*self.apikeys.values(), self.BEARER_TOKEN, self.MYSQL_PASSWORD]
+        found = [*self.apikeys.values(), self.BEARER_TOKEN, self.MYSQL_PASSWORD, self.STORE_PASSWORD]
         for url in (self.REDIS_URL, self.SENTRY_URL):
             parts = urlsplit(url)
             found += [parts.password or "", unquote(parts.password or "")]
@@ -371,6 +398,8 @@ def _parse(one: "dataclasses.Field[Any]", raw: Any) -> Any:
 def _parsed(name: str, kind: Kind, raw: Any, shown: str) -> Any:
     try:
         return kind.parse(raw)
+    except kafka_options.WrongOption as wrong:
+        raise SettingError(f"{name}: {wrong}") from None
     except (ValueError, TypeError):
         raise SettingError(f"{name}: {shown} is not allowed; allowed is {kind.allowed}") from None
 

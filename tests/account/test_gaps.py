@@ -1,7 +1,6 @@
 """Gaps: each time without a stream is one record, also across a crash."""
 
 import json
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -19,22 +18,50 @@ def after(seconds: float) -> datetime:
     return NOON + timedelta(seconds=seconds)
 
 
+class Clock:
+    """Both clocks, moved by hand."""
+
+    def __init__(self) -> None:
+        self.time = NOON
+        self.monotonic = 100.0
+
+    def passes(self, seconds: float) -> None:
+        self.time += timedelta(seconds=seconds)
+        self.monotonic += seconds
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
 @pytest.fixture
 def told() -> list[dict[str, Any]]:
     return []
 
 
 @pytest.fixture
-def watched(told: list[dict[str, Any]]) -> Iterator[Gaps]:
-    return Gaps("track", 0, lambda gap: told.append(gap.record()))  # type: ignore[return-value]
+def watched(clock: Clock, told: list[dict[str, Any]]) -> Gaps:
+    return gaps_by(clock, told)
 
 
-def test_a_gap_is_told_with_the_tweets_on_either_side(watched: Gaps, told: list[dict[str, Any]]) -> None:
+def gaps_by(clock: Clock, told: list[dict[str, Any]]) -> Gaps:
+    return Gaps(
+        "track",
+        0,
+        lambda gap: told.append(gap.record()),
+        now=lambda: clock.time,
+        monotonic=lambda: clock.monotonic,
+    )
+
+
+def test_a_gap_is_told_with_the_tweets_on_either_side(watched: Gaps, clock: Clock, told: list[dict[str, Any]]) -> None:
     watched.tweet("10")
-    watched.begin(after(0), "cut")
+    watched.begin(NOON, "cut")
     watched.tried()
     watched.tried()
-    watched.end(after(2.5), "f00d", 100.0)
+    clock.passes(2.5)
+    watched.end("f00d")
     assert told == []
     watched.tweet("20")
     watched.tweet("21")
@@ -54,37 +81,77 @@ def test_a_gap_is_told_with_the_tweets_on_either_side(watched: Gaps, told: list[
     assert watched.seconds == 2.5
 
 
+@pytest.mark.parametrize("set_by_seconds", [-7200, 7200, 86_400 * 365])
+def test_a_clock_that_is_set_changes_no_length(
+    watched: Gaps, clock: Clock, told: list[dict[str, Any]], set_by_seconds: int
+) -> None:
+    clock.passes(3)
+    watched.begin(NOON, "cut")
+    clock.time += timedelta(seconds=set_by_seconds)
+    clock.passes(4)
+    assert watched.of_last_day() == (1, 7)
+    watched.end("f00d")
+    watched.finish()
+    assert (watched.seconds, watched.of_last_day()) == (7, (1, 7))
+    assert [(gap["from"], gap["to"]) for gap in told] == [(gaps.iso(after(0)), gaps.iso(after(7)))]
+
+
+def test_a_gap_does_not_begin_in_the_future(watched: Gaps, clock: Clock, told: list[dict[str, Any]]) -> None:
+    watched.begin(datetime.max.replace(tzinfo=UTC), "died")
+    clock.passes(5)
+    watched.end("f00d")
+    watched.finish()
+    assert watched.seconds == 5
+    assert [(gap["from"], gap["to"]) for gap in told] == [(gaps.iso(after(0)), gaps.iso(after(5)))]
+
+
+def test_the_last_day_forgets(watched: Gaps, clock: Clock) -> None:
+    watched.begin(NOON, "cut")
+    clock.passes(5)
+    watched.end("f00d")
+    watched.finish()
+    clock.passes(86_399)
+    assert watched.of_last_day() == (1, 5)
+    clock.passes(1)
+    assert watched.of_last_day() == (0, 0)
+    assert watched.seconds == 5
+
+
 def test_what_arrived_before_a_gap_is_not_in_it(watched: Gaps, told: list[dict[str, Any]]) -> None:
     watched.begin(after(0), "rules")
     watched.tweet("10")
-    watched.end(after(1), "f00d", 100.0)
+    watched.end("f00d")
     watched.tweet("20")
     assert [(gap["last_tweet_id"], gap["first_tweet_id"]) for gap in told] == [("10", "20")]
 
 
 def test_it_does_not_wait_for_a_tweet_for_ever(watched: Gaps, told: list[dict[str, Any]]) -> None:
     watched.begin(after(0), "reset")
-    watched.end(after(1), "f00d", 100.0)
+    watched.end("f00d")
     watched.tick(100.0 + FIRST_TWEET_SECONDS - 1)
     assert told == []
     watched.tick(100.0 + FIRST_TWEET_SECONDS)
     assert [(gap["last_tweet_id"], gap["first_tweet_id"]) for gap in told] == [(None, None)]
 
 
-def test_a_gap_goes_on_under_its_first_cause(watched: Gaps, told: list[dict[str, Any]]) -> None:
+def test_a_gap_goes_on_under_its_first_cause(watched: Gaps, clock: Clock, told: list[dict[str, Any]]) -> None:
     watched.begin(after(0), "died")
+    clock.passes(5)
     watched.begin(after(5), "http-503")
-    watched.end(after(9), "f00d", 0)
+    clock.passes(4)
+    watched.end("f00d")
     watched.finish()
     assert [(gap["cause"], gap["from"], gap["to"]) for gap in told] == [
         ("died", gaps.iso(after(0)), gaps.iso(after(9)))
     ]
 
 
-def test_a_stream_without_a_tweet_is_between_two_gaps(watched: Gaps, told: list[dict[str, Any]]) -> None:
-    for start, cause in ((0, "cut"), (20, "reset")):
-        watched.begin(after(start), cause)
-        watched.end(after(start + 10), "f00d", 0)
+def test_a_stream_without_a_tweet_is_between_two_gaps(watched: Gaps, clock: Clock, told: list[dict[str, Any]]) -> None:
+    for cause in ("cut", "reset"):
+        watched.begin(clock.time, cause)
+        clock.passes(10)
+        watched.end("f00d")
+        clock.passes(10)
     watched.finish()
     assert [gap["cause"] for gap in told] == ["cut", "reset"]
     assert watched.seconds == 20
@@ -92,21 +159,19 @@ def test_a_stream_without_a_tweet_is_between_two_gaps(watched: Gaps, told: list[
 
 def test_what_never_began_does_not_end(watched: Gaps, told: list[dict[str, Any]]) -> None:
     watched.tried()
-    watched.end(after(1), "f00d", 0)
+    watched.end("f00d")
     watched.finish()
     watched.tweet("1")
     assert (told, watched.seconds, watched.of_last_day()) == ([], 0.0, (0, 0.0))
 
 
-def test_the_last_day_has_what_ended_in_it_and_what_is_open(watched: Gaps) -> None:
-    now = datetime.now(UTC)
-    watched.begin(now - timedelta(seconds=30), "cut")
-    watched.end(now - timedelta(seconds=20), "f00d", 0)
+def test_the_last_day_has_what_ended_in_it_and_what_is_open(watched: Gaps, clock: Clock) -> None:
+    watched.begin(after(-10), "cut")
+    watched.end("f00d")
     watched.finish()
-    watched.begin(now - timedelta(seconds=5), "cut")
-    count, seconds = watched.of_last_day()
-    assert count == 2
-    assert 15 <= seconds < 16
+    clock.passes(20)
+    watched.begin(after(15), "cut")
+    assert watched.of_last_day() == (2, 15)
 
 
 def test_records_in_redis_are_bounded_and_end() -> None:
@@ -139,9 +204,9 @@ def test_the_next_start_closes_the_gap_of_the_last_end(
 
     life = Journal(conn, "track", 0, 15).last_life()
     assert life
-    following = Gaps("track", 0, lambda gap: told.append(gap.record()))
+    following = gaps_by(Clock(), told)
     assert journal.take_up(life, following) == 7
-    following.end(datetime.now(UTC), "f00d", 0)
+    following.end("f00d")
     following.tweet("20")
     (gap,) = told
     assert (gap["cause"], gap["last_tweet_id"], gap["first_tweet_id"]) == (cause, "10", "20")
@@ -151,9 +216,9 @@ def test_the_next_start_closes_the_gap_of_the_last_end(
 def test_a_gap_that_is_open_at_a_crash_goes_on(conn: Any, watched: Gaps, told: list[dict[str, Any]]) -> None:
     watched.begin(after(0), "http-503")
     a_life(conn, watched, stopped=False)
-    following = Gaps("track", 0, lambda gap: told.append(gap.record()))
+    following = gaps_by(Clock(), told)
     journal.take_up(Journal(conn, "track", 0, 15).last_life() or {}, following)
-    following.end(after(60), "f00d", 0)
+    following.end("f00d")
     following.finish()
     assert [(gap["cause"], gap["from"]) for gap in told] == [("http-503", gaps.iso(after(0)))]
 
@@ -168,6 +233,23 @@ def test_a_sign_of_life_that_means_nothing_is_told(watched: Gaps, life: dict[str
     with pytest.raises(ValueError):  # noqa: PT011 - which one does not matter
         journal.take_up(life, watched)
     assert watched.open is None
+
+
+DEEP = "[" * 10_000 + "]" * 10_000
+
+
+@pytest.mark.parametrize(
+    "stored",
+    ["nonsense", "[]", "Infinity", DEEP, *[f'{{"withheld":{one}}}' for one in ("Infinity", "9" * 400, DEEP)]],
+    ids=lambda stored: stored[:15],
+)
+def test_a_sign_of_life_that_cannot_be_read_is_told_and_written_over(conn: Any, watched: Gaps, stored: str) -> None:
+    one = Journal(conn, "track", 0, 15)
+    conn.set("traptor:life:track:0", stored)
+    with pytest.raises(ValueError):  # noqa: PT011 - which one does not matter
+        journal.take_up(one.last_life() or {}, watched)
+    one.write([], {}, journal.life(watched, 8, NOON, stopped=False))
+    assert (one.last_life() or {})["withheld"] == 8
 
 
 def test_the_last_sign_of_life_is_not_written_over_before_it_is_read(conn: Any, watched: Gaps) -> None:

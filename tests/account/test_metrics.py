@@ -1,5 +1,9 @@
 """/metrics and /healthz over HTTP, as Prometheus reads them."""
 
+import contextlib
+import socket
+import struct
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -7,8 +11,10 @@ from typing import Any
 
 import pytest
 import requests
+from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 
+from traptor.account import metrics
 from traptor.account.metrics import (
     COUNTERS,
     GAUGES,
@@ -129,8 +135,91 @@ def test_a_latency_falls_into_its_bucket(get: Any, told: Told, id_str: bytes, fi
     assert found["traptor_latency_seconds_bucket", "+Inf"] == found["traptor_latency_seconds_count",] == 1
 
 
+def test_latencies_are_summed(get: Any, told: Told) -> None:
+    told.latency.observe([id_of(2), id_of(3), id_of(-5)], NOW_MS / 1000)
+    assert samples(get("/metrics").text)["traptor_latency_seconds_sum",] == pytest.approx(5)
+
+
 @pytest.mark.parametrize("id_str", [b"", b"20", b"x", b"-5", "٣".encode(), b"9" * 4000])
 def test_an_id_without_a_time_says_nothing(id_str: bytes) -> None:
     latency = Latency()
     latency.observe([id_str], time.time())
     assert dict(latency.buckets())["+Inf"] == 0
+
+
+@pytest.fixture
+def port(told: Told) -> Iterator[int]:
+    collector = TraptorCollector(LABELS, lambda: told.counts, lambda: told.gauges, lambda: told.state, told.latency)
+    server = serve("127.0.0.1", 0, collector, lambda: told.state)
+    yield server.server_port
+    server.shutdown()
+    server.server_close()
+
+
+def healthz(port: int) -> int:
+    return requests.get(f"http://127.0.0.1:{port}/healthz", timeout=5).status_code
+
+
+def clients() -> int:
+    return sum("process_request_thread" in thread.name for thread in threading.enumerate())
+
+
+def test_idle_clients_take_no_more_than_a_few_threads_and_nobodys_turn(port: int) -> None:
+    with contextlib.ExitStack() as idle:
+        for number in range(200):
+            idle.enter_context(socket.create_connection(("127.0.0.1", port), timeout=5))
+            if number % 50 == 0:
+                assert healthz(port) == 200
+        assert healthz(port) == 200
+        wait_until(lambda: clients() <= metrics.MOST_CLIENTS)
+
+
+@pytest.mark.parametrize("sent", [b"", b"GET /healthz HTTP/1.1\r\n", b"GET /heal"])
+def test_a_client_that_takes_too_long_is_shown_out(port: int, monkeypatch: pytest.MonkeyPatch, sent: bytes) -> None:
+    monkeypatch.setattr(metrics, "CLIENT_SECONDS", 0.1)
+    with socket.create_connection(("127.0.0.1", port), timeout=5) as slow:
+        slow.sendall(sent)
+        with contextlib.suppress(ConnectionResetError):
+            assert slow.recv(1) == b""
+    wait_until(lambda: clients() == 0)
+
+
+def test_a_client_that_trickles_is_shown_out(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(metrics, "CLIENT_SECONDS", 0.3)
+    with socket.create_connection(("127.0.0.1", port), timeout=5) as slow:
+        slow.sendall(b"GET /healthz HTTP/1.1\r\nX-Slow: ")
+        wait_until(lambda: not sends(slow))
+
+
+def sends(line: socket.socket) -> bool:
+    """Does the other end still listen?"""
+    try:
+        line.sendall(b"1")
+    except OSError:
+        return False
+    return True
+
+
+def wait_until(holds: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 10
+    while not holds():
+        assert time.monotonic() < deadline
+        threading.Event().wait(0.01)
+
+
+def test_nobody_is_told_of_a_client_that_does_not_wait(port: int, capfd: pytest.CaptureFixture[str]) -> None:
+    for _ in range(20):
+        with socket.create_connection(("127.0.0.1", port), timeout=5) as hasty:
+            hasty.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            hasty.sendall(b"GET /metrics HTTP/1.0\r\n\r\n")
+    assert healthz(port) == 200
+    wait_until(lambda: clients() == 0)
+    assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize("address,is_told", [("127.0.0.1", False), ("0.0.0.0", True), ("localhost", False)])
+def test_what_is_open_to_others_is_told(address: str, is_told: bool, caplog: pytest.LogCaptureFixture) -> None:
+    server = metrics.serve_registry(address, 0, CollectorRegistry(), lambda: (True, "well"))
+    server.shutdown()
+    server.server_close()
+    assert ("metrics are open" in caplog.text) is is_told

@@ -37,11 +37,28 @@ def test_what_loses_messages_is_told_first(
     assert state is (stream if is_the_end or told is None else told)
 
 
+@pytest.mark.parametrize(
+    "kafka_down,spool_full,told",
+    [(False, False, State.SPOOL_FAILS), (True, False, State.SPOOL_FAILS), (True, True, State.SPOOL_FULL)],
+)
+def test_a_spool_that_fails_is_told_before_kafka(kafka_down: bool, spool_full: bool, told: State) -> None:
+    state = worst(State.STREAMING, kafka_down=kafka_down, spool_full=spool_full, spool_fails=True)
+    assert state is told
+
+
 def test_the_states_have_the_names_that_people_know() -> None:
     assert {str(state) for state in State} == {
         "starting", "waiting-for-rules", "connecting", "streaming", "quiet", "stalled", "backing-off", "kafka-down",
-        "spool-full", "refused", "stopping",
+        "database-down", "spool-full", "spool-fails", "refused", "stopping",
     }  # fmt: skip
     assert HEALTHY.isdisjoint(
-        {State.STALLED, State.BACKING_OFF, State.KAFKA_DOWN, State.SPOOL_FULL, State.REFUSED, State.STOPPING}
+        {
+            State.STALLED,
+            State.BACKING_OFF,
+            State.KAFKA_DOWN,
+            State.SPOOL_FULL,
+            State.SPOOL_FAILS,
+            State.REFUSED,
+            State.STOPPING,
+        }
     )

@@ -22,6 +22,7 @@ from traptor.delivery.spool import Message, Spool
 from traptor.rules.checked import Facts
 from traptor.sources.credential import Credential
 from traptor.sources.stream import FilterStream
+from traptor.sources.v1 import V1Source
 from traptor.traptor import Traptor
 
 APIKEYS = dict.fromkeys(settings.APIKEY_NAMES, "k3y")
@@ -37,6 +38,7 @@ def vitals(conn: Any) -> Vitals:
     made = Vitals(
         "track",
         0,
+        V1Source(settings.load(APIKEYS, {}, {})),
         account=Account(),
         gaps=Gaps("track", 0, lambda gap: None),
         credential=Credential(conn, APIKEYS, "track", 0),
@@ -129,6 +131,6 @@ def test_a_main_loop_that_is_stuck_has_no_heartbeat(
     traptor._vitals.progress_at = time.monotonic() - stuck_seconds
     beaten = []
     monkeypatch.setattr(traptor, "_add_heartbeat_message_to_redis", beaten.append)
-    monkeypatch.setattr(traptor._stopped, "wait", lambda seconds: traptor._stopped.set())
+    monkeypatch.setattr(traptor._side_roads.stopped, "wait", lambda seconds: traptor._side_roads.stopped.set())
     traptor._send_heartbeat_message()
     assert beaten == [conn] * beats

@@ -92,8 +92,8 @@ def test_what_is_sent_again_waits_for_the_traptor_that_runs(
     track: Spool, arguments: list[str], keys: list[bytes | None]
 ) -> None:
     assert traptor("resend", *arguments).exit_code == 0
-    assert track.found() == len(keys)
-    assert [message.key for _, message in track.after(0, 9)] == [b"20", *keys]
+    assert track.changes() == (len(keys), 0)
+    assert [key for _, _, key in track.keys_after(0, 9)] == [b"20", *keys]
 
 
 def test_what_is_sent_again_waits_for_the_next_start(track: Spool) -> None:
@@ -106,7 +106,7 @@ def test_what_is_sent_again_waits_for_the_next_start(track: Spool) -> None:
 @pytest.mark.parametrize("arguments", [[], ["--all", "1"], ["1"], ["--type", "track", "1"], ["one"]])
 def test_what_to_send_again_must_be_clear(track: Spool, arguments: list[str]) -> None:
     assert traptor("resend", *arguments).exit_code == 2
-    assert track.found() == 0
+    assert track.changes() == (0, 0)
 
 
 def test_what_cannot_be_read_is_one_line(folder: Path) -> None:

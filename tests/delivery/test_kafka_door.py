@@ -3,9 +3,8 @@
 import contextlib
 import io
 import logging
-import shutil
 import socket
-import tempfile
+import sqlite3
 import threading
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
@@ -14,9 +13,6 @@ from typing import Any
 from unittest.mock import MagicMock
 
 import pytest
-from hypothesis import HealthCheck, settings
-from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 from kafka.errors import (
     IllegalStateError,
     KafkaError,
@@ -27,14 +23,15 @@ from kafka.errors import (
 )
 
 from tests.servers import wait_until
-from traptor.delivery import backlog, kafka_door, producers
+from traptor.delivery import backlog, kafka_door, lane, producers, route
 from traptor.delivery.broker import Broker
 from traptor.delivery.kafka_door import Kafka
 from traptor.delivery.spool import Message, Spool, SpoolError
 from traptor.delivery.standard_output import StandardOutput
 from traptor.settings import SettingError
 
-SLOW, GIVE_UP, GATHER = kafka_door.SLOW_SECONDS, kafka_door.GIVE_UP_SECONDS, backlog.GATHER_SECONDS
+SLOW, GIVE_UP, GATHER = lane.SLOW_SECONDS, kafka_door.GIVE_UP_SECONDS, backlog.GATHER_SECONDS
+RETRY = kafka_door.RETRY_SECONDS
 
 
 class Clock:
@@ -50,8 +47,10 @@ class Clock:
 class Answer:
     """A future as kafka-python's."""
 
-    def __init__(self, key: bytes | None) -> None:
+    def __init__(self, key: bytes | None, value: bytes, wait: Callable[[float], None]) -> None:
         self.key = key
+        self.value = value
+        self.wait = wait
         self.is_done = False
         self.exception: BaseException | None = None
 
@@ -59,17 +58,20 @@ class Answer:
         return self.exception is not None
 
     def get(self, timeout: float) -> None:
-        raise KafkaTimeoutError("not in time")
+        self.wait(timeout)
+        if not self.is_done:
+            raise KafkaTimeoutError("not in time")
 
 
 class Producer:
     """One that is told what to answer. ``arrived`` is the broker's log, which outlives it."""
 
-    def __init__(self, arrived: list[bytes | None]) -> None:
+    def __init__(self, arrived: list[bytes | None], clock: Clock | None = None) -> None:
         self.arrived = arrived
+        self.clock = clock or Clock()
         self.pending: deque[Answer] = deque()
         self.raises: Exception | None = None
-        self.takes_at_flush = False
+        self.takes_when_waited_for = False
         self.is_cautious = False
         self.closed = False
 
@@ -78,7 +80,7 @@ class Producer:
             raise self.raises
         if len(value) > 1000:
             raise MessageSizeTooLargeError("too large")
-        self.pending.append(Answer(key))
+        self.pending.append(Answer(key, value, self.wait))
         return self.pending[-1]
 
     def acknowledge(self, most: int = 1 << 30) -> None:
@@ -92,10 +94,10 @@ class Producer:
             answer = self.pending.popleft()
             answer.exception, answer.is_done = error, True
 
-    def flush(self, timeout: float) -> None:
-        if not self.takes_at_flush:
-            raise KafkaTimeoutError("not in time")
-        self.acknowledge()
+    def wait(self, seconds: float) -> None:
+        self.clock.passes(seconds)
+        if self.takes_when_waited_for:
+            self.acknowledge()
 
     def close(self, timeout: float) -> None:
         self.closed = True
@@ -130,7 +132,7 @@ class Rig:
     def connect(self) -> Producer:
         if not self.is_up.wait(10):
             raise KafkaError("nobody there")
-        self.producers.append(Producer(self.arrived))
+        self.producers.append(Producer(self.arrived, self.clock))
         return self.producers[-1]
 
     def connect_cautiously(self) -> Producer:
@@ -164,7 +166,7 @@ class Rig:
         assert came == left, (counts, self.door.waiting())
 
     def waiting_keys(self) -> list[bytes | None]:
-        return [message.key for _, message in self.spool.after(0, 10_000)]
+        return [kept.message.key for kept in self.spool.kept() if kept.reason is None]
 
     def close(self) -> None:
         self.is_up.set()
@@ -212,9 +214,10 @@ def test_each_acknowledged_message_is_told_once(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("is_answered, on_their_way, delivered", [(True, [b"2"], 1), (False, [b"1"], 0)])
 def test_a_kafka_a_little_behind_is_waited_for(
-    rig: Rig, is_answered: bool, on_their_way: list[bytes], delivered: int, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, is_answered: bool, on_their_way: list[bytes], delivered: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(kafka_door, "WINDOW_BYTES", 1)
+    monkeypatch.setattr(route, "FIRST_BYTES", 1)
+    rig = Rig(tmp_path)
     rig.send("1")
     if is_answered:
         monkeypatch.setattr(rig.producer.pending[0], "get", lambda timeout: rig.producer.acknowledge())
@@ -264,10 +267,10 @@ def test_options_that_make_no_producer_are_a_refusal(monkeypatch: Any) -> None:
             raise answer
         return answer
 
-    refused = Broker(connect, connect)
+    refused = Broker("traptor", connect, connect)
     refused.look()
     wait_until(lambda: refused.refusal is not None, "a refusal")
-    other = Broker(connect, connect)
+    other = Broker("traptor", connect, connect)
     other.look()
     wait_until(lambda: other.producer is not None, "a producer")
     other.give_up(cautiously=False)
@@ -307,11 +310,20 @@ def test_what_is_not_acknowledged_in_time_is_on_disk_as_well(rig: Rig) -> None:
     assert (rig.arrived, rig.door.waiting()) == ([b"1", b"2", b"3"], 0)
 
 
-@pytest.mark.parametrize(
-    "error", [KafkaTimeoutError("no answer"), NotEnoughReplicasError(), TopicAuthorizationFailedError()]
-)
 @pytest.mark.parametrize("seconds", [0.1, SLOW + 1])
-def test_what_kafka_fails_to_take_is_sent_again_by_a_new_producer(rig: Rig, error: Exception, seconds: float) -> None:
+@pytest.mark.parametrize(
+    "error, is_replaced, arrived",
+    [
+        (KafkaTimeoutError("no answer"), False, [b"1", b"3", b"2"]),
+        (NotEnoughReplicasError(), False, [b"1", b"3", b"2"]),
+        (TopicAuthorizationFailedError(), True, [b"1", b"2", b"3"]),
+        (IllegalStateError("closed"), True, [b"1", b"2", b"3"]),
+    ],
+)
+def test_what_kafka_fails_to_take_is_sent_again(
+    rig: Rig, error: Exception, is_replaced: bool, arrived: list[bytes], seconds: float
+) -> None:
+    """By the same producer, where that may pass; what it still has on its way is not taken from it."""
     first = rig.producer
     rig.send("1", "2", "3")
     rig.passes(seconds)
@@ -320,28 +332,41 @@ def test_what_kafka_fails_to_take_is_sent_again_by_a_new_producer(rig: Rig, erro
     rig.passes(0.1)
     rig.assert_balanced()
     rig.wait_for_producer()
-    assert first.closed
+    assert first.closed == is_replaced
     for _ in range(3):
-        rig.passes(0.1)
         rig.producer.acknowledge()
+        rig.passes(RETRY)
+    assert (rig.arrived, rig.counts["delivered"]) == (arrived, 3)
+
+
+def test_a_younger_message_of_the_same_key_does_not_overtake_one_that_came_back(rig: Rig) -> None:
+    rig.send("1", text="older")
+    rig.producer.fail(KafkaTimeoutError("no answer"))
     rig.passes(0.1)
-    assert rig.arrived == [b"1", b"2", b"3"]
-    assert rig.counts["delivered"] == 3
+    rig.send("1", text="younger")
+    assert not rig.producer.pending
+    rig.passes(RETRY)
+    assert [answer.value for answer in rig.producer.pending] == [b"older", b"younger"]
 
 
-@pytest.mark.parametrize("error", [IllegalStateError("closed"), KafkaTimeoutError("no metadata")])
-def test_a_producer_that_takes_nothing_is_replaced(rig: Rig, error: Exception) -> None:
+@pytest.mark.parametrize(
+    "error, is_replaced", [(IllegalStateError("closed"), True), (KafkaTimeoutError("no metadata"), False)]
+)
+def test_a_producer_that_takes_nothing_is_asked_again_or_replaced(
+    rig: Rig, error: Exception, is_replaced: bool
+) -> None:
+    first = rig.producer
     rig.send("1")
     rig.producer.raises = error
     rig.send("2", "3")
     rig.assert_balanced()
     rig.wait_for_producer()
+    first.raises = None
+    for _ in range(3):
+        rig.passes(RETRY)
+        rig.producer.acknowledge()
     rig.passes(0.1)
-    rig.producer.acknowledge()
-    rig.passes(0.1)
-    rig.producer.acknowledge()
-    rig.passes(0.1)
-    assert rig.arrived == [b"1", b"2", b"3"]
+    assert (rig.arrived, first.closed) == ([b"1", b"2", b"3"], is_replaced)
 
 
 def test_a_producer_that_never_answers_is_replaced(rig: Rig) -> None:
@@ -424,6 +449,23 @@ def test_what_was_put_back_is_sent_again(rig: Rig) -> None:
     assert (rig.counts["apart"], rig.counts["taken_up"], rig.spool.apart) == (2, 1, 1)
 
 
+def test_what_is_put_back_just_before_others_are_written_is_sent(rig: Rig) -> None:
+    rig.send("1", text="x" * 2000)
+    rig.passes(0.1)
+    rig.producer.raises = KafkaTimeoutError("no metadata")
+    rig.send("2", "3")
+    rig.clock.passes(GATHER)
+    with contextlib.closing(Spool(rig.path, 1 << 20)) as other:
+        other.put_back()
+    rig.door._backlog.save_old()
+    assert rig.counts["spooled"] == 1
+    rig.producer.raises = None
+    rig.passes(RETRY)
+    rig.producer.acknowledge()
+    rig.passes(0.1)
+    assert (rig.arrived, rig.counts["apart"], rig.door.waiting()) == ([b"2", b"3"], 2, 0)
+
+
 def test_a_full_spool_drops_the_newest_and_says_so(tmp_path: Path) -> None:
     size_bytes = Message(b"1", b"coffee", "traptor").size_bytes()
     rig = Rig(tmp_path, max_bytes=3 * size_bytes, is_up=False)
@@ -475,27 +517,29 @@ def test_a_damaged_spool_is_counted_and_always_told(rig: Rig, caplog: pytest.Log
     assert ["set aside" in text for text in told] == [False, True]
 
 
-def test_rows_that_cannot_be_taken_out_hold_nothing_up(rig: Rig, monkeypatch: Any) -> None:
-    """A full disk refuses deletions too."""
-    rig.send("1")
-    rig.passes(SLOW + 1)
-    removing, failures = rig.spool.remove, []
-
-    def refuse(stored: Any) -> None:
-        failures.append(stored)
-        raise SpoolError("disk full")
-
-    monkeypatch.setattr(rig.spool, "remove", refuse)
-    rig.producer.acknowledge()
-    rig.passes(0.1)
-    rig.send("2")
-    rig.producer.acknowledge()
-    rig.passes(0.1)
-    assert (rig.arrived, rig.door.waiting()) == ([b"1", b"2"], 0)
-    assert failures
-    monkeypatch.setattr(rig.spool, "remove", removing)
+def test_rows_that_cannot_be_taken_out_hold_nothing_up(rig: Rig) -> None:
+    """A full disk, or another program, refuses deletions too; what is there can be read and goes out."""
+    rig.is_up.clear()
+    rig.producer.raises = IllegalStateError("closed")
+    rig.send(*map(str, range(20)))
+    rig.passes(GATHER)
+    other = sqlite3.connect(rig.path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    rig.is_up.set()
+    rig.wait_for_producer()
+    for number in range(15):
+        rig.passes(0.1)
+        rig.producer.acknowledge(10)
+        if number == 1:
+            rig.send("20")
+    assert (len(rig.arrived), rig.door.waiting()) == (21, 0)
+    assert "locked" in rig.door.spool_trouble()
+    other.execute("ROLLBACK")
+    other.close()
     rig.passes(0.1)
     assert not rig.path.exists()
+    rig.passes(backlog.FULL_SECONDS)
+    assert rig.door.spool_trouble() == ""
 
 
 @pytest.mark.parametrize("is_spooled", [False, True])
@@ -506,8 +550,7 @@ def test_a_deleted_tweet_is_not_sent_again(rig: Rig, is_spooled: bool) -> None:
     rig.door.forget(b"1")
     rig.producer.fail(KafkaTimeoutError())
     rig.passes(0.1)
-    rig.wait_for_producer()
-    rig.passes(0.1)
+    rig.passes(RETRY)
     rig.producer.acknowledge()
     rig.passes(0.1)
     assert (rig.arrived, rig.counts["dropped:deleted"]) == ([b"2"], 1)
@@ -538,8 +581,70 @@ def test_a_location_taken_back_is_not_sent(tmp_path: Path, seconds: float) -> No
     if rig.producers:
         rig.producer.fail(KafkaTimeoutError())
     rig.passes(GATHER)
-    ((_, message),) = rig.spool.after(0, 9)
-    assert b'"geo":null' in message.value
+    (kept,) = rig.spool.kept()
+    assert b'"geo":null' in kept.message.value
+    rig.assert_balanced()
+    rig.close()
+
+
+INSIDE = '{"id_str":"3","user":{"id_str":"8"},"%s":{"id_str":"1","user":{"id_str":"9"},"geo":1}}'
+
+
+@pytest.mark.parametrize("seconds", [0.0, GATHER, SLOW + 1])
+@pytest.mark.parametrize(
+    "how, is_deleted, left",
+    [
+        ("retweeted_status", True, None),
+        ("quoted_status", True, '{"id_str":"3","user":{"id_str":"8"}}'),
+        ("retweeted_status", False, INSIDE.replace('"geo":1', '"geo":null,"coordinates":null,"place":null')),
+        ("quoted_status", False, INSIDE.replace('"geo":1', '"geo":null,"coordinates":null,"place":null')),
+    ],
+)
+def test_what_is_taken_back_goes_out_in_no_other_tweet(
+    tmp_path: Path, how: str, is_deleted: bool, left: str | None, seconds: float
+) -> None:
+    """Be it in memory, on disk, or on its way and sent again."""
+    rig = Rig(tmp_path, is_up=seconds > SLOW)
+    rig.send("3", text=INSIDE % how)
+    rig.passes(seconds)
+    if is_deleted:
+        rig.door.forget(b"1")
+    else:
+        rig.door.scrub("9", 5)
+    rig.is_up.set()
+    rig.wait_for_producer()
+    if rig.producer.pending:
+        rig.producer.fail(KafkaTimeoutError())
+    rig.passes(RETRY)
+    rig.passes(RETRY)
+    sent = [answer.value.decode() for answer in rig.producer.pending]
+    assert sent == ([left % how if "%s" in left else left] if left else [])
+    assert rig.counts["dropped:deleted"] == (left is None)
+    rig.assert_balanced()
+    rig.close()
+
+
+def test_what_is_set_apart_is_taken_back_too(rig: Rig) -> None:
+    rig.send("3", text=INSIDE % "quoted_status" + " " * 2000)
+    rig.send("1", text="x" * 2000)
+    rig.passes(0.1)
+    rig.door.forget(b"1")
+    rig.passes(0.1)
+    (kept,) = rig.spool.kept()
+    assert kept.message.value == b'{"id_str":"3","user":{"id_str":"8"}}'
+
+
+def test_a_file_taken_from_under_us_is_told_at_once(tmp_path: Path) -> None:
+    rig = Rig(tmp_path, is_up=False)
+    rig.send("1", "2", "3")
+    rig.passes(GATHER)
+    rig.path.unlink()
+    rig.passes(0.1)
+    assert (rig.counts["dropped:spool_lost"], rig.door.waiting()) == (3, 0)
+    assert "deleted by another program" in rig.door.spool_trouble()
+    rig.send("4")
+    rig.passes(GATHER)
+    assert rig.waiting_keys() == [b"4"]
     rig.assert_balanced()
     rig.close()
 
@@ -550,7 +655,7 @@ def test_closing_delivers_what_kafka_takes(tmp_path: Path) -> None:
     rig.passes(GATHER)
     rig.is_up.set()
     rig.wait_for_producer()
-    rig.producer.takes_at_flush = True
+    rig.producer.takes_when_waited_for = True
     rig.door.close(8)
     assert (len(rig.arrived), rig.door.waiting(), rig.producer.closed) == (1200, 0, True)
     assert not rig.path.exists()
@@ -617,7 +722,7 @@ def test_a_broker_that_is_away_leaves_no_sockets_behind(is_listening: bool, monk
         listener.bind(("127.0.0.1", 0))
         if is_listening:
             listener.listen(1000)
-        looking = Broker(connect, connect)
+        looking = Broker("traptor", connect, connect)
         looking.look()
         wait_until(lambda: len(open_files) >= 20, "20 tries", 30)
         looking.close(0)
@@ -635,139 +740,3 @@ def test_standard_output_is_one_line_for_a_message() -> None:
     door.close(1)
     assert out.getvalue() == b'{"id":1}\n{"id":2}\n'
     assert (counts["delivered"], door.waiting()) == (2, 0)
-
-
-class AnyOrderOfEvents(RuleBasedStateMachine):
-    """Whatever happens in whatever order, nothing is lost, and the account balances."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.folder = Path(tempfile.mkdtemp())
-        self.number = 0
-        self.in_memory_at_kill: set[bytes | None] = set()
-        self.deleted_apart: set[bytes | None] = set()
-
-    @initialize(is_up=st.booleans(), room=st.sampled_from([0, 500, 1 << 20]))
-    def begin(self, is_up: bool, room: int) -> None:
-        self.rig = Rig(self.folder, max_bytes=room, is_up=is_up)
-
-    @rule(count=st.integers(1, 20), is_large=st.booleans())
-    def send(self, count: int, is_large: bool) -> None:
-        for _ in range(count):
-            self.number += 1
-            self.rig.send(str(self.number), text="x" * 2000 if is_large else "coffee")
-
-    @rule(seconds=st.sampled_from([0.0, 0.1, GATHER, SLOW + 0.1, GIVE_UP + 1]))
-    def time_passes(self, seconds: float) -> None:
-        self.rig.passes(seconds)
-
-    @property
-    def producer(self) -> Producer:
-        """One that nobody uses where there is none; a precondition would depend on how fast a thread is."""
-        return self.rig.door.producer or Producer([])
-
-    @rule(most=st.integers(1, 10))
-    def acknowledge(self, most: int) -> None:
-        self.producer.acknowledge(most)
-
-    @rule(most=st.integers(1, 10), error=st.sampled_from([KafkaTimeoutError(), MessageSizeTooLargeError()]))
-    def fail(self, most: int, error: Exception) -> None:
-        self.producer.fail(error, most)
-
-    @rule()
-    def die(self) -> None:
-        self.producer.raises = IllegalStateError("closed")
-
-    @rule()
-    def broker_goes(self) -> None:
-        self.rig.is_up.clear()
-
-    @rule()
-    def broker_comes(self) -> None:
-        self.rig.is_up.set()
-        self.rig.wait_for_producer()
-
-    @rule(is_failing=st.booleans())
-    def disk(self, is_failing: bool) -> None:
-        self.rig.spool.close()
-        self.rig.spool.path = Path("/dev/null/spool") if is_failing else self.rig.path
-
-    @rule()
-    def put_back(self) -> None:
-        if self.rig.path.exists():
-            with contextlib.closing(Spool(self.rig.path, 1 << 20)) as other:
-                other.put_back()
-            self.rig.door.tick()
-
-    @rule()
-    def all_goes_well(self) -> None:
-        for _ in range(4):
-            self.rig.passes(0.1)
-            self.producer.acknowledge()
-
-    @rule(back=st.integers(0, 30))
-    def forget(self, back: int) -> None:
-        key = str(self.number - back).encode()
-        self.deleted_apart |= {key} & self.apart()
-        self.rig.door.forget(key)
-
-    def apart(self) -> set[bytes | None]:
-        """What can be seen of it: nothing while the disk fails, when nothing of it can be deleted either."""
-        with contextlib.suppress(SpoolError):
-            return {kept.message.key for kept in self.rig.spool.kept()} if self.rig.path.exists() else set()
-        return set()
-
-    @rule()
-    def end_and_start_again(self) -> None:
-        self.rig.door.close(kafka_door.CLOSING_SECONDS)
-        self.rig.assert_balanced()
-        self.start_again()
-
-    @rule()
-    def killed(self) -> None:
-        """Only what was in memory alone may be missing."""
-        door = self.rig.door
-        self.in_memory_at_kill |= {sent.message.key for sent in door._window if sent.row is None}
-        self.in_memory_at_kill |= {message.key for message in door._backlog._gathered}
-        door._broker.stop_looking()
-        self.rig.spool.close()
-        self.start_again()
-
-    def start_again(self) -> None:
-        self.lost = getattr(self, "lost", Counter()) + self.rig.counts
-        self.rig.reopen()
-
-    @invariant()
-    def balanced(self) -> None:
-        if hasattr(self, "rig"):
-            self.rig.assert_balanced()
-
-    def teardown(self) -> None:
-        """The broker is there again and takes everything: what is missing has a name."""
-        if not hasattr(self, "rig"):
-            return
-        rig = self.rig
-        self.disk(is_failing=False)
-        self.broker_comes()
-        for _ in range(1000):
-            rig.passes(backlog.FULL_SECONDS)
-            rig.wait_for_producer()
-            rig.producer.raises = None
-            rig.producer.acknowledge()
-            rig.door.tick()
-            if not rig.door.waiting():
-                break
-        counts = rig.counts + getattr(self, "lost", Counter())
-        told = self.apart() | self.deleted_apart | self.in_memory_at_kill
-        missing = {message.key for message in rig.sent} - set(rig.arrived) - told
-        named = sum(count for name, count in counts.items() if name.startswith("dropped:"))
-        assert rig.door.waiting() == 0
-        assert len(missing) <= named
-        rig.close()
-        shutil.rmtree(self.folder)
-
-
-AnyOrderOfEvents.TestCase.settings = settings(
-    max_examples=60, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)
-)
-TestAnyOrderOfEvents: Callable[..., Any] = AnyOrderOfEvents.TestCase

@@ -14,7 +14,7 @@ from tests.servers import KafkaBroker, RedisServer, kafka, wait_until
 from traptor.rules import stored
 from traptor.simulator import CREDENTIAL, Credential, Simulator
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("supervisor")]
 
 TOPIC = "tweets"
 UNKNOWN = Credential("unknown-key", "unknown-secret", "unknown-token", "unknown-token-secret")
@@ -121,5 +121,5 @@ def test_wrong_settings_are_not_tried_again(supervisor: Supervisord) -> None:
 
 
 def test_each_traptor_has_a_log_of_its_own(supervisor: Supervisord) -> None:
-    names = {path.name for path in (supervisor.folder / "log").iterdir()}
-    assert names == {"traptor-track-0.log", "traptor-track-1.log"}
+    names = {"traptor-track-0.log", "traptor-track-1.log"}
+    wait_until(lambda: {path.name for path in supervisor.folder.glob("log/*")} == names, f"the logs {names}")

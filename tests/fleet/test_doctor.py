@@ -18,6 +18,7 @@ from traptor.delivery import producers
 from traptor.fleet import doctor
 from traptor.fleet.doctor import Finding
 from traptor.rules import stored
+from traptor.sources.choices import CHOICES
 from traptor.sources.lease import credential_hash
 
 APIKEYS = {name: f"{name.lower()}-value" for name in settings.APIKEY_NAMES}
@@ -61,6 +62,14 @@ def test_settings_come_with_their_source_and_without_their_secrets() -> None:
 def test_keys(values: dict[str, str], level: str, said: str) -> None:
     [(found, text)] = lines(doctor.credentials(wanted(**values)))
     assert (found, said in text) == (level, True)
+
+
+def test_without_any_key_the_ways_to_tweets_are_named() -> None:
+    nothing = dict.fromkeys(("CONSUMER_KEY", "CONSUMER_SECRET", "ACCESS_TOKEN", "ACCESS_TOKEN_SECRET"), "")
+    findings = list(doctor.credentials(wanted(**nothing)))
+    assert [(found.subject, found.text) for found in findings[1:]] == [
+        ("api", f"{one.name} {one.text}") for one in CHOICES
+    ]
 
 
 class Away(fakeredis.FakeRedis):
@@ -135,6 +144,15 @@ def test_other_holders(
     if status:
         conn.set(keys.status(*status.split(":")), json.dumps({"credential": credential}))
     assert lines(doctor.other_holders(conn, wanted())) == said
+
+
+@pytest.mark.parametrize("key", [keys.name("track", 0), keys.rival("track", 0)])
+def test_a_namesake_with_another_credential_is_an_error(conn: fakeredis.FakeRedis, key: str) -> None:
+    conn.set(key, json.dumps({**LEASE, "id": 0, "credential": credential_hash(APIKEYS)}))
+    assert lines(doctor.other_holders(conn, wanted())) == []
+    conn.set(key, json.dumps({**LEASE, "id": 0, "credential": "another"}))
+    text = "track:0 runs or waits on ant (pid 7) with another credential"
+    assert lines(doctor.other_holders(conn, wanted())) == [("error", text)]
 
 
 def test_the_credential_of_v2_is_the_app(conn: fakeredis.FakeRedis) -> None:
@@ -213,7 +231,9 @@ def test_a_client_of_kafka_that_is_not_installed_is_told(monkeypatch: pytest.Mon
 
 
 def test_a_certificate_that_is_not_there_is_told() -> None:
-    [(level, text)] = lines(doctor.kafka(wanted(KAFKA_OPTIONS={"ssl_cafile": "/not/there.crt"}), None))
+    [(level, text)] = lines(
+        doctor.kafka(wanted(KAFKA_OPTIONS={"security_protocol": "SSL", "ssl_cafile": "/not/there.crt"}), None)
+    )
     assert (level, text) == ("error", "ssl_cafile /not/there.crt cannot be read")
 
 

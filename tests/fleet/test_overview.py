@@ -14,8 +14,7 @@ from traptor.rules import stored
 
 
 def member(traptor_id: int = 0, *, rules: int = 1, beats: bool = True, **status: Any) -> Member:
-    rule_ids = {str(n) for n in range(rules)}
-    return Member(Name("track", traptor_id), rule_ids, beats, status)
+    return Member(Name("track", traptor_id), rules, beats, status)
 
 
 def seconds_from_now(seconds: float) -> str:
@@ -102,6 +101,23 @@ def test_orphans_are_what_the_living_have_no_room_for(
                 keys.status("track", traptor_id),
                 json.dumps({"state": "streaming", "left_out": len(held[traptor_id]) - 1}),
             )
+        assert overview.orphans(conn, roster.look(conn)) == count
+
+
+@pytest.mark.parametrize(
+    "said,count",
+    [
+        pytest.param({"rules": 1, "predicates": 399}, {"track": 1}, id="its word is taken for what it asks for"),
+        pytest.param({"rules": 1, "predicates": 398}, {}, id="there is room"),
+        pytest.param({"rules": 0, "predicates": 399}, {}, id="it has not read its rules yet: they are looked at"),
+    ],
+)
+def test_rules_of_traptors_that_live_and_fit_are_not_read(said: dict[str, int], count: dict[str, int]) -> None:
+    with fakeredis.FakeRedis(decode_responses=True) as conn:
+        stored.write(conn, "track", 0, [{"rule_id": str(n), "value": f"word{n}"} for n in range(2)])
+        stored.write(conn, "track", 1, [{"rule_id": "9", "value": "storm"}])
+        conn.set("track:1:20260101000000", "alive")
+        conn.set(keys.status("track", 1), json.dumps({"state": "streaming", "left_out": 0, **said}))
         assert overview.orphans(conn, roster.look(conn)) == count
 
 

@@ -216,6 +216,29 @@ def test_what_is_over_a_limit_moves(conn: fakeredis.FakeRedis) -> None:
     assert where(conn)[1] == ["400"]
 
 
+@pytest.mark.parametrize(
+    "traptor_type,status,reads",
+    [
+        ("follow", {"predicates": 10, "left_out": 1}, False),
+        ("follow", {"predicates": 5000, "left_out": 1}, True),
+        ("track", {"predicates": 10, "left_out": 1}, True),
+        ("track", {"predicates": 10, "left_out": 0}, False),
+    ],
+    ids=["what Twitter would refuse", "too many", "phrases for which there is no room", "all well"],
+)
+def test_a_look_at_rest_reads_no_rules(
+    conn: fakeredis.FakeRedis, monkeypatch: pytest.MonkeyPatch, traptor_type: str, status: dict[str, int], reads: bool
+) -> None:
+    stored.write(conn, traptor_type, 0, [{"rule_id": "1", "value": "12"}])
+    conn.set(f"{traptor_type}:0:20260101000000", "alive")
+    conn.set(keys.status(traptor_type, 0), json.dumps({"state": "streaming", **status}))
+    conn.hset(keys.homes(traptor_type), "0:1", "7:1")  # of a Traptor that is still away
+    read: list[str] = []
+    monkeypatch.setattr(stored, "read_all", lambda _, name, *__, **___: read.append(name) or {})
+    look(conn, Policy(0, bring_back=True))
+    assert read == [traptor_type] * reads
+
+
 class Watch:
     """Stops after so many looks."""
 
@@ -292,7 +315,7 @@ def test_a_look_is_skipped_while_somebody_else_changes_rules_and_told_once_if_th
     assert "rules are being changed by" in vars(told)["reason"]
 
 
-@pytest.mark.parametrize("look_seconds,rest_seconds", [(0.0, 2.0), (10.0, 50.0)])
+@pytest.mark.parametrize("look_seconds,rest_seconds", [(0.0, 2.0), (1.0, 20.0), (10.0, rebalance.MOST_REST_SECONDS)])
 def test_a_long_look_is_followed_by_a_longer_rest(
     monkeypatch: pytest.MonkeyPatch, look_seconds: float, rest_seconds: float
 ) -> None:
@@ -305,7 +328,7 @@ def test_a_long_look_is_followed_by_a_longer_rest(
     waits: list[float | None] = []
     moments = iter([0.0, look_seconds])
     monkeypatch.setattr(rebalance, "rebalance", lambda *_, **__: Balance({}, {}, [], {}))
-    monkeypatch.setattr(rebalance.time, "monotonic", lambda: next(moments))
+    monkeypatch.setattr(rebalance.time, "process_time", lambda: next(moments))
     rebalance.watch(fakeredis.FakeRedis(), CHANNEL, AT_ONCE, Stop())
     assert waits == [rest_seconds]
 

@@ -12,7 +12,7 @@ from traptor import keys
 from traptor.fleet import roster
 from traptor.fleet.roster import Name
 from traptor.rules import stored
-from traptor.rules.lock import TTL_SECONDS, Locked, RulesLock
+from traptor.rules.lock import Locked, RulesLock
 from traptor.rules.shards import Change, Place, Shards
 
 CHANNEL = "traptor-notify"
@@ -105,10 +105,10 @@ def test_members_come_in_order_with_their_rules(conn: fakeredis.FakeRedis) -> No
     hold(conn, 10, CAT)
     hold(conn, 9, CAT, {"rule_id": "x:y", "value": "dog"})
     conn.set("follow:0:20260101000000", "alive")
-    assert [(str(name), member.rule_ids) for name, member in roster.look(conn).items()] == [
-        ("follow:0", set()),
-        ("track:9", {"1", "x:y"}),
-        ("track:10", {"1"}),
+    assert [(str(name), member.rules) for name, member in roster.look(conn).items()] == [
+        ("follow:0", 0),
+        ("track:9", 2),
+        ("track:10", 1),
     ]
 
 
@@ -187,6 +187,31 @@ def test_changes_are_written_and_told_to_those_they_concern(
     assert notices() == told
 
 
+def test_many_changes_are_written_in_portions_of_which_each_is_whole(
+    conn: fakeredis.FakeRedis, notices: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(roster, "CHANGES_AT_ONCE", 2)
+    stored.write(conn, "track", 0, [{"rule_id": "1", "value": "a"}, {"rule_id": "2", "value": "b"}])
+    one, two = {"rule_id": "2", "value": "a"}, {"rule_id": "3", "value": "b"}
+    renamed = [
+        Change("changed", Place(0, "2"), one, Place(0, "1")),
+        Change("changed", Place(0, "3"), two, Place(0, "2")),
+    ]
+    added = [Change("added", Place(i, str(n)), {"rule_id": str(n), "value": str(n)}) for n in (5, 6, 7) for i in (1, 2)]
+    portions = roster._portions([("track", change) for change in (added[0], *renamed, *added[1:])])
+    assert [len(some) for some in portions] == [2, 2, 2, 2]
+    assert [change for _, change in portions[0]] == renamed
+    made, told = apply(conn, added[0], *renamed, *added[1:])
+    assert made == [added[0], *renamed, *added[1:]]
+    assert told == ["track:0", "track:1", "track:2"]
+    assert {*notices()} == {*told}
+    assert held(conn) == {
+        "traptor-track:0:2": one,
+        "traptor-track:0:3": two,
+        **{keys.rule("track", *change.at): change.rule for change in added},
+    }
+
+
 def test_homes_are_remembered_with_the_moves_for_a_while(conn: fakeredis.FakeRedis) -> None:
     hold(conn, 0, CAT)
     homes = {Place(1, "a:b"): Place(0, "1")}
@@ -202,7 +227,7 @@ def test_all_types_are_written_or_none(conn: fakeredis.FakeRedis) -> None:
             conn.set(keys.RULES_LOCK, "somebody else")
         return shards.load([{"rule_id": "1", "value": "12"}])
 
-    with pytest.raises(Locked, match="nothing was written"):
+    with pytest.raises(Locked, match="lost to somebody else"):
         roster.change(conn, CHANNEL, ["follow", "track"], plan)
     assert held(conn) == {}
 
@@ -231,34 +256,16 @@ def test_another_error_of_redis_is_raised(conn: fakeredis.FakeRedis) -> None:
         apply(conn, Change("added", AT_0, CAT))
 
 
-def test_only_one_changes_rules(conn: fakeredis.FakeRedis) -> None:
-    with RulesLock(conn), pytest.raises(Locked, match=r"by .+ pid \d+"), RulesLock(conn, wait_seconds=0):
-        pytest.fail("two locks")
-    with RulesLock(conn, wait_seconds=0):
-        assert 0 < conn.ttl(keys.RULES_LOCK) <= TTL_SECONDS
-    assert not conn.exists(keys.RULES_LOCK)
-
-
 @pytest.mark.parametrize("other", [None, "somebody else"])
 def test_whoever_lost_the_lock_writes_nothing_and_leaves_it(conn: fakeredis.FakeRedis, other: str | None) -> None:
     with RulesLock(conn) as rules_lock:
         conn.delete(keys.RULES_LOCK)
         if other:
             conn.set(keys.RULES_LOCK, other)
-        with pytest.raises(Locked, match="nothing was written"):
+        with pytest.raises(Locked, match="lost to somebody else"):
             roster.apply(conn, rules_lock, CHANNEL, {"track": [Change("added", AT_0, CAT)]})
     assert held(conn) == {}
     assert conn.get(keys.RULES_LOCK) == other
-
-
-def test_a_lock_lost_while_writing_undoes_the_writing(conn: fakeredis.FakeRedis) -> None:
-    with RulesLock(conn) as rules_lock, conn.pipeline() as pipe:
-        rules_lock.fence(pipe)
-        pipe.hset("traptor-track:0:1", mapping=dict(CAT))
-        conn.set(keys.RULES_LOCK, "somebody else")
-        with pytest.raises(redis.WatchError):
-            pipe.execute()
-    assert held(conn) == {}
 
 
 def test_gaps_are_read_oldest_first(conn: fakeredis.FakeRedis) -> None:

@@ -67,6 +67,34 @@ def test_sigterm_hands_the_credential_over(tmp_path: Path, redis_server: RedisSe
             second.stop()
 
 
+def test_one_traptor_with_two_credentials_runs_once(
+    tmp_path: Path, redis_server: RedisServer, redis_db: redis.Redis
+) -> None:
+    """Both are told; the second one takes over when the first is gone, though it was killed."""
+    others: dict[str, object] = dict(zip(APIKEYS, OTHER, strict=True))
+    with (
+        Simulator(rate=50, credentials=[CREDENTIAL, OTHER]) as twitter,
+        a_traptor(tmp_path, redis_server, twitter) as first,
+    ):
+        first.messages(1)
+        with a_traptor(tmp_path, redis_server, twitter, **others) as second:
+            second.wait_for_log("this Traptor runs already, with another credential: not twice")
+            (told, *_) = second.wait_for_log("waiting for the credential")
+            assert told["reason"].startswith("name in use by ")
+            assert f"pid {first.process.pid}, track:0" in told["reason"]
+            (told, *_) = first.wait_for_log("a second process would run as this Traptor, with another credential")
+            assert f"pid {second.process.pid}" in told["holder"]
+            status = "a status that speaks of it"
+            waits = f"pid {second.process.pid} waits to run as this Traptor too"
+            wait_until(lambda: waits in str(redis_db.get("traptor:status:track:0")), status)
+            assert (len(twitter.connections), second.stdout.lines) == (1, [])
+            first.process.kill()
+            second.messages(1)
+            assert [one.consumer_key for one in twitter.connections] == [CREDENTIAL[0], OTHER[0]]
+            second.stop()
+
+
+@pytest.mark.heavy
 def test_a_frozen_redis_does_not_bring_two_streams(tmp_path: Path, redis_server: RedisServer) -> None:
     """Not even for longer than the lease lasts."""
     with (

@@ -74,7 +74,7 @@ def _unread_bytes(pipe: object) -> int:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_before_it_is_ready_ends_it_as_asked(number: signal.Signals, tmp_path: Path) -> None:
-    code = "import os, signal, traptor.cli as cli; cli._traptor_class = lambda _: os.kill(os.getpid(), %d); cli.main()"
+    code = "import os, traptor.cli as cli; cli.run = lambda *_, **__: os.kill(os.getpid(), %d); cli.main()"
     process = subprocess.run(
         [sys.executable, "-c", code % number],
         env={**environment(tmp_path, {}), "PYTHONPATH": str(ROOT)},

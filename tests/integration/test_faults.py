@@ -16,7 +16,7 @@ from tests.servers import ApacheKafka, KafkaBroker, RedisServer, wait_until
 from traptor.cli import command
 from traptor.settings import CONFLUENT, KAFKA_CLIENTS, KAFKA_PYTHON
 
-SHORT = 0.15
+SHORT = 0.05
 """Of the full lengths."""
 SOAK_SECONDS = 60.0
 
@@ -97,6 +97,7 @@ def test_a_fault_costs_nothing_that_is_not_told(servers: Servers, name: str, api
     assert [count for count, least in CHOSEN[name].items() if outcome.account[count] < least] == []
 
 
+@pytest.mark.heavy
 def test_outages_leave_no_sockets_behind(servers: Servers) -> None:
     with Trial(servers) as trial:
         sockets = [_sockets_after_outage(trial) for _ in range(4)]
@@ -111,10 +112,12 @@ def _sockets_after_outage(trial: Trial) -> int:
     return sum(target.startswith("socket:") for target in trial.open_files())
 
 
+@pytest.mark.heavy
 def test_a_soak_costs_nothing_that_is_not_told(servers: Servers) -> None:
     assert_nothing_is_lost_untold(chaos.soak(servers, SOAK_SECONDS))
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("with_broker, client", [(True, KAFKA_PYTHON), (False, KAFKA_PYTHON), (False, CONFLUENT)])
 def test_a_kill_costs_the_last_second_at_most(servers: Servers, with_broker: bool, client: str) -> None:
     servers = servers._replace(settings={"KAFKA_CLIENT": client})
@@ -123,6 +126,7 @@ def test_a_kill_costs_the_last_second_at_most(servers: Servers, with_broker: boo
     assert [gap["cause"] for gap in outcome.gaps] == ["died", "died"]
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("client", KAFKA_CLIENTS)
 def test_sigterm_costs_nothing(servers: Servers, client: str) -> None:
     servers = servers._replace(settings={"KAFKA_CLIENT": client})

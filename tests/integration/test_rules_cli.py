@@ -7,7 +7,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -328,8 +327,14 @@ def test_orphans_need_a_person(traptor: Traptor, redis_db: redis.Redis) -> None:
     assert "ORPHANS: 1 locations rules" in done.stderr
 
 
-def test_a_writer_waits_for_another(traptor: Traptor, redis_db: redis.Redis) -> None:
-    redis_db.set(keys.RULES_LOCK, "somebody else", px=1500)
-    started = time.monotonic()
-    assert traptor("rules", "add", "track", "cat").returncode == 0
-    assert time.monotonic() - started > 1
+def test_a_writer_waits_for_another(redis_server: RedisServer, redis_db: redis.Redis, tmp_path: Path) -> None:
+    redis_db.set(keys.RULES_LOCK, "somebody else")
+    environ = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "REDIS_URL": redis_server.url}
+    command = [sys.executable, "-m", "traptor", "rules", "add", "track", "cat"]
+    with subprocess.Popen(command, cwd=tmp_path, env=environ, stderr=subprocess.PIPE, text=True) as waiting:
+        assert waiting.stderr
+        assert waiting.stderr.readline() == "waits for somebody else, who changes rules\n"
+        assert not redis_db.exists("traptor-track:0:1", "traptor-track:0:0")
+        redis_db.delete(keys.RULES_LOCK)
+        assert (waiting.wait(30), waiting.stderr.read()) == (0, "")
+    assert list(redis_db.scan_iter("traptor-track:*"))

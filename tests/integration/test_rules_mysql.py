@@ -24,6 +24,8 @@ SCHEMA = "create table rules (id int auto_increment primary key, tag text, value
 MANY = 100_000
 MANY_SECONDS = 10
 
+pytestmark = pytest.mark.xdist_group("MariaDB")
+
 
 class MariaDB(Server):
     """On a socket of its own, without a port; users need no password until they have one."""

@@ -53,10 +53,11 @@ def test_a_life_as_status_tells_it(
 
     settings = {"HEARTBEAT_INTERVAL": 1, "TWITTER_API": api}
     with Simulator(rate=50) as twitter, to_stdout(tmp_path, redis_server, twitter.url, **settings) as daemon:
-        wait_until(lambda: one(traptor)["seen_as"] == "streaming", "a streaming Traptor", 20)
+        status = keys.status("track", 0)
+        wait_until(lambda: '"streaming"' in str(redis_db.get(status)), "a streaming Traptor", 20)
         wait_until(lambda: redis_db.exists(*(keys.stats("track", 0, n) for n in "12")) == 2, "counts of both rules", 20)
         seen = one(traptor)
-        assert seen["living"]
+        assert (seen["living"], seen["seen_as"]) == (True, "streaming")
         assert seen["needs"] == []
         assert (seen["status"]["pid"], seen["status"]["predicates"]) == (daemon.process.pid, 2)
 

@@ -1,6 +1,7 @@
 """TLS to Twitter, Redis and Kafka: who is not known is refused without any setting, and a CA can be trusted."""
 
 import contextlib
+import functools
 import gc
 import json
 import re
@@ -8,7 +9,7 @@ import socket
 import ssl
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -141,25 +142,44 @@ class TlsKafka(ApacheKafka):
             return False
 
 
+@pytest.fixture(scope="module")
+def tls_kafka(
+    tmp_path_factory: pytest.TempPathFactory, certificates: Certificates
+) -> Iterator[Callable[[str], TlsKafka]]:
+    """A broker with a certificate of this name; it stays for those that ask for it again."""
+    if not apache_kafka.at_hand():
+        pytest.skip("Apache Kafka is needed, which speaks TLS: `make kafka`")
+
+    def made(name: str) -> TlsKafka:
+        return running.enter_context(TlsKafka(tmp_path_factory.mktemp(name), certificates.issue(name), certificates.ca))
+
+    with contextlib.ExitStack() as running:
+        yield functools.cache(made)
+
+
 @pytest.mark.kafka
+@pytest.mark.xdist_group("brokers with TLS")
 @pytest.mark.parametrize("client", settings.KAFKA_CLIENTS)
 @CASES
 @pytest.mark.filterwarnings("ignore:unclosed <ssl.SSLSocket:ResourceWarning")  # kafka-python leaves refused ones open
 def test_kafka(  # noqa: PLR0917 - pytest passes by name
-    tmp_path: Path, certificates: Certificates, name: str, is_ca_known: bool, is_taken: bool, client: str
+    tls_kafka: Callable[[str], TlsKafka],
+    certificates: Certificates,
+    name: str,
+    is_ca_known: bool,
+    is_taken: bool,
+    client: str,
 ) -> None:
-    if not apache_kafka.at_hand():
-        pytest.skip("Apache Kafka is needed, which speaks TLS: `make kafka`")
-    with TlsKafka(tmp_path, certificates.issue(name), certificates.ca) as broker:
-        options = broker.options(**({"ssl_cafile": str(certificates.ca)} if is_ca_known else {}))
-        if is_taken:
-            producer = producers.connect(broker.hosts, "traptor", options, client=client)
-            producer.send("traptor", b"{}").get(timeout=30)
-            producer.close(timeout=1)
-        else:
-            with pytest.raises(KafkaError):
-                producers.connect(broker.hosts, "traptor", options, client=client)
-            gc.collect()
+    broker = tls_kafka(name)
+    options = broker.options(**({"ssl_cafile": str(certificates.ca)} if is_ca_known else {}))
+    if is_taken:
+        producer = producers.connect(broker.hosts, "traptor", options, client=client)
+        producer.send("traptor", b"{}").get(timeout=30)
+        producer.close(timeout=1)
+    else:
+        with pytest.raises(KafkaError):
+            producers.connect(broker.hosts, "traptor", options, client=client)
+        gc.collect()
 
 
 class TlsFront:

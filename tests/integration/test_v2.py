@@ -23,7 +23,8 @@ from traptor.simulator import CREDENTIAL, Simulator
 from traptor.simulator.feed import Synthetic
 from traptor.simulator.predicates import Predicates
 from traptor.simulator.snowflakes import Snowflakes
-from traptor.simulator.v2 import RuleBook, bearer_token
+from traptor.simulator.v2 import bearer_token
+from traptor.simulator.v2_rules import RuleBook
 from traptor.sources.v2.client import V2Client
 
 STORM = {"rule_id": "1", "tag": "weather", "value": "storm,flood warning"}
@@ -70,15 +71,16 @@ def test_the_same_tweets_come_out_of_both(
     fitting = (tweet for tweet in made if traptor_type != "locations" or json.loads(tweet)["coordinates"])
     tweets = list(islice(fitting, 400))
     collected = []
-    for api in ("1.1", "2"):
-        with Simulator(tweets=tweets, rate=0) as twitter:
+    for api, names in (("1.1", "tweet"), ("2", "tweet"), ("2", "post")):
+        with Simulator(tweets=tweets, rate=0, v2_names=names) as twitter:
             with collect(twitter, api, "--type", traptor_type, "--limit", "400") as daemon:
                 assert daemon.wait_for_exit() == 0
                 assert daemon.summary() == {"received": 400, "matched": 400, "delivered": 400}
                 assert len(twitter.wait_for_sent(400)) == 400
             collected.append(by_id(daemon.stdout.lines))
-    one, two = collected
+    one, two, in_new_names = collected
     assert list(one) == list(two)
+    assert two == in_new_names
     for id_str, tweet in one.items():
         flat, other = (
             {**block, "rules": ids_of(block["rules"])} for block in (tweet.pop("traptor"), two[id_str].pop("traptor"))
@@ -138,7 +140,7 @@ def test_what_still_comes_for_an_old_value_is_not_taken_for_the_new_one(
         twitter.wait_for_connection(1)
         stored.write(redis_db, "track", 0, [{**ROCKET, "rule_id": "1"}])
         publish(redis_db, "track:0")
-        daemon.wait_for_log("rules changed on the server")
+        daemon.wait_for_log("rules taken up without reconnecting")
         for tweet in storms + rockets:
             twitter.push(tweet)
         daemon.messages(5)
@@ -203,6 +205,37 @@ def test_faults_cost_no_tweet_that_was_sent(collect: Collect, redis_db: redis.Re
         )
         assert found, daemon.said()
         daemon.stop()
+
+
+@pytest.mark.parametrize(
+    "field, value",
+    [
+        ("data.created_at", "yesterday"), ("data.public_metrics", 7), ("data.entities", []), ("includes.users", {}),
+        ("data.attachments", {"media_keys": [5]}), ("data.referenced_tweets", [{}]),
+    ],
+)  # fmt: skip
+def test_an_odd_field_loses_no_tweet_and_is_told_once(
+    collect: Collect, redis_db: redis.Redis, field: str, value: Any
+) -> None:
+    stored.write(redis_db, "track", 0, [STORM])
+    faults = [{"fault": "odd", "field": field, "value": value, "after": after} for after in (1, 3)]
+    with Simulator(rate=100, limit=10, faults=faults) as twitter, collect(twitter, "2", "--limit", "10") as daemon:
+        assert daemon.wait_for_exit() == 0
+        sent = twitter.sent
+    assert list(by_id(daemon.stdout.lines)) == sent
+    assert all("traptor" in tweet for tweet in by_id(daemon.stdout.lines).values())
+    [told] = daemon.logged("v2 sends what does not fit: left out, and counted")
+    assert told["field"].startswith(field)
+
+
+def test_a_disconnect_of_a_server_that_keeps_the_stream_open_is_one(collect: Collect, redis_db: redis.Redis) -> None:
+    stored.write(redis_db, "track", 0, [STORM])
+    error = {"errors": [{"title": "operational-disconnect", "disconnect_type": "UpstreamOperationalDisconnect"}]}
+    faults = [{"fault": "message", "message": error, "after": 5}]
+    with Simulator(rate=50, faults=faults, keep_alive_seconds=0.1) as twitter, collect(twitter, "2") as daemon:
+        assert twitter.wait_for_connection(2, timeout_seconds=20).status == 200
+        daemon.stop()
+        assert twitter.connections[0].cause == "client went away"
 
 
 def test_a_backfill_brings_the_tweets_of_a_gap(collect: Collect, redis_db: redis.Redis) -> None:
@@ -275,7 +308,7 @@ def test_without_a_rule_on_the_server_there_is_no_stream(
             assert twitter.connections == []
             client.synchronise("follow", 0, [], length=1024, limit=1000)
             daemon.messages(5)
-            monkeypatch.setattr("traptor.simulator.v2.LONGEST_RULE_CHARACTERS", 6)
+            monkeypatch.setattr("traptor.simulator.v2_rules.LONGEST_RULE_CHARACTERS", 6)
             stored.write(redis_db, "track", 0, [{"rule_id": "1", "value": "thunder"}])
             publish(redis_db, "track:0")
             twitter.wait_for_close(1)
@@ -286,7 +319,7 @@ def test_without_a_rule_on_the_server_there_is_no_stream(
 def test_an_account_that_is_smaller_than_set_is_told(
     collect: Collect, redis_db: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("traptor.simulator.v2.MOST_RULES", 5)
+    monkeypatch.setattr("traptor.simulator.v2_rules.MOST_RULES", 5)
     stored.write(redis_db, "track", 0, [{"rule_id": str(number), "value": f"word{number}"} for number in range(20)])
     with Simulator(rate=50) as twitter, collect(twitter, "2") as daemon:
         [warning] = daemon.wait_for_log("the account allows fewer rules: lower V2_RULE_LIMIT")
@@ -313,7 +346,8 @@ def test_the_payload_is_kept_and_posts_are_counted(collect: Collect, redis_db: r
 def test_a_spent_budget_closes_the_stream(collect: Collect, redis_db: redis.Redis) -> None:
     stored.write(redis_db, "track", 0, [STORM])
     with Simulator(rate=100) as twitter, collect(twitter, "2", V2_MONTHLY_POST_LIMIT=10) as daemon:
-        daemon.wait_for_log("monthly post limit reached: no stream until next month")
+        (told,) = daemon.wait_for_log("no stream for now")
+        assert told["reason"] == "monthly post limit reached"
         twitter.wait_for_close(1)
         daemon.stop()
     assert len(twitter.connections) == 1

@@ -107,3 +107,14 @@ def test_every_rule_of_a_set_comes_with_its_number_and_tag() -> None:
 def test_whatever_stands_there_is_translated_or_refused(value: str) -> None:
     with contextlib.suppress(gnip.Untranslatable):
         assert gnip.translate(value)
+
+
+@pytest.mark.parametrize("words, is_translated", [((20, 20), True), ((20, 21), False)])
+def test_alternatives_are_written_out_up_to_what_one_connection_takes(
+    words: tuple[int, int], is_translated: bool
+) -> None:
+    rule = " ".join(
+        f"({' OR '.join(f'{place}{n}' for n in range(count))})" for place, count in zip("ab", words, strict=True)
+    )
+    [(_, _, found)] = gnip.rules([{"value": rule}])
+    assert isinstance(found, gnip.Untranslatable) != is_translated

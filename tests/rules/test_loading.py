@@ -37,6 +37,14 @@ CSV = "value,tag\ncat,t\n"
     [
         ("rules.json", GNIP, None, "rules.json, rule 1"),
         ("rules", GNIP, None, "rules, rule 1"),
+        ("rules.json", '{"sent": 1, "rules": [{"value": "cat", "tag": "t"}]}', None, "rules.json, rule 1"),
+        ("rules.jsonl", '{"value": "cat", "tag": "t", "note": "of \\"rules\\""}\n', None, "rules.jsonl, line 1"),
+        (
+            "rules.jsonl",
+            '{"value": "cat", "tag": "t", "note": "rules", "of": ""rules""}\n'.replace('""rules""', '["rules"]'),
+            None,
+            "rules.jsonl, line 1",
+        ),
         ("rules.txt", GNIP, "gnip", "rules.txt, rule 1"),
         ("rules.jsonl", JSON_LINES, None, "rules.jsonl, line 1"),
         ("rules.json", JSON_LINES, None, "rules.json, line 1"),

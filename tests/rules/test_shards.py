@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from traptor.rules import loading
 from traptor.rules.checked import LIMITS, predicates
-from traptor.rules.shards import Change, Place, Shards, needed
+from traptor.rules.shards import Change, Place, Shards, is_valid, needed
 from traptor.tweets.rule import Rule
 
 
@@ -220,6 +220,18 @@ def test_rules_of_many_phrases_need_as_many_traptors_as_loading_them_fills() -> 
     assert needed("track", [*rules, too_many]) == (750, 3)
 
 
+@given(st.lists(st.lists(st.integers(0, 12), max_size=30), max_size=20))
+def test_traptors_are_counted_as_loading_fills_them(rows: list[list[int]]) -> None:
+    rules = [
+        rule(str(n), ",".join(f"{w},1,{w + 1},2" for w in some) + f",{n},3,{n + 1},4") for n, some in enumerate(rows)
+    ]
+    valid = [one for one in rules if is_valid("locations", one)]
+    shards = Shards("locations", {})
+    shards.load([{**one, "value": one["value"]} for one in valid])
+    asked = {one for some in valid for one in predicates("locations", some)}
+    assert needed("locations", rules) == (len(asked), len(shards.by_id))
+
+
 # Any sequence of loads, deaths and returns
 
 NUMBERS = st.integers(0, 29)
@@ -285,3 +297,34 @@ def test_every_rule_is_on_one_traptor_while_capacity_lasts(steps: list[tuple[str
             homes |= {move.at: move.was for move in moves if move.was}
         assert all(shard.used <= LIMITS["locations"] for shard in shards.by_id.values())
         held = {traptor_id: dict(shard.rules) for traptor_id, shard in shards.by_id.items() if shard.rules}
+
+
+def test_a_phrase_that_rules_share_is_asked_for_until_the_last_of_them_goes() -> None:
+    shard = shards_of("track", {0: [rule("1", "cat,dog"), rule("2", "cat")]}).by_id[0]
+    shard.remove("1")
+    assert shard.used == 1
+    assert shard.takes(rule("3", ",".join(["cat", *(f"word{n}" for n in range(399))])))
+    assert not shard.takes(rule("3", ",".join(f"word{n}" for n in range(400))))
+    shard.remove("2")
+    assert shard.used == 0
+
+
+def test_a_rule_id_is_found_wherever_it_is() -> None:
+    shards = shards_of("track", {0: [CAT], 1: [DOG], 2: [rule("1", "bird")]})
+    assert shards.places("1") == [Place(0, "1"), Place(2, "1")]
+    assert shards.places("3") == []
+
+
+def test_the_hampered_get_what_the_others_do_not_take() -> None:
+    """New rules and those of a dead Traptor; their own stay."""
+    shards = Shards("track", {0: {"1": CAT}, 7: {"2": DOG}}, living=[0, 1], hampered=[0])
+    moves, orphans = shards.rebalance([7])
+    assert ([brief(move) for move in moves], orphans) == ([("moved", 1, "2", 7)], [])
+    shards.load(words(*range(10, 410)))
+    assert {traptor_id: shard.used for traptor_id, shard in shards.by_id.items()} == {0: 2, 1: 400, 7: 0}
+
+
+@pytest.mark.parametrize("hampered, homes", [([], [("moved", 0, "1", 1)]), ([0], [])])
+def test_rules_stay_away_while_their_traptor_is_hampered(hampered: list[int], homes: list[tuple[Any, ...]]) -> None:
+    shards = Shards("track", {1: {"1": CAT}}, living=[0, 1], hampered=hampered)
+    assert [brief(move) for move in shards.bring_home({Place(1, "1"): Place(0, "1")})] == homes

@@ -1,14 +1,18 @@
 """Rules: read, checked, ordered, joined and written."""
 
+import json
 from typing import Any
 
 import fakeredis
 import pytest
 import redis
+from hypothesis import given
+from hypothesis import strategies as st
 
 from traptor import keys
 from traptor.rules import checked, stored
 from traptor.rules.checked import Problem
+from traptor.tweets.rule import version
 
 
 @pytest.fixture(params=[True, False], ids=["text", "bytes"])
@@ -52,6 +56,35 @@ def test_a_key_that_is_no_hash_is_a_rule_without_a_value(conn: fakeredis.FakeRed
     sound = checked.check("track", stored.read(conn, "track", 0))
     assert sound.rules == [{"rule_id": "2", "value": "happy"}]
     assert sound.problems == [Problem("1", "", "has no value")]
+
+
+@pytest.mark.parametrize("decoded", [True, False], ids=["text", "bytes"])
+def test_a_rule_under_a_key_that_is_not_utf_8_is_a_rule(decoded: bool) -> None:
+    conn = fakeredis.FakeRedis(decode_responses=decoded, encoding_errors="surrogateescape" if decoded else "strict")
+    for key, value in ((b"caf\xe9", "flood"), (b"caf\xe8", "storm"), (b"\xff", "")):
+        conn.hset(b"traptor-track:0:" + key, mapping={"value": value} if value else {"tag": b"\xfe"})
+    conn.set(b"traptor-track:0:\xc3", "no hash")
+    sound = checked.check("track", stored.read(conn, "track", 0))
+    assert sorted(rule["value"] for rule in sound.rules) == ["flood", "storm"]
+    assert {rule["rule_id"] for rule in sound.rules} == {"caf\ufffd"}
+    assert [(problem.rule_id, problem.reason) for problem in sound.problems] == [("\ufffd", "has no value")] * 2
+    held = stored.read_all(conn, "track")[0]
+    for rule_id, rule in held.items():
+        assert conn.exists(keys.rule("track", 0, rule_id).encode("utf-8", "surrogateescape"))
+        assert rule["rule_id"].isprintable()
+    assert len(held) == 4
+
+
+@given(st.lists(st.tuples(st.binary(min_size=1, max_size=8), st.binary(max_size=8)), max_size=5))
+def test_no_key_and_no_value_loses_a_rule(hashes: list[tuple[bytes, bytes]]) -> None:
+    conn = fakeredis.FakeRedis(decode_responses=True, encoding_errors="surrogateescape")
+    for key, value in hashes:
+        conn.hset(b"traptor-track:0:" + key, "value", value)
+    found = stored.read(conn, "track", 0)
+    assert len(found) == len({key for key, _ in hashes})
+    sound = checked.check("track", found)
+    assert len(sound.rules) + len(sound.problems) == len(found)
+    json.dumps([sound.rules, sound.problems], ensure_ascii=False).encode("utf-8")
 
 
 def test_many_rules_are_read_whole_and_once(conn: fakeredis.FakeRedis) -> None:
@@ -155,6 +188,27 @@ def test_the_limit_counts_what_is_sent(traptor_type: str, values: list[str], kep
     assert all("over the limit of" in problem.reason for problem in sound.problems)
 
 
+@pytest.mark.parametrize(
+    "fields,size_bytes",
+    [
+        ({"note": "x" * 99_000}, None),
+        ({"note": "x" * 1_200_000}, 1_200_046),
+        ({"x" * 100_000: "note"}, 100_046),
+        ({"note": "é" * 20_000}, 120_046),
+        ({"note": "😀" * 9_000}, 108_046),
+        ({f"n{number:05}": "x" * 10 for number in range(5000)}, 120_034),
+        ({"note": 5}, None),
+    ],
+)
+def test_a_rule_that_would_not_fit_a_message_is_left_out_with_its_size(
+    fields: dict[str, Any], size_bytes: int | None
+) -> None:
+    sound = checked.check("track", [{"rule_id": "7", "value": "storm", **fields}, *valued("rain")])
+    assert [rule["value"] for rule in sound.rules] == (["rain"] if size_bytes else ["storm", "rain"])
+    reason = f"has {size_bytes} bytes in all its fields; allowed are 100000, for tweets carry them"
+    assert [problem.reason for problem in sound.problems] == ([reason] if size_bytes else [])
+
+
 def test_a_smaller_rule_still_fits_behind_one_that_is_too_large() -> None:
     values = [",".join(f"a{number}" for number in range(399)), "b,c", "d"]
     assert [rule["rule_id"] for rule in checked.check("track", valued(*values)).rules] == ["0", "2"]
@@ -180,9 +234,9 @@ def test_join(traptor_type: str, values: list[str], joined: str) -> None:
 
 def test_the_version_tells_rule_sets_apart() -> None:
     sets = [[], valued("a"), valued("b"), valued("a", "b"), [{"value": "a", "rule_id": "0", "tag": "t"}]]
-    assert len({checked.version(one) for one in sets}) == len(sets)
-    assert checked.version(valued("a")) == checked.version([{"value": "a", "rule_id": "0"}])
-    assert checked.version([{"value": "\ud800"}])
+    assert len({version(one) for one in sets}) == len(sets)
+    assert version(valued("a")) == checked.version([{"value": "a", "rule_id": "0"}])
+    assert version([{"value": "\ud800"}])
 
 
 def test_what_is_written_is_read_again(conn: fakeredis.FakeRedis) -> None:

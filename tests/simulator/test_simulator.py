@@ -681,3 +681,15 @@ def test_a_recording_that_is_cut_off_is_named(tmp_path: Path) -> None:
 def test_help_has_worked_examples() -> None:
     result = CliRunner().invoke(simulate, ["--help"])
     assert "python -m traptor simulate --port 8080 --rate 20" in result.output
+
+
+@pytest.mark.parametrize("host,is_told", [("127.0.0.1", False), ("0.0.0.0", True)])
+def test_the_command_warns_of_what_it_opens(host: str, is_told: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    def run_briefly(simulator: Simulator) -> None:
+        with simulator:
+            pass
+
+    monkeypatch.setattr("traptor.commands.simulate.run", run_briefly)
+    result = CliRunner().invoke(simulate, ["--host", host])
+    assert result.exit_code == 0
+    assert (f"WARNING: whoever reaches {host}" in result.stderr) is is_told

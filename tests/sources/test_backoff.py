@@ -1,6 +1,10 @@
 """How long to wait after which failures, and which ones are for good."""
 
+from email.utils import formatdate
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from traptor.sources import backoff
 from traptor.sources.backoff import Backoff, Kind
@@ -107,6 +111,11 @@ def test_the_code_of_a_disconnect_message_tells_the_kind(code: int, expected: Ki
         ({"Retry-After": "nan"}, None),
         ({"Retry-After": "86401"}, None),
         ({"Retry-After": ""}, None),
+        ({"Retry-After": formatdate(NOW + 120, usegmt=True)}, 120.0),
+        ({"Retry-After": formatdate(NOW - 120, usegmt=True)}, None),
+        ({"Retry-After": formatdate(NOW + 90_000, usegmt=True)}, None),
+        ({"Retry-After": "Mon, 99999999999999999999 Jan 2026 00:00:00 GMT"}, None),
+        ({"Retry-After": "9" * 400}, None),
     ],
 )
 def test_what_headers_ask_for(headers: dict[str, str], expected: float | None) -> None:
@@ -122,3 +131,42 @@ def test_a_reset_is_meant_where_the_limit_is_reached(status: int, remaining: str
     headers = {"x-rate-limit-reset": str(int(NOW) + 90), **counted}
     assert backoff.asked_wait_seconds(status, headers, NOW) == expected
     assert backoff.asked_wait_seconds(status, {**headers, "Retry-After": "7"}, NOW) == 7
+
+
+DATES = st.one_of(
+    st.text(max_size=60),
+    st.builds(
+        "{}, {:02} {} {} {}:{}:{} {}".format,
+        st.sampled_from(["Mon", "Monday", ""]),
+        st.integers(-5, 10**20),
+        st.sampled_from(["Jan", "Feb", "Dec", "x"]),
+        st.one_of(st.integers(-5, 10**20), st.sampled_from([0, 1, 9999, 10_000, 2026])),
+        st.integers(0, 10**6),
+        st.integers(0, 99),
+        st.one_of(st.integers(0, 99), st.text(max_size=3)),
+        st.sampled_from(["GMT", "-0000", "+9999", "+2500", "-99999999999999999999", "", "EST"]),
+    ),
+)
+
+
+@given(DATES)
+def test_no_date_of_a_server_ends_the_process(date: str) -> None:
+    assert backoff.advice(401, {"Date": date}, NOW)
+    assert backoff.advice(403, {"Date": date}, NOW) == backoff.REFUSALS[403]
+    asked = backoff.asked_wait_seconds(503, {"Retry-After": date}, NOW)
+    assert asked is None or 1 <= asked <= 86_400
+
+
+@pytest.mark.parametrize(
+    "date,is_clock",
+    [
+        (formatdate(NOW - 301, usegmt=True), True),
+        (formatdate(NOW + 301, usegmt=True), True),
+        (formatdate(NOW - 299, usegmt=True), False),
+        ("Mon, 99999999999999999999 Jan 2026 00:00:00 GMT", False),
+        ("Mon, 01 Jan 99999999999999999999 00:00:00 GMT", False),
+    ],
+)
+def test_a_clock_that_is_off_is_named(date: str, is_clock: bool) -> None:
+    assert ("clock of this machine is" in backoff.advice(401, {"Date": date}, NOW)) is is_clock
+    assert "clock of this machine is" not in backoff.advice(403, {"Date": date}, NOW)

@@ -25,8 +25,9 @@ def server() -> fakeredis.FakeServer:
     return fakeredis.FakeServer()
 
 
-def credential(server: fakeredis.FakeServer, traptor_id: int = 0) -> Credential:
-    return Credential(fakeredis.FakeRedis(server=server, decode_responses=True), APIKEYS, "track", traptor_id)
+def credential(server: fakeredis.FakeServer, traptor_id: int = 0, **apikeys: str) -> Credential:
+    conn = fakeredis.FakeRedis(server=server, decode_responses=True)
+    return Credential(conn, {**APIKEYS, **apikeys}, "track", traptor_id)
 
 
 def kept(server: fakeredis.FakeServer) -> dict[str, Any]:
@@ -76,12 +77,21 @@ def test_a_good_stretch_forgets_it(server: fakeredis.FakeServer) -> None:
     assert 60 <= second.failed(Kind.RATE_LIMITED) <= 66
 
 
+def test_a_good_stretch_begins_the_waits_anew(server: fakeredis.FakeServer) -> None:
+    one = credential(server)
+    one.take()
+    assert [one.failed(Kind.HTTP) // 5 for _ in range(3)] == [1, 2, 4]
+    one.succeeded()
+    assert one.failed(Kind.HTTP) <= 5.5
+    assert json.loads(kept(server)[keys.backoff(one.name)])["failures"] == {"http": 1}
+
+
 def test_every_key_has_a_ttl_and_no_secret(server: fakeredis.FakeServer) -> None:
     one = credential(server)
     one.take()
     one.failed(Kind.RATE_LIMITED, 1000)
     conn = fakeredis.FakeRedis(server=server)
-    assert {keys.lease(one.name), keys.backoff(one.name)} == kept(server).keys()
+    assert {keys.lease(one.name), keys.name("track", 0), keys.backoff(one.name)} == kept(server).keys()
     assert all(0 < conn.ttl(key) <= 1000 * 1.1 + 3600 for key in conn.scan_iter())
     assert not any(secret in str(kept(server)) for secret in APIKEYS.values())
 
@@ -95,6 +105,13 @@ def test_every_key_has_a_ttl_and_no_secret(server: fakeredis.FakeServer) -> None
         '{"failures": [], "not_before": 9e9}',
         '{"failures": {"http": "x"}, "not_before": 9e9}',
         '{"failures": {"http": 1}, "not_before": null}',
+        '{"failures": {"http": 1}, "not_before": Infinity}',
+        '{"failures": {"http": 1e999}, "not_before": 9e9}',
+        '{"failures": {"http": 1}, "not_before": ' + "9" * 400 + "}",
+        '{"failures": {"http": ' + "9" * 400 + '}, "not_before": 9e9}',
+        '{"failures": {"http": -5}, "not_before": 0}',
+        "[" * 10_000 + "]" * 10_000,
+        '{"failures": ' + "[" * 10_000 + "]" * 10_000 + "}",
     ],
 )  # fmt: skip
 def test_a_memory_that_cannot_be_read_is_no_wait(server: fakeredis.FakeServer, stored: str) -> None:
@@ -105,13 +122,24 @@ def test_a_memory_that_cannot_be_read_is_no_wait(server: fakeredis.FakeServer, s
     assert 5 <= one.failed(Kind.HTTP) <= 5.5
 
 
-@pytest.mark.parametrize("not_before", ["1e99", "Infinity"])
+@pytest.mark.parametrize("not_before", ["1e99", str(1 << 62)])
 def test_no_clock_of_another_host_holds_us_for_ever(server: fakeredis.FakeServer, not_before: str) -> None:
     one = credential(server)
     state = f'{{"failures": {{"http": 1}}, "not_before": {not_before}}}'
     fakeredis.FakeRedis(server=server).set(keys.backoff(one.name), state)
     one.take()
     assert one.wait_seconds() <= 86_400
+
+
+def test_what_another_waits_for_is_recalled_when_it_is_our_turn(server: fakeredis.FakeServer) -> None:
+    first, second = credential(server), credential(server, traptor_id=1)
+    first.take()
+    first.failed(Kind.RATE_LIMITED)
+    assert second.take() is not None
+    assert second.wait_seconds() == 0
+    first.release()
+    assert second.take() is None
+    assert second.wait_seconds() > 55
 
 
 def test_a_time_long_past_is_no_wait(server: fakeredis.FakeServer) -> None:
@@ -188,3 +216,44 @@ def test_what_was_not_taken_is_not_renewed(server: fakeredis.FakeServer) -> None
     credential(server).renew()
     credential(server).release()
     assert kept(server) == {}
+
+
+def test_one_traptor_does_not_run_twice_and_both_are_told(
+    server: fakeredis.FakeServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    first, second = credential(server), credential(server, ACCESS_TOKEN="another-token")
+    assert first.take() is None
+    for _ in range(3):
+        holder = second.take()
+        assert holder
+        assert second.is_rival(holder)
+        first.renew()
+    assert (first.rival["type"], first.rival["id"], first.rival["credential"]) == ("track", 0, second.name)
+    assert [record.getMessage() for record in caplog.records] == [
+        "this Traptor runs already, with another credential: not twice",
+        "a second process would run as this Traptor, with another credential",
+    ]
+    first.release()
+    assert second.take() is None
+    second.renew()
+    assert second.rival == {}
+
+
+@pytest.mark.parametrize("traptor_id,apikeys", [(0, {}), (1, {}), (1, {"ACCESS_TOKEN": "another-token"})])
+def test_nobody_else_is_a_rival(server: fakeredis.FakeServer, traptor_id: int, apikeys: dict[str, str]) -> None:
+    """Who stands by, who shares a credential, and who shares nothing."""
+    first, second = credential(server), credential(server, traptor_id, **apikeys)
+    first.take()
+    assert (second.take() is None) == bool(apikeys)
+    first.renew()
+    assert (first.rival, kept(server).get(keys.rival("track", 0))) == ({}, None)
+
+
+def test_a_rival_waits_though_no_word_can_be_left(
+    server: fakeredis.FakeServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = credential(server), credential(server, ACCESS_TOKEN="another-token")
+    first.take()
+    monkeypatch.setattr(second._conn, "set", lambda *_, **__: second._conn.execute_command("NONSENSE"))
+    assert second.take() is not None
+    assert not second._held

@@ -10,6 +10,7 @@ from typing import Any
 import fakeredis
 import pytest
 
+from traptor.sources import lease
 from traptor.sources.lease import TTL_SECONDS, Lease, credential_hash
 
 KEY = "traptor:lease:x"
@@ -22,30 +23,61 @@ def conn(request: pytest.FixtureRequest) -> Any:
 
 
 def test_the_first_has_it_and_the_second_is_told_who(conn: Any) -> None:
-    first, second = Lease(conn, KEY, "track", 0), Lease(conn, KEY, "follow", 7)
+    first, second = Lease(conn, [KEY], "track", 0), Lease(conn, [KEY], "follow", 7)
     assert first.take() is None
     holder = second.take()
     assert holder
     assert (holder["type"], holder["id"]) == ("track", 0)
-    assert holder.keys() == {"host", "pid", "place", "type", "id", "nonce"}
+    assert holder.keys() == {"host", "pid", "place", "type", "id", "credential", "nonce"}
     assert first.take() is None
 
 
 def test_two_processes_of_one_name_are_two(conn: Any) -> None:
-    assert Lease(conn, KEY, "track", 0).take() is None
-    assert Lease(conn, KEY, "track", 0).take() is not None
+    assert Lease(conn, [KEY], "track", 0).take() is None
+    assert Lease(conn, [KEY], "track", 0).take() is not None
+
+
+@pytest.fixture
+def meanwhile(conn: Any, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Somebody else writes the key once, just after it has been looked at."""
+    look = lease._text
+    written: list[str] = []
+
+    def looked_at(value: Any) -> str:
+        if written:
+            conn.set(KEY, written.pop())
+        return look(value)
+
+    monkeypatch.setattr(lease, "_text", looked_at)
+    return written.append
+
+
+def test_of_two_at_the_same_moment_one_has_it(conn: Any, meanwhile: Callable[[str], None]) -> None:
+    conn.set(KEY, lease.FREE)
+    meanwhile('{"host":"other"}')
+    assert Lease(conn, [KEY], "track", 0).take() == {"host": "other"}
+
+
+def test_what_another_has_taken_at_the_same_moment_is_not_handed_over(
+    conn: Any, meanwhile: Callable[[str], None]
+) -> None:
+    first = Lease(conn, [KEY], "track", 0)
+    first.take()
+    meanwhile('{"host":"other"}')
+    first.release()
+    assert Lease(conn, [KEY], "track", 1).take() == {"host": "other"}
 
 
 def test_it_ends_by_itself_and_is_renewed(conn: Any) -> None:
-    lease = Lease(conn, KEY, "track", 0)
-    lease.take()
+    one = Lease(conn, [KEY], "track", 0)
+    one.take()
     conn.expire(KEY, 3)
-    lease.take()
+    one.take()
     assert conn.ttl(KEY) == TTL_SECONDS
 
 
 def test_what_is_handed_over_is_free_at_once(conn: Any) -> None:
-    first, second = Lease(conn, KEY, "track", 0), Lease(conn, KEY, "track", 1)
+    first, second = Lease(conn, [KEY], "track", 0), Lease(conn, [KEY], "track", 1)
     first.take()
     second.release()
     assert second.take() is not None
@@ -55,7 +87,7 @@ def test_what_is_handed_over_is_free_at_once(conn: Any) -> None:
 
 def test_what_redis_has_lost_is_its_holders_until_its_time_is_up(conn: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """A Redis that comes back empty: whoever waits looks more often than the holder renews."""
-    first, second = Lease(conn, KEY, "track", 0), Lease(conn, KEY, "track", 1)
+    first, second = Lease(conn, [KEY], "track", 0), Lease(conn, [KEY], "track", 1)
     first.take()
     assert second.take() is not None
     conn.flushall()
@@ -68,10 +100,10 @@ def test_what_redis_has_lost_is_its_holders_until_its_time_is_up(conn: Any, monk
 
 
 def test_what_a_dead_process_held_and_redis_lost_is_free(conn: Any) -> None:
-    first, second = Lease(conn, KEY, "track", 0), Lease(conn, KEY, "track", 1)
+    first, second = Lease(conn, [KEY], "track", 0), Lease(conn, [KEY], "track", 1)
     first.take()
     second.take()
-    second._other["pid"] = ended_process()
+    second._others[KEY].holder["pid"] = ended_process()
     conn.flushall()
     assert second.take() is None
 
@@ -94,15 +126,25 @@ def ended_process() -> int:
     ],
 )
 def test_who_is_seen_to_be_dead_holds_nothing(conn: Any, change: Callable[[], Any], is_free: bool) -> None:
-    Lease(conn, KEY, "track", 0).take()
+    Lease(conn, [KEY], "track", 0).take()
     conn.set(KEY, json.dumps({**json.loads(conn.get(KEY)), **change()}))
-    assert (Lease(conn, KEY, "track", 0).take() is None) == is_free
+    assert (Lease(conn, [KEY], "track", 0).take() is None) == is_free
 
 
-@pytest.mark.parametrize("held", ["", "garbage", "[]", "\xff\x00", "x" * 10_000])
+DEEP = "[" * 10_000 + "]" * 10_000
+
+
+@pytest.mark.parametrize(
+    "held",
+    [
+        *["", "garbage", "[]", "\xff\x00", "x" * 10_000, DEEP],
+        *[f'{{"pid":{pid}}}' for pid in ("9" * 400, "Infinity", DEEP)],
+    ],
+    ids=lambda held: held[:10],
+)
 def test_a_key_that_means_nothing_is_somebody(conn: Any, held: str) -> None:
     conn.set(KEY, held)
-    holder = Lease(conn, KEY, "track", 0).take()
+    holder = Lease(conn, [KEY], "track", 0).take()
     assert (holder is None) == (held == "")
     assert len(json.dumps(holder)) < 1000
 
@@ -120,3 +162,15 @@ def test_a_key_that_means_nothing_is_somebody(conn: Any, held: str) -> None:
 def test_a_credential_is_named_by_its_public_parts(change: Callable[[Any], Any], is_same: bool) -> None:
     assert (credential_hash(change(APIKEYS)) == credential_hash(APIKEYS)) == is_same
     assert not any(part in credential_hash(APIKEYS) for part in APIKEYS.values())
+
+
+def test_of_several_keys_it_takes_all_or_none(conn: Any) -> None:
+    first, second = Lease(conn, ["a", "x"], "track", 0), Lease(conn, ["b", "x"], "track", 1)
+    assert first.take() is None
+    assert (second.take() or {})["id"] == 0
+    assert conn.get("b") is None
+    first.release()
+    assert second.take() is None
+    assert first.take() is not None
+    first.release()
+    assert conn.get("b") == conn.get("x") != conn.get("a")

@@ -58,6 +58,9 @@ def test_times(created_at: Any, iso: str | None) -> None:
         ({"user_withheld": {}}, "user_withheld"),
         ({}, "unknown"),
         ({"id": 1, "text": "no id_str"}, "unknown"),
+        ({"id": 1, "text": "before 2010", "user": {}}, "tweet"),
+        ({"id": 1, "user": {}}, "unknown"),
+        ({"text": "x", "user": {}}, "unknown"),
         ([], "unknown"),
         ("id_str", "unknown"),
         (7, "unknown"),
@@ -371,3 +374,54 @@ def test_what_a_limit_notice_says(notice: dict[str, Any], said: int | None) -> N
 @pytest.mark.parametrize("up_to", ["9" * 5000, "x", "²", None, 1.5])
 def test_a_scrub_geo_notice_of_nonsense_says_nothing(up_to: Any) -> None:
     assert kinds.scrubbed({"scrub_geo": {"user_id_str": "1", "up_to_status_id_str": up_to}}) is None
+
+
+@pytest.mark.parametrize(
+    "raw,id_str",
+    [
+        (b'{"id":20,"text":"just setting up my twttr","user":{"id":12}}', "20"),
+        (b'{"id":20,"text":"","user":{}}', "20"),
+        (b'{"id":20,"id_str":null,"text":"","user":{}}', "20"),
+        (b'{"id":20,"id_str":"21","text":"","user":{}}', "21"),
+        (b'{"id":0,"text":"","user":{}}', "0"),
+    ],
+)
+def test_a_tweet_from_before_2010_has_its_number_for_an_id(raw: bytes, id_str: str) -> None:
+    tweet = fields.decode(raw)
+    assert isinstance(tweet, Tweet)
+    assert tweet.id_str == id_str
+    assert Blocks("track", 0, [], "abc").append(raw, None, []).startswith(raw[:-1])
+
+
+@pytest.mark.parametrize("number", ["-1", "1.5", '"20"', "true", "null", str(1 << 64), "9" * 400])
+def test_what_is_no_id_is_no_tweet_without_an_id_str(number: str) -> None:
+    message = fields.decode(f'{{"id":{number},"text":"","user":{{}}}}'.encode())
+    assert not isinstance(message, Tweet)
+
+
+@pytest.mark.parametrize(
+    "given,expected",
+    [
+        ({"id_str": "7", "id": 8}, "7"),
+        ({"id_str": 7}, "7"),
+        ({"id": 20, "text": "", "user": {}}, "20"),
+        ({"id_str": None, "id": 20}, ""),
+        ({"id_str": True}, ""),
+        ({"id_str": -7}, ""),
+        ({"id_str": 10**5000}, ""),
+        ({"id_str": []}, ""),
+    ],
+)
+def test_the_id_of_a_tweet(given: dict[str, Any], expected: str) -> None:
+    assert kinds.tweet_id(given) == expected
+
+
+@pytest.mark.parametrize(
+    "value,expected",
+    [
+        *[(value, value) for value in (60, 0, -1, (1 << 63) - 1, -(1 << 63))],
+        *[(value, None) for value in (10**400, 1 << 63, -(1 << 63) - 1, True, 1.5, "60", None)],
+    ],
+)
+def test_a_number_in_a_notice_has_64_bits(value: Any, expected: int | None) -> None:
+    assert kinds.number({"warning": {"percent_full": value}}, "warning", "percent_full") == expected

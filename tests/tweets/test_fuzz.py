@@ -92,7 +92,7 @@ def test_no_message_is_a_crash_or_nowhere(traptor: Traptor, received: list[bytes
 @how(max_examples=100, **SHARED)
 def test_no_dict_is_a_crash_or_nowhere(traptor: Traptor, received: list[Any]) -> None:
     for message in received:
-        traptor._handle_dict(message)
+        traptor._handle_dicts([message])
     assert traptor.account.is_balanced(traptor._door.waiting())
 
 

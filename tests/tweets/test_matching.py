@@ -104,6 +104,30 @@ def test_vector(vector: dict[str, Any]) -> None:
         ("x", "half a pair \ud83d x", True),
         ("#1", "we are #1", False),  # no hashtag for Twitter
         ("twitter", "", False),
+        ("می\u200cخواهم", "من می\u200cخواهم.", True),
+        ("خواهم", "من می\u200cخواهم.", False),
+        ("می", "من می\u200cخواهم.", False),
+        ("میخواهم", "من می\u200cخواهم.", False),
+        ("ශ්\u200dරී", "ශ්\u200dරී ලංකා", True),
+        ("රී", "ශ්\u200dරී ලංකා", False),
+        ("क्\u200dष", "“क्\u200dष”", True),
+        ("ष", "क्\u200dष", False),
+        ("خانه", "خانه\u200c، شهر", True),  # it joins nothing
+        ("خانه\u200c", "خانه، شهر", True),
+        ("خانه\u200c", "خانه", True),
+        ("خانه", "خانه\u200cabc", True),
+        ("abc", "خانه\u200cabc", True),
+        ("b", "a\u200cb", True),  # Latin needs none
+        ("خانه", "خانه\u200d👩", True),
+        ("😀\u200d", "😀\u200d", True),
+        ("👩\u200d💻", "my 👩\u200d💻 day", True),
+        ("👩", "my 👩\u200d💻 day", False),
+        ("❤", "i ❤\ufe0f you", True),
+        ("❤\ufe0f", "i ❤ you", True),
+        ("❤\ufe0f", "i ❤\ufe0f you", True),
+        ("❤\ufe0f\u200d🔥", "so ❤\u200d🔥", True),
+        ("\ufe0f", "i ❤\ufe0f you", False),
+        ("love \ufe0f", "love", True),
     ],
 )
 def test_words_of_a_text(term: str, text: str, expected: bool) -> None:
@@ -242,23 +266,45 @@ def test_parse_boxes_wants_four_numbers_a_box() -> None:
         parse_boxes("1,2,3,4,5")
 
 
+JOINERS = "\u200c\u200d"
+JOINING = "िی"
+
+
 # The plain model: every field is the set of all terms that it answers to.
 
 
 def kind(character: str) -> str | None:
     if "\u3040" <= character <= "\u30ff" or "\u4e00" <= character <= "\u9fff" or "\uac00" <= character <= "\ud7a3":
         return "cjk" if character.isalnum() else None
-    is_mark = unicodedata.category(character) in ("Mn", "Mc") and character != "\ufe0f"
+    is_mark = unicodedata.category(character) in ("Mn", "Mc")
     return "word" if character.isalnum() or character == "_" or is_mark else None
 
 
+def folded(text: str) -> str:
+    """In small letters, without the style of emoji and joiners that join nothing."""
+    text = text.lower().replace("\ufe0f", "")
+    kept = [sign for at, sign in enumerate(text) if not (sign in JOINERS and beside(text, at) == (True, ""))]
+    return "".join(kept)
+
+
+def beside(text: str, at: int) -> tuple[bool, str]:
+    """Does a letter that joins stand before the joiners here, and which word character behind them?"""
+    before, after = text[:at].rstrip(JOINERS)[-1:], text[at:].lstrip(JOINERS)[:1]
+    return before in JOINING and before != "", after if after in JOINING or after.isalnum() or after == "_" else ""
+
+
 def pieces(text: str) -> set[str]:
-    return {"".join(run) for script, run in groupby(text, kind) if script}
+    kinds = [
+        ("word" if beside(text, at)[0] and beside(text, at)[1] in JOINING else None) if sign in JOINERS else kind(sign)
+        for at, sign in enumerate(text)
+    ]
+    runs = groupby(zip(kinds, text, strict=True), lambda pair: pair[0])
+    return {"".join(sign for _, sign in run) for script, run in runs if script}
 
 
 def answers(tweet: dict[str, Any], prefix: str = "") -> dict[str, set[str]]:
     whole = tweet.get("extended_tweet") or tweet
-    text = (whole.get("full_text") or tweet["text"]).lower()
+    text = folded(whole.get("full_text") or tweet["text"])
     for escaped, character in (("&lt;", "<"), ("&gt;", ">"), ("&amp;", "&")):
         text = text.replace(escaped, character)
     found = {"text": pieces(text) | {word for word in text.split() if word[0] not in "#@"}}
@@ -267,7 +313,7 @@ def answers(tweet: dict[str, Any], prefix: str = "") -> dict[str, set[str]]:
         names = {(entity.get("text") or entity["screen_name"]).lower() for entity in entities.get(field, [])}
         found[field] = names | {sign + name for name in names}
     for field in ("urls", "media"):
-        links = [link[key].lower() for link in entities.get(field, []) for key in ("expanded_url", "display_url")]
+        links = [folded(link[key]) for link in entities.get(field, []) for key in ("expanded_url", "display_url")]
         bare = {link.removeprefix("https://").removeprefix("www.") for link in links}
         found[field] = bare.union(*map(pieces, bare))
     return {prefix + field: terms for field, terms in found.items()}
@@ -285,16 +331,16 @@ def plain_model(values: list[str], tweet: dict[str, Any]) -> list[tuple[int, tup
     held = []
     for index, value in enumerate(values):
         terms = set()
-        for phrase in value.lower().split(","):
-            if all(any(term in field for field in found.values()) for term in phrase.split()):
+        for phrase in folded(value).split(","):
+            if phrase.split() and all(any(term in field for field in found.values()) for term in phrase.split()):
                 terms |= set(phrase.split())
         if terms:
             held.append((index, tuple(name for name, field in found.items() if terms & field)))
     return held
 
 
-LETTERS = ["ruby", "RUBY", "cat", "7", "_", "é", "É", "\u0301", "ि", "日本", "カ", "한"]
-FRAGMENTS = [*LETTERS, "😀", "\ufe0f", "’", "-", ".", "&amp;"]
+LETTERS = ["ruby", "RUBY", "cat", "7", "_", "é", "É", "\u0301", "ि", "ی", "日本", "カ", "한"]
+FRAGMENTS = [*LETTERS, "😀", "\ufe0f", "\u200c", "\u200d", "’", "-", ".", "&amp;"]
 WORDS = st.lists(st.sampled_from(FRAGMENTS), min_size=1, max_size=3).map("".join)
 TERMS = st.builds("".join, st.tuples(st.sampled_from(["", "", "", "#", "@", "$"]), WORDS))
 TEXTS = st.lists(TERMS, max_size=6).map(" ".join)
@@ -322,3 +368,40 @@ RETWEET = st.fixed_dictionaries(TWEET, optional={"retweeted_status": QUOTE, "quo
 @given(st.lists(VALUES, max_size=8), QUOTE | RETWEET)
 def test_track_agrees_with_the_plain_model(values: list[str], tweet: dict[str, Any]) -> None:
     assert matches("track", values, tweet) == plain_model(values, tweet)
+
+
+def a_quote(**links: Any) -> dict[str, Any]:
+    permalink = {
+        "url": "https://t.co/a1",
+        "expanded": "https://twitter.com/nasa/status/1039",
+        "display": "twitter.com/nasa/status/10…",
+    }
+    return complete({"text": "look at this", "entities": {}, "quoted_status_permalink": permalink, **links})
+
+
+LINK = {"url": "https://t.co/a2", "expanded_url": "https://example.com", "display_url": "example.com"}
+
+
+@pytest.mark.parametrize(
+    "value,expected",
+    [
+        ("nasa", ("urls",)),
+        ("twitter.com/nasa/status/1039", ("urls",)),
+        ("look 1039", ("text", "urls")),
+        ("example", ("urls",)),
+        ("t.co/a1", None),
+    ],
+)
+def test_the_link_of_a_quote_is_searched_where_it_stands_since_2018(
+    value: str, expected: tuple[str, ...] | None
+) -> None:
+    tweet = a_quote(entities={"urls": [LINK]})
+    assert matches("track", [value], tweet) == ([(0, expected)] if expected else [])
+    retweet = complete({"text": "RT", "retweeted_status": tweet})
+    assert bool(matches("track", [value], retweet)) == bool(expected)
+
+
+@pytest.mark.parametrize("permalink", [None, 5, [], "x", {"expanded": 5}, {"display": None}])
+def test_a_link_of_a_quote_that_is_none_is_no_link(permalink: Any) -> None:
+    assert matches("track", ["nasa"], a_quote(quoted_status_permalink=permalink)) == []
+    assert matches("track", ["example"], a_quote(quoted_status_permalink=permalink, entities={"urls": [LINK]}))

@@ -1,6 +1,7 @@
 """Gaps: each time without a stream is a record."""
 
 import json
+import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -9,6 +10,7 @@ from typing import Any
 
 KEPT = 1000
 """Gap records of one Traptor in Redis."""
+DAY_SECONDS = 86_400.0
 KEPT_SECONDS = 30 * 86_400
 FIRST_TWEET_SECONDS = 10.0
 """A closed gap waits so long for the first tweet behind it."""
@@ -33,49 +35,62 @@ class Gap:
         fields = asdict(self)
         return {"type": fields.pop("type"), "id": fields.pop("id"), "from": fields.pop("since"), **fields}
 
-    def seconds(self, now: datetime) -> float:
-        """How long it lasted, or has lasted up to now."""
-        return (
-            (datetime.fromisoformat(self.to) if self.to else now) - datetime.fromisoformat(self.since)
-        ).total_seconds()
-
 
 def iso(time: datetime) -> str:
     return time.isoformat(timespec="milliseconds")
 
 
 class Gaps:
-    """The gap that is open, if any, and the one that waits for its first tweet. ``tell`` gets each finished record."""
+    """The gap that is open, if any, and the one that waits for its first tweet. ``tell`` gets each finished record.
 
-    def __init__(self, traptor_type: str, traptor_id: int, tell: Callable[[Gap], None]) -> None:
+    How long a gap lasts is measured by ``monotonic``: a clock that is set meanwhile changes nothing but the hour.
+    """
+
+    def __init__(
+        self,
+        traptor_type: str,
+        traptor_id: int,
+        tell: Callable[[Gap], None],
+        *,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.open: Gap | None = None
         self.last_tweet_id: str | None = None
         self.seconds = 0.0
         """Of all finished gaps."""
-        self._finished: deque[tuple[datetime, float]] = deque(maxlen=KEPT)
-        """When each ended, and how many seconds it lasted."""
+        self._finished: deque[tuple[float, float]] = deque(maxlen=KEPT)
+        """When each ended, by the monotonic clock, and how many seconds it lasted."""
         self._type = traptor_type
         self._id = traptor_id
         self._tell = tell
+        self._now = now
+        self._monotonic = monotonic
+        self._began_at = 0.0
         self._closed: Gap | None = None
         self._closed_at = 0.0
 
     def begin(self, since: datetime, cause: str) -> None:
-        """The stream is over. An open gap goes on under its first cause."""
+        """The stream is over, since now or a moment ago. An open gap goes on under its first cause."""
         self.finish()
         if self.open is None:
+            now = self._now()
+            since = min(since, now)  # one to come was noted before the clock was set back
             self.open = Gap(self._type, self._id, iso(since), None, cause, self.last_tweet_id)
+            self._began_at = self._monotonic() - (now - since).total_seconds()
 
     def tried(self) -> None:
         """One more attempt to connect."""
         if self.open:
             self.open.reconnects += 1
 
-    def end(self, now: datetime, rule_set: str, monotonic_now: float) -> None:
+    def end(self, rule_set: str) -> None:
         """There is a stream again."""
         if self.open:
-            self.open.to, self.open.rule_set = iso(now), rule_set
-            self._closed, self.open, self._closed_at = self.open, None, monotonic_now
+            self._closed, self.open, self._closed_at = self.open, None, self._monotonic()
+            lasted = timedelta(seconds=self._closed_at - self._began_at)
+            self._closed.to = iso(datetime.fromisoformat(self._closed.since) + lasted)
+            self._closed.rule_set = rule_set
 
     def tweet(self, id_str: str) -> None:
         """A tweet has come."""
@@ -96,17 +111,17 @@ class Gaps:
         """Tell of a closed gap, with its first tweet or without."""
         if self._closed:
             gap, self._closed = self._closed, None
-            now = datetime.now(UTC)
-            self.seconds += gap.seconds(now)
-            self._finished.append((now, gap.seconds(now)))
+            lasted_seconds = self._closed_at - self._began_at
+            self.seconds += lasted_seconds
+            self._finished.append((self._closed_at, lasted_seconds))
             self._tell(gap)
 
     def of_last_day(self) -> tuple[int, float]:
         """How many gaps ended within a day, and how many seconds they lasted. The open one counts."""
-        now = datetime.now(UTC)
-        lasted = [seconds for ended, seconds in list(self._finished) if now - ended < timedelta(days=1)]
-        if gap := self.open:
-            lasted.append(gap.seconds(now))
+        now = self._monotonic()
+        lasted = [seconds for ended_at, seconds in list(self._finished) if now - ended_at < DAY_SECONDS]
+        if self.open:
+            lasted.append(now - self._began_at)
         return len(lasted), round(sum(lasted), 1)
 
 

@@ -2,15 +2,21 @@
 life, and the gaps that are over."""
 
 import json
+import logging
 import threading
 from collections import deque
 from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
+import redis
+
 from traptor import keys
 from traptor.account import counters
 from traptor.account.gaps import KEPT, KEPT_SECONDS, Gap, Gaps, iso, store
+from traptor.account.ledger import Account
+
+log = logging.getLogger(__name__)
 
 
 class Journal:
@@ -34,6 +40,7 @@ class Journal:
         self._gaps.append(gap)
 
     def write(self, rolling: Iterable[counters.RollingCounter], status: dict[str, Any], life: dict[str, Any]) -> None:
+        """Counters, status, sign of life, and the gaps that are over."""
         if self.is_silent:
             return
         texts = {self._status_key: (json.dumps(status), self._status_ttl_seconds)}
@@ -45,11 +52,19 @@ class Journal:
                 store(self._conn, self._gaps_key, self._gaps[0])
                 self._gaps.popleft()
 
+    def recall(self, account: Account, gaps: Gaps) -> None:
+        """Take up where the last run ended: what was withheld, and the gap since its last sign of life. Once."""
+        try:
+            if not self.knows_last_life and (life := self.last_life()):
+                account.counts["withheld"] = take_up(life, gaps)
+        except (redis.RedisError, ValueError) as error:
+            log.warning("the end of the last run is not known", extra={"error": str(error)})
+
     def last_life(self) -> dict[str, Any] | None:
         """The last sign of life of an earlier run. ValueError where it cannot be understood."""
         stored = self._conn.get(self._life_key)
         self.knows_last_life = True
-        return json.loads(stored) if stored else None
+        return keys.content(stored) if stored else None
 
 
 def life(gaps: Gaps, withheld: int, collected_until: datetime, *, stopped: bool) -> dict[str, Any]:
@@ -74,5 +89,5 @@ def take_up(life: dict[str, Any], gaps: Gaps) -> int:
         gaps.last_tweet_id = life["last_tweet_id"]
         gaps.begin(since, gap["cause"])
         return withheld
-    except (TypeError, KeyError) as error:
+    except (TypeError, KeyError, OverflowError) as error:
         raise ValueError(f"not a sign of life: {error!r}") from None

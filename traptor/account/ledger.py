@@ -27,6 +27,22 @@ class Account:
         """All counts under one name, whatever their label."""
         return sum(count for key, count in list(self.counts.items()) if key.partition(":")[0] == name)
 
+    def summary(self, waiting: int) -> dict[str, int]:
+        """A run in figures: tweets received and matched, messages delivered; what waits or was dropped, if any."""
+        counts = self.counts
+        seen = {
+            "received": counts["received:tweet"],
+            "matched": counts["matched"],
+            "delivered": counts["delivered"],
+        }
+        left = {
+            "taken_up": counts["taken_up"],
+            "waiting": waiting,
+            "apart": counts["apart"],
+            "dropped": self.sum("dropped"),
+        }
+        return seen | {name: count for name, count in left.items() if count}
+
     def is_balanced(self, waiting: int) -> bool:
         """Is every message accounted for, with so many waiting?"""
         came = self.sum("received") + self.counts["taken_up"]

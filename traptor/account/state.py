@@ -19,7 +19,10 @@ class State(StrEnum):
     STALLED = "stalled"
     BACKING_OFF = "backing-off"
     KAFKA_DOWN = "kafka-down"
+    DATABASE_DOWN = "database-down"
+    """Of ``traptor store`` alone."""
     SPOOL_FULL = "spool-full"
+    SPOOL_FAILS = "spool-fails"
     REFUSED = "refused"
     STOPPING = "stopping"
 
@@ -64,10 +67,12 @@ def of_stream(byte_seconds: float, message_seconds: float) -> State:
     return State.QUIET if message_seconds >= QUIET_SECONDS else State.STREAMING
 
 
-def worst(stream: State, *, kafka_down: bool, spool_full: bool) -> State:
-    """What to tell of first: losing messages, then not delivering them, then the stream."""
+def worst(stream: State, *, kafka_down: bool, spool_full: bool, spool_fails: bool = False) -> State:
+    """What to tell of first: losing messages, then having no place for them, then not delivering them."""
     if stream in {State.REFUSED, State.STOPPING}:
         return stream
     if spool_full:
         return State.SPOOL_FULL
+    if spool_fails:
+        return State.SPOOL_FAILS
     return State.KAFKA_DOWN if kafka_down else stream

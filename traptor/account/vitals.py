@@ -5,7 +5,7 @@ import os
 import socket
 import threading
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -16,6 +16,7 @@ from traptor.account.state import State, of_stream, worst
 from traptor.delivery import door, kafka_door
 from traptor.rules.checked import LIMITS, Facts
 from traptor.sources.credential import Credential
+from traptor.sources.source import Source
 from traptor.sources.stream import KEEP_ALIVE_SECONDS, FilterStream
 
 STUCK_SECONDS = 15.0
@@ -26,7 +27,14 @@ class Vitals:
     """Written by the main loop, read by any thread. Times are of time.monotonic() unless they are datetimes."""
 
     def __init__(
-        self, traptor_type: str, traptor_id: int, *, account: Account, gaps: Gaps, credential: Credential
+        self,
+        traptor_type: str,
+        traptor_id: int,
+        source: Source,
+        *,
+        account: Account,
+        gaps: Gaps,
+        credential: Credential,
     ) -> None:
         self.account = account
         self.credential = credential
@@ -42,6 +50,7 @@ class Vitals:
         """How full Twitter's queue for us is, by its last warning."""
         self._type = traptor_type
         self._id = traptor_id
+        self._source = source
         self._gaps = gaps
         self._log = logging.getLogger(f"traptor.{traptor_type}-{traptor_id}")
         self._telling = threading.Lock()
@@ -51,6 +60,16 @@ class Vitals:
     def enter(self, phase: State, reason: str = "") -> None:
         """The main loop does something else now."""
         self.phase, self.reason = phase, reason
+
+    def opened(self, stream: Any, rule_set: str) -> None:
+        """There is a stream again, for these rules: the gap is over."""
+        self.last_message_at = time.monotonic()
+        self.percent_full = 0
+        if self._gaps.open:
+            self.account.counts[f"reconnects:{self._gaps.open.cause}"] += 1
+        self._gaps.end(rule_set)
+        self.stream = stream
+        self.enter(State.STREAMING)
 
     def is_alive(self) -> bool:
         """Does the main loop make progress?"""
@@ -62,8 +81,22 @@ class Vitals:
         if phase is State.STREAMING and isinstance(open_stream, FilterStream):
             phase = of_stream(now - open_stream.last_byte, now - self.last_message_at)
         if isinstance(self.door, kafka_door.Kafka):
-            return worst(phase, kafka_down=self.door.is_down(), spool_full=self.door.is_full())
+            return worst(
+                phase,
+                kafka_down=self.door.is_down(),
+                spool_full=self.door.is_full(),
+                spool_fails=bool(self.door.spool_trouble()),
+            )
         return phase
+
+    def why(self, state: State) -> str:
+        """More about this state."""
+        if state is State.SPOOL_FAILS and isinstance(self.door, kafka_door.Kafka):
+            return self.door.spool_trouble()
+        if rival := self.credential.rival:
+            waits = "{host} pid {pid} waits to run as this Traptor too".format_map(defaultdict(str, rival))
+            return f"{self.reason}; {waits}" if self.reason else waits
+        return self.reason
 
     def collected_until(self) -> datetime:
         """Now; or when the last byte came, where the open stream owes us a keep-alive."""
@@ -78,7 +111,7 @@ class Vitals:
             state = self.state()
             if state is not self._told:
                 self._told, self._since = state, datetime.now(UTC)
-                self._log.info("state", extra={"state": state.value, "reason": self.reason})
+                self._log.info("state", extra={"state": state.value, "reason": self.why(state)})
             return state
 
     def counts(self) -> Counter[str]:
@@ -119,7 +152,7 @@ class Vitals:
             "state": state,
             "since": iso(self._since),
             "started": iso(self._started),
-            "reason": self.reason,
+            "reason": self.why(state),
             "until": iso(until) if state is State.BACKING_OFF else None,
             "host": socket.gethostname(),
             "pid": os.getpid(),
@@ -149,6 +182,7 @@ class Vitals:
             "gaps_day": gaps_day,
             "gap_seconds_day": gap_seconds_day,
             "credential": self.credential.name,
+            **self._source.status(),
         }
 
 

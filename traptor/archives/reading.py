@@ -32,11 +32,6 @@ ZIPPED = (b"PK\x03\x04", b"PK\x05\x06")
 """How a zip archive begins, with members and without."""
 ZIP_STEP_BYTES = 512
 """zipfile unpacks all at once that it has read of a member packed with LZMA."""
-MAX_HEADER_BYTES = 1 << 20
-_BEFORE_ANOTHER = (
-    tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK
-)  # fmt: skip
-"""Headers with something to say of the next one, which tarfile reads whole."""
 MAX_NESTED = 3
 """Archives inside each other; some contain themselves."""
 _OTHERS = {stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device"}
@@ -164,17 +159,7 @@ def _tar_parts(file: str) -> Iterator[Part | Problem]:
 
 
 class _Header(tarfile.TarInfo):
-    """At a damaged header tarfile stops without a word; a sound archive ends with a block of zeros.
-
-    What one has to say of the next has a bound.
-    """
-
-    @classmethod
-    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> "_Header":
-        header = super().frombuf(buf, encoding, errors)
-        if header.type not in _BEFORE_ANOTHER or header.size <= MAX_HEADER_BYTES:
-            return header
-        raise tarfile.ReadError(f"the tar archive has a header of {header.size} bytes")
+    """At a damaged header tarfile stops without a word; a sound archive ends with a block of zeros."""
 
     @classmethod
     def fromtarfile(cls, archive: tarfile.TarFile) -> "_Header":
@@ -193,9 +178,8 @@ def _members(archive: tarfile.TarFile, place: str) -> Iterator[tarfile.TarInfo |
         if member.isdir():
             continue
         if choice.takes(member.name):
-            # A sparse one has but a few bytes, and may say that it stands for any number of zeros.
-            is_file = member.isreg() and not member.issparse()
-            yield member if is_file else Problem(f"{place}!{member.name}", "is a link, a device or sparse, not a file")
+            is_file = member.isreg()
+            yield member if is_file else Problem(f"{place}!{member.name}", "is a link or a device, not a file: skipped")
         archive.members.clear()  # type: ignore[attr-defined] # else it keeps all of a month's
     yield from choice.problems()
 
@@ -250,7 +234,9 @@ class Reading:
             with zipfile.ZipFile(path) as archive:
                 yield _zip_span(archive, member)
         else:
-            with open(self._standard_input if path == STANDARD_INPUT else path, "rb") as opened:
+            is_piped = path == STANDARD_INPUT
+            # Whoever handed standard input on closes it.
+            with open(self._standard_input if is_piped else path, "rb", closefd=not is_piped) as opened:
                 if start:
                     opened.seek(start)
                 yield Span(opened, size_bytes)

@@ -20,10 +20,9 @@ from traptor.archives.compliance import Notice, Subject
 from traptor.archives.forms import Message, Problem
 from traptor.archives.reading import Part, Reading
 from traptor.archives.tally import Tally, posted_at
-from traptor.rules import checked
-from traptor.tweets import blocks, fields, kinds
+from traptor.tweets import fields, kinds
+from traptor.tweets.enrichment import Enrichment
 from traptor.tweets.fields import Tweet
-from traptor.tweets.matching import compile_rules
 from traptor.tweets.rule import Rule
 
 BATCH_STEPS = 2000
@@ -86,9 +85,7 @@ class Enricher:
         self.tally = Tally()
         self.notices: list[Notice] = []
         self._task = task
-        self._matcher = compile_rules(task.traptor_type, task.rules)
-        self._blocks = blocks.Blocks(task.traptor_type, task.traptor_id, task.rules, checked.version(task.rules))
-        self._rule_ids = [rule["rule_id"] for rule in task.rules]
+        self._enrichment = Enrichment(task.traptor_type, task.traptor_id, task.rules)
 
     def found_in(self, line: bytes) -> Iterator[Found]:
         """Raises ValueError for what is not JSON, and for what is neither a tweet nor a notice; after all the rest."""
@@ -144,14 +141,14 @@ class Enricher:
             return
         self._note(self.tally.read, time_seconds)
         self.tally.counts["tweets"] += 1
-        matches = self._matcher.match(tweet)
+        matches = self._enrichment.match(tweet)
         self.tally.counts["matched"] += bool(matches)
-        self.tally.rules.update([self._rule_ids[match.position] for match in matches])
+        self.tally.rules.update([self._enrichment.rule_ids[match.position] for match in matches])
         if matches or self._task.every_tweet:
             self._note(self.tally.written, time_seconds)
             if self._task.describe:
                 self.tally.describe(raw)
-            value = self._blocks.append(raw, tweet.created_at, matches)
+            value = self._enrichment.append(raw, tweet.created_at, matches)
             yield Found((tweet.id_str or "").encode(), value, time_seconds, compliance.subjects(tweet))
 
     def _is_wanted(self, tweet: Tweet, time_seconds: float | None) -> bool:

@@ -1,17 +1,21 @@
 """What the commands that look at rules and the fleet share: a Redis client, tables, and how they end."""
 
 import contextlib
+import gc
 import json
 import re
 import signal
+import sys
 import threading
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice, zip_longest
 from typing import Any, NoReturn
 
 import click
 import redis
 from rich import box
-from rich.console import Console
+from rich.cells import cell_len
+from rich.console import Console, JustifyMethod
 from rich.table import Table
 from rich.text import Text
 
@@ -20,8 +24,10 @@ from traptor.connections import connect_to_redis
 from traptor.exits import Exit
 from traptor.keys import TYPES
 from traptor.rules.lock import Locked
+from traptor.rules.progress import Progress
 
 MOST_SHOWN = 20
+PAGE_ROWS = 1000
 PIPE_COLUMNS = 1000
 """Lines for a program are not folded."""
 
@@ -34,6 +40,8 @@ type_argument = click.argument("traptor_type", metavar="TYPE", type=click.Choice
 @contextlib.contextmanager
 def connection(wanted: settings.Settings) -> Iterator["redis.Redis"]:
     """A Redis client; what fails in Redis ends the command with one line."""
+    # Rules leave no cycles; looking for some among half a million of them costs a quarter of the time.
+    gc.set_threshold(50_000)
     try:
         with contextlib.closing(connect_to_redis(wanted)) as conn:
             yield conn
@@ -43,6 +51,17 @@ def connection(wanted: settings.Settings) -> Iterator["redis.Redis"]:
         raise click.ClickException(f"Redis cannot be used: {error}") from None
     except Locked as error:
         raise click.ClickException(str(error)) from None
+
+
+@contextlib.contextmanager
+def progress() -> Iterator[Progress]:
+    """Says on standard error for whom a command waits, and on a terminal how far it is."""
+    console = Console(stderr=True, highlight=False)
+    if not console.is_terminal:
+        yield Progress(waits=lambda text: click.echo(printable(text), err=True))
+        return
+    with console.status("") as line:
+        yield Progress(step=lambda text: line.update(Text(text)), waits=lambda text: line.update(Text(printable(text))))
 
 
 def needs_a_person() -> NoReturn:
@@ -58,7 +77,16 @@ def stop_signal() -> threading.Event:
 
 
 def say_json(value: Any) -> None:
-    click.echo(json.dumps(value, ensure_ascii=False))
+    click.echo(encodable(json.dumps(value, ensure_ascii=False)))
+
+
+def say_json_list(values: Iterable[Any]) -> None:
+    """A list as ``say_json`` has it, begun with the first value."""
+    separator = "["
+    for value in values:
+        sys.stdout.write(separator + json.dumps(value, ensure_ascii=False))
+        separator = ", "
+    sys.stdout.write("]\n" if separator == ", " else "[]\n")
 
 
 def say_some(lines: Sequence[str], heading: str = "", *, err: bool = False) -> None:
@@ -79,17 +107,46 @@ def terminal() -> Console:
 
 def printable(text: str) -> str:
     """Newlines, ESC and their like as a Python string has them: they would act on the terminal."""
-    return re.sub(r"[\x00-\x1f\x7f-\x9f]", lambda sign: repr(sign[0])[1:-1], text)
+    return re.sub(r"[\x00-\x1f\x7f-\x9f]", lambda sign: repr(sign[0])[1:-1], encodable(text))
 
 
-def table(columns: Iterable[str], rows: Iterable[Sequence[object]], *, is_terminal: bool) -> Table:
-    """Numbers to the right. A column's name with ``>`` before it says that it holds numbers; cells may be Text."""
-    made = Table(box=box.SIMPLE_HEAD if is_terminal else None, pad_edge=False)
-    for column in columns:
-        made.add_column(column.removeprefix(">"), justify="right" if column.startswith(">") else "left")
+def encodable(text: str) -> str:
+    r"""Lone surrogates, which stand for bytes that are not UTF-8, as ``\udce9``, which is JSON as well."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def table(
+    columns: Iterable[str],
+    rows: Iterable[Sequence[object]],
+    *,
+    is_terminal: bool,
+    is_continued: bool = False,
+    widths: Sequence[int] = (),
+) -> Table:
+    """Numbers to the right. A column's name with ``>`` before it says that it holds numbers; cells may be Text.
+
+    One that ``is_continued`` has no header; ``widths`` are the least of the columns.
+    """
+    made = Table(box=box.SIMPLE_HEAD if is_terminal else None, pad_edge=False, show_header=not is_continued)
+    for column, width in zip_longest(columns, widths):
+        justify: JustifyMethod = "right" if column.startswith(">") else "left"
+        made.add_column(column.removeprefix(">"), justify=justify, min_width=width)
     for row in rows:
         made.add_row(*(cell if isinstance(cell, Text) else Text(printable(str(cell))) for cell in row))
     return made
+
+
+def say_long_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """The same for any number of rows, begun with the first: the first page of them gives the columns their widths."""
+    console, left = terminal(), iter(rows)
+    page = list(islice(left, PAGE_ROWS))
+    shown = [[printable(str(cell)) for cell in row] for row in ([column.strip(">") for column in columns], *page)]
+    widths = [] if console.is_terminal else [max(map(cell_len, cells)) for cells in zip(*shown, strict=True)]
+    is_continued = False
+    while page or not is_continued:
+        console.print(table(columns, page, is_terminal=console.is_terminal, is_continued=is_continued, widths=widths))
+        is_continued = True
+        page = list(islice(left, PAGE_ROWS))
 
 
 def say_table(columns: Iterable[str], rows: Iterable[Sequence[object]]) -> None:

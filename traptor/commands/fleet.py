@@ -84,7 +84,7 @@ def _look(conn: "redis.Redis", console: Console, name: Name | None, window_secon
     if name not in members:
         raise click.ClickException(f"Redis knows nothing of {name}")
     member, gaps = members[name], roster.gaps(conn, name)
-    held = [rule for rule in roster.all_rules(conn, [name.traptor_type]) if rule["traptor_id"] == name.traptor_id]
+    held = list(roster.all_rules(conn, [name.traptor_type], [name.traptor_id]))
     complaints = overview.complaints({name: member}, {})
     if as_json:
         return Seen({**overview.as_dict(member), "rules": held, "gaps": gaps}, complaints)
@@ -186,7 +186,7 @@ def stats(wanted_type: str | None, top: int | None, as_csv: bool, as_json: bool)
     wanted = settings.load()
     with connection(wanted) as conn:
         members = roster.look(conn)
-        found = roster.all_rules(conn, [wanted_type] if wanted_type else TYPES)
+        found = list(roster.all_rules(conn, [wanted_type] if wanted_type else TYPES))
     lines = [_rule_line(rule, members, wanted.STATS_COLLECTION_WINDOW) for rule in _hottest_first(found)[:top]]
     columns = [column.strip(">").replace(" ", "_").lower() for column in RULE_COLUMNS]
     if as_json:

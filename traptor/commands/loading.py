@@ -6,15 +6,24 @@ from typing import Any
 
 import click
 import redis
+from rich import progress as rich_progress
 from rich.console import Console
-from rich.progress import Progress, TextColumn
 
 from traptor import settings
-from traptor.commands.console import connection, dry_run_option, json_option, needs_a_person, say_json, say_some
+from traptor.commands.console import (
+    connection,
+    dry_run_option,
+    json_option,
+    needs_a_person,
+    progress,
+    say_json,
+    say_some,
+)
 from traptor.fleet import roster
 from traptor.fleet.roster import Changes
 from traptor.keys import TYPES
 from traptor.rules import loading
+from traptor.rules.progress import SILENT, Progress
 from traptor.rules.shards import Change, Place, Shards
 
 ROWS_PER_UPDATE = 1000
@@ -72,8 +81,8 @@ def load_source(
         raise click.ClickException(f"{len(loaded.problems)} rules cannot be loaded: nothing was changed")
     if prune and wanted_type:
         loaded.rules.setdefault(wanted_type, [])
-    with connection(wanted) as conn:
-        changes, told = write(conn, wanted.REDIS_PUBSUB_CHANNEL, loaded, prune=prune, **options)
+    with connection(wanted) as conn, progress() as seen:
+        changes, told = write(conn, wanted.REDIS_PUBSUB_CHANNEL, loaded, prune=prune, progress=seen, **options)
         spared = _spared(conn, loaded.rules) if prune and not wanted_type else {}
     for traptor_type, count in spared.items():
         text = f"{source} has no {traptor_type} rules: the {count} in Redis stay, but for --type {traptor_type} --prune"
@@ -91,8 +100,8 @@ def _spared(conn: "redis.Redis", pruned: Collection[str]) -> Counter[str]:
     """How many rules Redis has of each type that was not pruned."""
     counts: Counter[str] = Counter()
     for name, member in roster.look(conn).items():
-        if member.rule_ids and name.traptor_type not in pruned:
-            counts[name.traptor_type] += len(member.rule_ids)
+        if member.rules and name.traptor_type not in pruned:
+            counts[name.traptor_type] += member.rules
     return counts
 
 
@@ -110,8 +119,11 @@ def read(
 def _counted(rows: Iterable[loading.Row]) -> Iterator[loading.Row]:
     """The rows; a terminal shows how many so far."""
     console = Console(stderr=True)
-    with Progress(
-        TextColumn("{task.completed} rows"), console=console, transient=True, disable=not console.is_terminal
+    with rich_progress.Progress(
+        rich_progress.TextColumn("{task.completed} rows"),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
     ) as progress:
         task = progress.add_task("")
         for number, row in enumerate(rows, start=1):
@@ -129,6 +141,7 @@ def write(
     dry_run: bool = False,
     prune: bool = False,
     keep_fields: bool = False,
+    progress: Progress = SILENT,
 ) -> tuple[Changes, list[roster.Name]]:
     """Bring Redis to these rules. Returns the changes by type and the Traptors that were told."""
     # A rule that the source has, but not as it should be, is not one that the source no longer has.
@@ -138,7 +151,7 @@ def write(
         return shards.load(loaded.rules[shards.traptor_type], prune=prune, spared=spared, keep_fields=keep_fields)
 
     living = range(traptors) if traptors else None
-    return roster.change(conn, channel, sorted(loaded.rules), plan, dry_run=dry_run, living=living)
+    return roster.change(conn, channel, sorted(loaded.rules), plan, dry_run=dry_run, living=living, progress=progress)
 
 
 def report(loaded: loading.Loaded, changes: Changes, told: list[roster.Name]) -> dict[str, Any]:

@@ -3,16 +3,19 @@
 import dataclasses
 import logging
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 import click
 
 from traptor import logs, settings
+from traptor.commands import planning_v2
 from traptor.commands.console import (
     connection,
     dry_run_option,
     json_option,
     needs_a_person,
+    progress,
     say_json,
     say_table,
     stop_signal,
@@ -30,21 +33,45 @@ from traptor.tweets.rule import Rule
 @click.argument("source", required=False)
 @click.option("--format", "source_format", type=click.Choice(loading.FORMATS), help="Told by name and content.")
 @click.option("--type", "wanted_type", type=click.Choice(TYPES), help="Type of rows that name none; leaves out others.")
+@click.option("--api", type=click.Choice(["1.1", "2"]), help="The API to plan for  [TWITTER_API]")
+@click.option(
+    "--sample",
+    "files",
+    multiple=True,
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="With --api 2: tweets to tell the rate by, one JSON object a line, plain or .gz; otherwise X is asked.",
+)
+@click.option(
+    "--share",
+    default=0.01,
+    show_default=True,
+    type=click.FloatRange(0, 1, min_open=True),
+    help="Which share of all tweets the sample is.",
+)
 @json_option
-def plan(source: str | None, source_format: str | None, wanted_type: str | None, as_json: bool) -> None:
-    """How many Traptors the rules of SOURCE need, or those in Redis, and how full and busy each Traptor is."""
+def plan(
+    *,
+    source: str | None,
+    source_format: str | None,
+    wanted_type: str | None,
+    api: str | None,
+    files: tuple[Path, ...],
+    share: float,
+    as_json: bool,
+) -> None:
+    """How many Traptors the rules of SOURCE need, or those in Redis, and how full and busy each Traptor is.
+
+    With --api 2: how many rules on X's server and connections, and what a month of it costs.
+    """
     wanted = settings.load()
-    if source:
-        needs = [_need(name, found) for name, found in read(wanted, source, source_format, wanted_type).rules.items()]
-        traptors = []
-    else:
-        with connection(wanted) as conn:
-            members = roster.look(conn)
-            all_shards = [roster.shards(conn, name, members) for name in ([wanted_type] if wanted_type else TYPES)]
-        needs = [
-            _need(shards.traptor_type, [rule for _, rule in shards.held()]) for shards in all_shards if shards.by_id
-        ]
-        traptors = [line for shards in all_shards for line in _fullness(shards)]
+    rules, all_shards = _rules(wanted, source, source_format, wanted_type)
+    if (api or wanted.TWITTER_API) == "2":
+        planning_v2.say(wanted, rules, planning_v2.Sample(files, share), as_json=as_json)
+        return
+    if files:
+        raise click.UsageError("--sample goes with --api 2")
+    needs = [_need(name, found) for name, found in rules.items()]
+    traptors = [line for shards in all_shards for line in _fullness(shards)]
     if as_json:
         say_json({"needed": needs, "traptors": traptors})
         return
@@ -57,6 +84,21 @@ def plan(source: str | None, source_format: str | None, wanted_type: str | None,
             ("Traptor", "lives", ">rules", ">used", ">limit", ">full", ">matches", ">busy"),
             [(*line.values(),)[:-3] + _percents(line) for line in traptors],
         )
+
+
+def _rules(
+    wanted: settings.Settings, source: str | None, source_format: str | None, wanted_type: str | None
+) -> tuple[dict[str, Sequence[Rule]], list[Shards]]:
+    """The rules to plan for, by type, and where they stand, if they are in Redis."""
+    if source:
+        return dict(read(wanted, source, source_format, wanted_type).rules), []
+    types = [wanted_type] if wanted_type else TYPES
+    with connection(wanted) as conn, progress() as seen:
+        members = roster.look(conn)
+        all_shards = [roster.shards(conn, name, members, progress=seen) for name in types]
+    return {
+        shards.traptor_type: [rule for _, rule in shards.held()] for shards in all_shards if shards.by_id
+    }, all_shards
 
 
 def _need(traptor_type: str, found: Sequence[Rule]) -> dict[str, Any]:
@@ -126,7 +168,8 @@ def rebalance_(
             take_up = _metrics(wanted.METRICS_ADDRESS, metrics_port)
             rebalance.watch(conn, wanted.REDIS_PUBSUB_CHANNEL, policy, stop_signal(), take_up)
             return
-        balance = rebalance.rebalance(conn, wanted.REDIS_PUBSUB_CHANNEL, policy)
+        with progress() as seen:
+            balance = rebalance.rebalance(conn, wanted.REDIS_PUBSUB_CHANNEL, policy, progress=seen)
     _say(balance, as_json=as_json, dry_run=dry_run)
     if any(balance.orphans.values()):
         needs_a_person()
@@ -161,7 +204,9 @@ def _metrics(address: str, port: int | None) -> Callable[[rebalance.Balance], No
     """Serve the watcher's metrics; returns what takes up each look. Raises click.ClickException."""
     if port is None:
         return lambda balance: None
-    from prometheus_client import CollectorRegistry, Counter, Gauge, start_http_server
+    from prometheus_client import CollectorRegistry, Counter, Gauge
+
+    from traptor.account import metrics
 
     served = CollectorRegistry()
     orphans = Gauge("traptor_orphan_rules", "rules that no living Traptor has room for", ["type"], registry=served)
@@ -170,7 +215,7 @@ def _metrics(address: str, port: int | None) -> Callable[[rebalance.Balance], No
         "traptor_rebalance_look_timestamp_seconds", "when the fleet was last looked at, since 1970", registry=served
     )
     try:
-        start_http_server(port, addr=address, registry=served)
+        metrics.serve_registry(address, port, served, lambda: (True, "watching"))
     except OSError as error:
         raise click.ClickException(f"no metrics on {address}:{port}: {error}") from None
     logging.getLogger(__name__).info("metrics", extra={"port": port})

@@ -24,7 +24,7 @@ from traptor.archives.workers import Task, WorkerDied
 from traptor.commands.console import needs_a_person, printable
 from traptor.exits import Exit, drop_output
 from traptor.rules import checked, loading, stored
-from traptor.tweets.rule import Rule
+from traptor.tweets.rule import Rule, version
 
 LAST_SECONDS = 5
 """How long a reader of standard output may hold us up once we are told to stop."""
@@ -264,7 +264,7 @@ def _bookmarks(state: Path | None, task: Task) -> Bookmarks:
     asked = {
         "--type": task.traptor_type,
         "--id": task.traptor_id,
-        "rules": checked.version(task.rules),
+        "rules": version(task.rules),
         "--all": task.every_tweet,
         "--since": task.since,
         "--until": task.until,

@@ -7,27 +7,78 @@ import click
 import redis
 
 from traptor import settings
+from traptor.archives.tally import Stretch, Tally
 from traptor.commands.replay import writable
 from traptor.connections import connect_to_redis
+from traptor.store.destinations import ALLOWED, is_destination
 
 EXAMPLES = """
 \b
 Examples:
   traptor report today.html                   the last 24 hours of the topic
   traptor report --last 1 hour.html           the last hour
+  traptor report tweets.db                    what `traptor store` keeps there, as tweets.html
+  traptor report postgresql://traptor@db/tweets page.html
 """
 
 
 @click.command(epilog=EXAMPLES)
-@click.argument("file", type=click.Path(dir_okay=False, path_type=Path), callback=writable)
+@click.argument("place", metavar="[DESTINATION]")
+@click.argument("file", metavar="FILE", required=False, type=click.Path(dir_okay=False, path_type=Path))
 @click.option("--last", "hours", type=click.FloatRange(0, min_open=True), default=24.0, show_default=True,
-              metavar="HOURS", help="How far to look back.")  # fmt: skip
-def report(file: Path, hours: float) -> None:
-    """Write an HTML page about the tweets in the Kafka topic: over time, by rule, by language, and gaps.
+              metavar="HOURS", help="How far to look back in Kafka.")  # fmt: skip
+@click.pass_context
+def report(context: click.Context, place: str, file: Path | None, hours: float) -> None:
+    """Write an HTML page about the tweets in the Kafka topic, or in a database: over time, by rule, by language, gaps.
 
     KAFKA_HOSTS, KAFKA_TOPIC and KAFKA_OPTIONS say where; the gaps are those that Traptors have recorded in Redis.
     Nothing is committed or written there.
     """
+    if is_destination(place):
+        page_file = file or Path(Path(place.removeprefix("sqlite:")).with_suffix(".html").name)
+        _of_database(place, checked_file(context, page_file))
+    elif file:
+        raise click.UsageError(f"{place} is no destination; allowed are {ALLOWED}")
+    else:
+        _of_topic(checked_file(context, Path(place)), hours)
+
+
+def checked_file(context: click.Context, file: Path) -> Path:
+    if file.is_dir():
+        raise click.UsageError(f"{file} is a folder")
+    return writable(context, context.command.params[1], file) or file
+
+
+def _of_database(name: str, file: Path) -> None:
+    from traptor.archives.report import page
+    from traptor.commands.store import opened
+
+    wanted = settings.load()
+    with opened(name, wanted) as database:
+        found = database.overview()
+        shown = database.name
+    tally = Tally()
+    for start, tweets, matched in found.minutes:
+        tally.read.counts[start] = tweets
+        tally.written.counts.update({start: matched} if matched else {})
+    tally.counts.update(tweets=tally.read.counts.total(), matched=tally.written.counts.total())
+    tally.languages.update(dict(found.languages))
+    tally.hashtags.update(dict(found.hashtags))
+    tally.accounts.update(dict(found.accounts))
+    rules = [
+        {"rule_id": f"{traptor}:{rule_id}", "tag": tag or "", "value": value or ""}
+        for traptor, rule_id, tag, value, _ in found.rules
+    ]
+    tally.rules.update({f"{traptor}:{rule_id}": count for traptor, rule_id, _, _, count in found.rules})
+    missing = [Stretch(gap.since, gap.until, f"{gap.traptor} had no stream ({gap.cause})") for gap in found.gaps]
+    missing += [
+        Stretch(day, day + 86_400, f"Twitter withheld at least {count:,} tweets") for day, count in found.withheld
+    ]
+    file.write_text(page(tally, rules, [shown], missing), encoding="utf-8")
+    click.echo(f"report: {tally.counts['tweets']} tweets, matched {tally.counts['matched']}, in {file}", err=True)
+
+
+def _of_topic(file: Path, hours: float) -> None:
     from kafka.errors import KafkaError  # its client takes time to import
 
     from traptor.archives import collected

@@ -2,6 +2,8 @@
 
 import csv
 import io
+import json
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,11 +14,14 @@ from traptor import settings
 from traptor.commands.console import (
     connection,
     dry_run_option,
+    encodable,
     json_option,
     needs_a_person,
+    progress,
     say_json,
+    say_json_list,
+    say_long_table,
     say_some,
-    say_table,
     type_argument,
     type_option,
 )
@@ -28,7 +33,7 @@ from traptor.fleet.inspection import inspect
 from traptor.keys import TYPES
 from traptor.rules import loading
 from traptor.rules.shards import Change, Shards
-from traptor.rules.stored import read_all
+from traptor.rules.stored import each
 
 EXAMPLES = """
 \b
@@ -58,32 +63,24 @@ rules.add_command(rebalance_)
 rules.add_command(server)
 
 
-def stored(wanted_type: str | None) -> list[dict[str, Any]]:
-    with connection(settings.load()) as conn:
-        return roster.all_rules(conn, [wanted_type] if wanted_type else TYPES)
-
-
 @rules.command("list")
 @type_option
 @click.option("--id", "traptor_id", type=click.IntRange(0), help="Only the rules of the Traptor with this id.")
 @json_option
 def list_(wanted_type: str | None, traptor_id: int | None, as_json: bool) -> None:
     """The rules in Redis, by Traptor, with their matches within the window."""
-    found = [rule for rule in stored(wanted_type) if traptor_id in {None, rule["traptor_id"]}]
-    if as_json:
-        say_json(found)
-        return
-    rows = [
-        (
-            f"{rule['type']}:{rule['traptor_id']}",
-            rule["rule_id"],
-            rule.get("value"),
-            rule.get("tag", ""),
-            rule["matches"],
-        )
-        for rule in found
-    ]
-    say_table(("Traptor", "rule_id", "value", "tag", ">matches"), rows)
+    types = [wanted_type] if wanted_type else TYPES
+    with connection(settings.load()) as conn:
+        found = roster.all_rules(conn, types, None if traptor_id is None else [traptor_id])
+        if as_json:
+            say_json_list(found)
+        else:
+            say_long_table(("Traptor", "rule_id", "value", "tag", ">matches"), map(_listed, found))
+
+
+def _listed(rule: dict[str, Any]) -> tuple[object, ...]:
+    at = f"{rule['type']}:{rule['traptor_id']}"
+    return at, rule["rule_id"], rule.get("value"), rule.get("tag", ""), rule["matches"]
 
 
 def own_fields(_context: click.Context, _option: click.Parameter, given: tuple[str, ...]) -> dict[str, str]:
@@ -128,8 +125,10 @@ def add(
     if loaded.problems:
         raise click.ClickException(f"{value!r} {loaded.problems[0].text}")
     wanted = settings.load()
-    with connection(wanted) as conn:
-        changes, told = write(conn, wanted.REDIS_PUBSUB_CHANNEL, loaded, dry_run=dry_run, keep_fields=True)
+    with connection(wanted) as conn, progress() as seen:
+        changes, told = write(
+            conn, wanted.REDIS_PUBSUB_CHANNEL, loaded, dry_run=dry_run, keep_fields=True, progress=seen
+        )
     if as_json:
         say_json(report(loaded, changes, told))
     else:
@@ -163,8 +162,10 @@ def remove(traptor_type: str, rule_ids: tuple[str, ...], traptor_id: int | None,
                 raise click.ClickException(f"the rule_id {rule_id} is on the Traptors {ids}: say which with --id")
         return shards.remove(place for [place] in found.values())
 
-    with connection(wanted) as conn:
-        changes, told = roster.change(conn, wanted.REDIS_PUBSUB_CHANNEL, [traptor_type], plan_removal, dry_run=dry_run)
+    with connection(wanted) as conn, progress() as seen:
+        changes, told = roster.change(
+            conn, wanted.REDIS_PUBSUB_CHANNEL, [traptor_type], plan_removal, dry_run=dry_run, progress=seen
+        )
     if as_json:
         say_json(report(loading.Loaded({}, [], []), changes, told))
     else:
@@ -177,18 +178,18 @@ def remove(traptor_type: str, rule_ids: tuple[str, ...], traptor_id: int | None,
 def export(wanted_type: str | None, as_format: str) -> None:
     """All rules on standard output, as `rules load --as-is` takes them."""
     with connection(settings.load()) as conn:
-        found = [rule for name in ([wanted_type] if wanted_type else TYPES) for rule in _exported(conn, name)]
-    if as_format == "csv":
-        click.echo(_csv(found), nl=False)
-        return
-    for rule in found:
-        say_json(rule)
+        found = (rule for name in ([wanted_type] if wanted_type else TYPES) for rule in _exported(conn, name))
+        if as_format == "csv":
+            click.echo(_csv(list(found)), nl=False)
+            return
+        for rule in found:
+            sys.stdout.write(json.dumps(rule, ensure_ascii=False) + "\n")
 
 
 def _exported(conn: "redis.Redis", traptor_type: str) -> Iterator[dict[str, str]]:
     """Each rule under its rule_id; one that shares it with another Traptor's is known by its value alone."""
     named: set[str] = set()
-    for held in read_all(conn, traptor_type).values():
+    for _, held in each(conn, traptor_type):
         for rule_id, rule in held.items():
             yield {**rule, "type": traptor_type, "rule_id": "" if rule_id in named else rule_id}
             named.add(rule_id)
@@ -200,7 +201,7 @@ def _csv(found: list[dict[str, Any]]) -> str:
     writer = csv.DictWriter(text, list(columns), restval="", lineterminator="\n")
     writer.writeheader()
     writer.writerows(found)
-    return text.getvalue()
+    return encodable(text.getvalue())
 
 
 @rules.command()
@@ -220,8 +221,8 @@ def check(source: str | None, source_format: str | None, wanted_type: str | None
         errors = [f"{problem.place}: {problem.value!r} {problem.text}" for problem in loaded.problems]
         warnings = [f"{note.place}: {note.value!r} {note.text}" for note in loaded.notes]
     else:
-        with connection(wanted) as conn:
-            errors, warnings = inspect(conn, [wanted_type] if wanted_type else TYPES)
+        with connection(wanted) as conn, progress() as seen:
+            errors, warnings = inspect(conn, [wanted_type] if wanted_type else TYPES, seen)
     if as_json:
         say_json({"errors": errors, "warnings": warnings})
     else:

@@ -10,6 +10,7 @@ from typing import IO, Any
 
 import click
 
+from traptor.connections import is_loopback
 from traptor.simulator.feed import decode
 from traptor.simulator.oauth import CREDENTIAL, Credential
 from traptor.simulator.server import Simulator
@@ -35,6 +36,11 @@ Examples:
     curl -d '{"fault": "stall", "seconds": 95}' http://127.0.0.1:8080/simulator/faults
 """
 
+OPEN = (
+    "WARNING: whoever reaches {host} can read the stream with the simulator's keys and, without any, set faults and"
+    " stop it; --host 127.0.0.1 keeps it to this machine"
+)
+
 
 @click.command(epilog=EXAMPLES, context_settings={"show_default": True})
 @click.option("--host", default="127.0.0.1", help="The address to listen on.")
@@ -53,6 +59,9 @@ Examples:
 @click.option("--faults", type=click.File(), help="A JSON list of faults; docs/simulator.md has their table.")
 @click.option(
     "--keep-alive", default=30.0, type=click.FloatRange(0, min_open=True), help="Seconds of quiet before one."
+)
+@click.option(
+    "--v2-names", default="tweet", type=click.Choice(["tweet", "post"]), help="Generation of X API v2's names."
 )
 @click.option("--consumer-key", default=CREDENTIAL.consumer_key, help="The credential that is accepted.")
 @click.option("--consumer-secret", default=CREDENTIAL.consumer_secret)
@@ -86,6 +95,8 @@ def simulate(
         )
     except (ValueError, OSError) as error:
         raise click.UsageError(str(error)) from None
+    if not is_loopback(options["host"]):
+        click.echo(OPEN.format(host=options["host"]), err=True)
     run(simulator)
 
 

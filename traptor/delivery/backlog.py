@@ -1,215 +1,354 @@
-"""What waits for Kafka: half a second in memory, then on disk. What finds no room is dropped, by a reason."""
+"""What waits on disk, and the account of all that waits. What finds no room is dropped, by a reason.
+
+Whatever the disk refuses is kept in memory and tried again at the next turn; what is on disk can be read all the same.
+"""
 
 import contextlib
 import logging
+import threading
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 
-from traptor.delivery.spool import Message, Spool, SpoolDamagedError, SpoolError
-from traptor.delivery.window import Sent, Window
+from traptor.delivery.lane import Entry, Lane
+from traptor.delivery.message import Message
+from traptor.delivery.schema import TABLES
+from traptor.delivery.spool import Spool, SpoolError, SpoolFullError, SpoolLostError
+from traptor.delivery.wishes import Wish, Wishes
 
 GATHER_SECONDS = 0.5
 """How long messages that Kafka does not take may wait in memory before they are written to the spool."""
 MEMORY_BYTES = 64 << 20
 """What may wait in memory where the spool cannot be written."""
 BATCH = 500
-"""Messages written to the spool or read from it at a time."""
+"""Messages written to the spool, read from it or taken out of it in one turn."""
+CHANGED = 100
+"""Messages that are looked at in one turn for what their authors have taken back."""
+LAST_SECONDS = 0.3
+"""What a lock of another process may take of each write at the end; before that nobody waits for one."""
 FULL_SECONDS = 10.0
-"""Told at most so often that messages are dropped or that the spool fails, and for so long after the last drop."""
+"""Told at most so often that messages are dropped or that the spool fails, and for so long after the last time."""
 
 log = logging.getLogger(__name__)
 
 
 class Backlog:
-    """True while something waits that is not on its way; what is in the ``window`` may stand in the spool as well.
+    """``lane_of`` finds the lane of a topic and key; ``lanes`` gives all of them.
 
     ``counts`` gets taken_up, spooled, apart, spool_damaged_files and dropped:REASON.
     """
 
-    def __init__(self, spool: Spool, window: Window, counts: Counter[str], clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        spool: Spool,
+        counts: Counter[str],
+        clock: Callable[[], float],
+        lane_of: Callable[[str, bytes | None], Lane],
+        lanes: Callable[[], Iterable[Lane]],
+    ) -> None:
         self.spool = spool
-        self._window = window
+        self.in_memory = 0
+        """Messages that stand nowhere else."""
         self._counts = counts
         self._clock = clock
-        self._gathered: deque[Message] = deque()
-        """What Kafka does not take now and the spool does not have yet; younger than all that the spool has."""
-        self._gathered_bytes = 0
-        self._gathered_since = 0.0
-        self._cursor = 0
-        """Up to this row, everything in the spool is on its way or finished."""
-        self._finished: dict[int, Message] = {}
+        self._lane_of = lane_of
+        self._lanes = lanes
+        self._fresh_bytes = 0
+        self._on_both: dict[int, Entry] = {}
+        """By row: messages that are in memory and in the spool."""
+        self._finished: set[int] = set()
         """Rows of the spool that need not wait any more, and are still to be taken out."""
-        self._dropped_at = self._failed_at = -FULL_SECONDS
-
-    def __bool__(self) -> bool:
-        return bool(self._gathered) or self._disk_waits()
-
-    def _disk_waits(self) -> bool:
-        """Is there something in the spool that is neither on its way nor finished?"""
-        return self.spool.count > len(self._window.rows) + len(self._finished)
+        self._listed_to = 0
+        """Up to this row, the lanes know what is in the spool."""
+        self._counting = threading.Lock()
+        """Held while what waits changes its place, for other threads ask how much there is."""
+        self._apart: deque[tuple[Entry, str]] = deque()
+        """To be set apart, with the reason."""
+        self._wishes = Wishes()
+        self._wished: deque[tuple[Wish, str, int]] = deque()
+        """To be fulfilled on disk: in this table, behind this row."""
+        self._is_ours = self._is_unreadable = False
+        self._trouble = ""
+        self._dropped_at = self._failed_at = self._told_at = -FULL_SECONDS
+        spool.wait_for_locks(0.0)
 
     def waiting(self) -> int:
-        """Messages in memory and on disk; among them those on their way that the spool has as well."""
-        return len(self._gathered) + self.spool.count - len(self._finished)
+        """Messages in memory and on disk that are not finished."""
+        with self._counting:
+            return self.in_memory + self.spool.count - len(self._finished)
 
     def is_full(self) -> bool:
         """Are messages being dropped, for want of room?"""
         return self._clock() - self._dropped_at < FULL_SECONDS
 
-    def open(self) -> None:
-        """Take up what an earlier run has left."""
-        with self._spool_may_fail():
-            self.spool.open_if_there()
-            self.take_up()
+    def trouble(self) -> str:
+        """What is wrong with the spool, or has been a moment ago; empty while it does what it should."""
+        return self._trouble if self._clock() - self._failed_at < FULL_SECONDS else ""
+
+    def is_listed(self) -> bool:
+        """Do the lanes know all that is in the spool, as far as it can be read?"""
+        return self._is_unreadable or self._knows_all()
+
+    def _knows_all(self) -> bool:
+        return self._listed_to >= self.spool.last_row
+
+    # Others
 
     def take_up(self) -> None:
-        """Count what others have left or put back."""
+        """The file is ours from now on."""
+        self._is_ours = True
+        self.look()
+
+    def look(self) -> None:
+        """Count what others have left here or put back, and what they have taken."""
+        if not self._is_ours:
+            return
         with self._spool_may_fail():
-            if found := self.spool.found():
+            found, lost = self.spool.changes()
+            if lost:
+                self._lost(lost, "spool_lost", self.spool.missing(self._on_both.keys() | self._finished))
+                self._failed(SpoolError(f"{self.spool.path}: another program has taken out {lost} messages"))
+            if found:
                 self._counts["taken_up"] += found
                 log.info("spool taken up", extra={"messages": found, "bytes": self.spool.size_bytes})
 
+    def _lost(self, count: int, reason: str, gone: set[int]) -> None:
+        """So many are not in the spool any more, among them these rows; what is in memory as well is not lost."""
+        for row in gone & self._on_both.keys():
+            self._on_both.pop(row).row = None
+            self.in_memory += 1
+        self._finished -= gone
+        if count > len(gone):
+            self._drop(count - len(gone), reason)
+
+    def list_more(self) -> None:
+        """Tell the lanes of what is in the spool that they do not know of."""
+        if self._listed_to > self.spool.last_row:
+            self.list_anew()  # the file has gone when it was empty, and a new one counts its rows anew
+        if self._listed_to < self.spool.last_row:
+            with self._reading():
+                found = self.spool.keys_after(self._listed_to, BATCH)
+                for row, topic, key in found:
+                    if row not in self._on_both and row not in self._finished:
+                        self._lane_of(topic, key).rows.append(row)
+                self._listed_to = found[-1][0] if len(found) == BATCH else self.spool.last_row
+
+    def list_anew(self) -> None:
+        """The lanes are others now, or the file is."""
+        self._listed_to = 0
+        for lane in self._lanes():
+            lane.rows.clear()
+
     # In
 
-    def add(self, message: Message) -> None:
-        if not self._gathered:
-            self._gathered_since = self._clock()
-        if self._gathered_bytes + message.size_bytes() > MEMORY_BYTES:
-            self._drop([message], "memory_full")
+    def add(self, lane: Lane, entry: Entry) -> None:
+        """It waits in memory, for its turn or to be written."""
+        if self._fresh_bytes + entry.size_bytes > MEMORY_BYTES:
+            self._drop(1, "memory_full")
             return
-        self._gathered.append(message)
-        self._gathered_bytes += message.size_bytes()
+        self.in_memory += 1
+        lane.fresh.append(entry)
+        self._fresh_bytes += entry.size_bytes
 
-    def put_back(self, again: Sequence[Sent]) -> None:
-        """These are to be sent again, before all that has come since; but not those that were deleted meanwhile."""
-        self._cursor = 0
-        self._counts["dropped:deleted"] += sum(sent.is_deleted for sent in again)
-        for sent in again:
-            if sent.is_deleted:
-                self.finish(sent)
-        messages = [sent.message for sent in again if sent.row is None and not sent.is_deleted]
-        self._gathered.extendleft(reversed(messages))
-        self._gathered_bytes += sum(message.size_bytes() for message in messages)
-        self._gathered_since = -GATHER_SECONDS  # they have waited long enough
+    def take_first(self, lane: Lane) -> None:
+        """The first of those that have just come waits no more."""
+        self._fresh_bytes -= lane.fresh.popleft().size_bytes
 
-    def keep_too(self, slow: Sequence[Sent]) -> None:
-        """Write to the spool what is on its way for long."""
-        with self._spool_may_fail():
-            rows = self._append([sent.message for sent in slow])
-            for sent, row in zip(slow, rows, strict=False):
-                self._window.spooled(sent, row)
+    def keep_too(self, slow: Sequence[Entry]) -> None:
+        """Write to the spool what is on its way for long, but not what was deleted meanwhile."""
+        self._write([entry for entry in slow[:BATCH] if self.is_left(entry)])
 
     def save_old(self) -> None:
         """Write to the spool what has waited in memory for long."""
-        if self._gathered and self._clock() - self._gathered_since >= GATHER_SECONDS:
-            self.save()
+        most, young = BATCH, self._clock() - GATHER_SECONDS
+        for lane in self._lanes():
+            if most > 0 and lane.fresh and lane.fresh[0].since <= young:
+                most -= self._save(lane, most)
 
-    def save(self) -> None:
-        """Write to the spool what waits in memory."""
-        self._gathered_since = self._clock()
-        with self._spool_may_fail():
-            while self._gathered:
-                batch = list(islice(self._gathered, BATCH))
-                stored = self._append(batch)
-                self._drop(batch[len(stored) :], "spool_full")
-                for _ in batch:
-                    self._forget_first()
+    def save_all(self) -> None:
+        """Write to the spool all that waits in memory, as far as it takes it."""
+        self.spool.wait_for_locks(LAST_SECONDS)
+        for lane in self._lanes():
+            self._write([entry for part in (lane.on_way, lane.again) for entry in part if entry.row is None])
+            while self._save(lane, BATCH):
+                pass
 
-    def _append(self, messages: Sequence[Message]) -> list[int]:
-        if not self.spool.count:
-            # The file goes when it is empty, and a new one counts its rows anew.
-            self._cursor = 0
-        rows = self.spool.append(messages)
-        self._counts["spooled"] += len(rows)
-        return rows
+    def _save(self, lane: Lane, most: int) -> int:
+        """How many of those that have just come are off our hands: stored, or dropped where there is no room."""
+        batch = list(islice(lane.fresh, most))
+        next_row = self._listed_to + 1 if self._knows_all() else -1
+        left = [entry for entry in batch if self.is_left(entry)]
+        if not self._write(left):
+            return 0
+        for entry in batch:
+            self.take_first(lane)
+            if entry.row is None:
+                self.drop(entry, "spool_full" if self.is_left(entry) else "deleted")
+                continue
+            del self._on_both[entry.row]
+            if (
+                entry.row == next_row
+            ):  # else others have brought something before it, and all of it is still to be listed
+                lane.rows.append(next_row)
+                self._listed_to, next_row = next_row, next_row + 1
+        return len(batch)
+
+    def _write(self, entries: Sequence[Entry]) -> bool:
+        """Those that fit have a row afterwards. False where the spool cannot be written."""
+        if self._listed_to > self.spool.last_row:
+            self.list_anew()
+        with self._spool_may_fail(), self._counting:
+            rows = self.spool.append([entry.message for entry in entries])
+            self._counts["spooled"] += len(rows)
+            for entry, row in zip(entries, rows, strict=False):
+                entry.row = row
+                self._on_both[row] = entry
+            self.in_memory -= len(rows)
+            return True
+        return False
 
     # Out
 
-    def oldest(self) -> Iterator[tuple[int | None, Message]]:
-        """What is to be sent next, with its row in the spool; ``pass_on`` is to be called for each that was.
+    def read(self, lane: Lane) -> Iterator[Entry]:
+        """The oldest of a lane's messages on disk; each is in the caller's hands once it is given."""
+        wanted = list(islice(lane.rows, BATCH))
+        if not wanted:
+            return
+        with self._reading(), contextlib.closing(self.spool.read(wanted)) as found:
+            for row, message in found:
+                while lane.rows.popleft() < row:
+                    """It has been taken out meanwhile, as those behind the last one."""
+                entry = self._on_both[row] = Entry(message, float("-inf"), row)
+                yield entry
+            while lane.rows and lane.rows[0] <= wanted[-1]:
+                lane.rows.popleft()
 
-        From memory only when nothing older is on disk.
-        """
-        while self._disk_waits() and (stored := self._stored()):
-            for row, message in stored:
-                if row not in self._window.rows and row not in self._finished:
-                    yield row, message
-                else:
-                    self._cursor = row
-        while self._gathered and not self._disk_waits():
-            yield None, self._gathered[0]
+    def delivered(self, entries: Sequence[Entry]) -> None:
+        self._counts["delivered"] += len(entries)
+        for entry in entries:
+            self._finish(entry)
 
-    def _stored(self) -> list[tuple[int, Message]]:
-        with self._spool_may_fail():
-            return self.spool.after(self._cursor, BATCH)
-        return []
+    def drop(self, entry: Entry, reason: str) -> None:
+        self._finish(entry)
+        self._drop(1, reason)
 
-    def pass_on(self, row: int | None) -> None:
-        """It is on its way, or set apart."""
-        if row is None:
-            self._forget_first()
-        else:
-            self._cursor = row
-
-    def _forget_first(self) -> None:
-        self._gathered_bytes -= self._gathered.popleft().size_bytes()
-
-    def finish(self, sent: Sent) -> None:
+    def _finish(self, entry: Entry) -> None:
         """It need not wait any more."""
-        if sent.row is not None:
-            self._finished[sent.row] = sent.message
+        if entry.row is None:
+            self.in_memory -= 1
+        else:
+            del self._on_both[entry.row]
+            self._finished.add(entry.row)
 
-    def take_out_finished(self) -> None:
-        """Where that fails they stay, are not sent again by this run, and are tried the next time."""
+    def tidy(self) -> None:
+        """Take out of the spool what need not be there; where that fails, it is tried the next time."""
+        self._take_out_finished()
+        self._write_apart()
+        self._fulfil_wishes()
+
+    def _take_out_finished(self) -> None:
         if self._finished:
+            with self._spool_may_fail(), self._counting:
+                if len(self._finished) == self.spool.count and not self.spool.apart:
+                    self.spool.remove_file()
+                if self.spool.count:
+                    rows = list(islice(self._finished, BATCH))
+                    self.spool.remove(rows)
+                    self._finished.difference_update(rows)
+                else:
+                    self._finished.clear()
+        elif self.spool.apart and not self.spool.count:
             with self._spool_may_fail():
-                self.spool.remove(self._finished)
-                self._finished.clear()
+                self.spool.shrink()
 
-    def set_apart(self, message: Message, error: Exception, row: int | None) -> None:
+    def set_apart(self, entry: Entry, error: Exception) -> None:
         """Kafka will never take it."""
         reason = f"{type(error).__name__}: {error}"
         log.error(
             "Kafka will never take a message: set apart",
-            extra={"key": message.key, "bytes": len(message.value), "error": reason},
+            extra={"key": entry.message.key, "bytes": len(entry.message.value), "error": reason},
         )
-        try:
-            self.spool.set_apart(message, reason, row)
-        except SpoolError as spool_error:
-            if row is not None:
-                self._finished[row] = message
-            self._failed(spool_error)
-            self._drop([message], "refused_by_kafka")
-        else:
+        self._apart.append((entry, reason))
+        if len(self._apart) > BATCH:
+            self.drop(self._apart.popleft()[0], "refused_by_kafka")
+
+    def _write_apart(self) -> None:
+        while self._apart:
+            entry, reason = self._apart[0]
+            if not self.is_left(entry):
+                self.drop(entry, "deleted")
+            elif not self._is_written_apart(entry, reason):
+                return
+            self._apart.popleft()
+
+    def _is_written_apart(self, entry: Entry, reason: str) -> bool:
+        with self._spool_may_fail():
+            try:
+                self.spool.set_apart(entry.message, reason, entry.row)
+            except SpoolFullError:
+                self.drop(entry, "refused_by_kafka")
+                return True
             self._counts["apart"] += 1
+            if entry.row is None:
+                self.in_memory -= 1
+            else:
+                del self._on_both[entry.row]
+            return True
+        return False
 
-    def forget(self, key: bytes) -> None:
-        """Drop what waits under this key and is not on its way."""
-        kept = [message for message in self._gathered if message.key != key]
-        dropped = len(self._gathered) - len(kept)
-        self._gather_anew(kept)
+    # What authors take back
+
+    def wish(self, wish: Wish) -> None:
+        """It holds for all that is in memory, when it is sent or written, and for all that is on disk, bit by bit."""
+        self._wishes.add(wish)
+        if self.spool.count or self.spool.apart:
+            self._wished.extend((wish, table, 0) for table in TABLES)
+
+    def is_left(self, entry: Entry) -> bool:
+        """Make of it what its author left; False where that is nothing."""
+        left = self._wishes.fulfilled(entry.message, entry.since)
+        if left is not None:
+            entry.message = left
+        return left is not None
+
+    def _fulfil_wishes(self) -> None:
+        left = CHANGED
         with self._spool_may_fail():
-            dropped += self.spool.forget(key, self._window.rows | self._finished.keys())
-        self._counts["dropped:deleted"] += dropped
+            while self._wished and left > 0:
+                wish, table, row = self._wished[0]
+                found = self.spool.mentioning(table, wish.id_, row, left)
+                self._change(table, [(row, message, wish.fulfilled(message)) for row, message in found])
+                self._wished.popleft()
+                if len(found) == left:
+                    self._wished.appendleft((wish, table, found[-1][0]))
+                left -= len(found) + 1
+        if not self._wished:
+            oldest = (since for lane in self._lanes() for since in lane.oldest_since())
+            self._wishes.forget_before(min(oldest, default=float("inf")))
 
-    def scrub(self, user_id: str, up_to_id: int) -> None:
-        """Take the location out of what waits from this user, up to this id."""
-        self._gather_anew([message.without_location(user_id, up_to_id) for message in self._gathered])
-        with self._spool_may_fail():
-            self.spool.scrub(user_id, up_to_id)
+    def _change(self, table: str, found: Sequence[tuple[int, Message, Message | None]]) -> None:
+        changed = [(row, after) for row, before, after in found if after is not before]
+        if not changed:
+            return
+        self.spool.change(table, changed)
+        gone = {row for row, after in changed if after is None} if table == "waiting" else set()
+        if gone:
+            self._lost(len(gone), "deleted", gone & (self._on_both.keys() | self._finished))
 
-    def _gather_anew(self, messages: Sequence[Message]) -> None:
-        self._gathered = deque(messages)
-        self._gathered_bytes = sum(message.size_bytes() for message in messages)
+    # The end, and what fails
 
-    def close(self, unspooled: Sequence[Message]) -> None:
+    def close(self) -> None:
         """What neither Kafka nor the spool has taken ends with the process."""
-        self._drop([*unspooled, *self._gathered], "unsaved")
-        self._gather_anew([])
+        for entry, _ in self._apart:
+            self.drop(entry, "refused_by_kafka")
+        while self._finished and self.spool.count:
+            before = len(self._finished)
+            self._take_out_finished()
+            if len(self._finished) == before:
+                break
+        self._drop(self.in_memory, "unsaved")
+        self.in_memory = 0
         self.spool.close()
-
-    # What fails
 
     @contextlib.contextmanager
     def _spool_may_fail(self) -> Iterator[None]:
@@ -218,21 +357,32 @@ class Backlog:
         except SpoolError as error:
             self._failed(error)
 
-    def _failed(self, error: SpoolError) -> None:
-        if isinstance(error, SpoolDamagedError):
-            self._failed_at = -FULL_SECONDS  # told each time
-            self._counts["spool_damaged_files"] += 1
-            self._counts["dropped:spool_damaged"] += error.lost - len(self._window.rows) - len(self._finished)
-            self._window.unspool()
-            self._finished.clear()
-            self._cursor = 0
-        if self._clock() - self._failed_at >= FULL_SECONDS:
-            self._failed_at = self._clock()
-            log.error("spool fails", extra={"error": str(error), "waiting_in_memory": len(self._gathered)})
+    @contextlib.contextmanager
+    def _reading(self) -> Iterator[None]:
+        is_unreadable = False
+        try:
+            yield
+        except SpoolError as error:
+            is_unreadable = True
+            self._failed(error)
+        finally:
+            self._is_unreadable = is_unreadable
 
-    def _drop(self, messages: Sequence[Message], reason: str) -> None:
-        if messages:
+    def _failed(self, error: SpoolError) -> None:
+        self._trouble, self._failed_at = str(error), self._clock()
+        if isinstance(error, SpoolLostError):
+            self._counts["spool_damaged_files"] += error.reason == "spool_damaged"
+            self._lost(error.lost, error.reason, self._on_both.keys() | self._finished)
+            self.list_anew()
+        elif self._clock() - self._told_at < FULL_SECONDS:
+            return
+        self._told_at = self._clock()
+        log.error("spool fails", extra={"error": str(error), "waiting_in_memory": self.in_memory})
+
+    def _drop(self, count: int, reason: str) -> None:
+        if count:
             if not self.is_full():
-                log.error("messages are dropped", extra={"reason": reason, "count": len(messages)})
-            self._dropped_at = self._clock()
-            self._counts[f"dropped:{reason}"] += len(messages)
+                log.error("messages are dropped", extra={"reason": reason, "count": count})
+            if reason != "deleted":
+                self._dropped_at = self._clock()
+            self._counts[f"dropped:{reason}"] += count

@@ -3,15 +3,18 @@
 import gc
 import logging
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
-from kafka.errors import KafkaError
+from kafka.errors import KafkaError, KafkaTimeoutError
 
 from traptor.settings import SettingError
 
 RECONNECT_SECONDS = 2.0
 """Between tries to reach a broker that is away."""
+TOPIC_SECONDS = 10.0
+"""What the broker, be it far away, may take to tell of a topic, or to make it where it does so by itself."""
 
 log = logging.getLogger(__name__)
 
@@ -23,9 +26,12 @@ class Broker:
     ``connect_cautiously`` makes one that answers for each message by itself.
     """
 
-    def __init__(self, connect: Callable[[], Any], connect_cautiously: Callable[[], Any]) -> None:
+    def __init__(self, topic: str, connect: Callable[[], Any], connect_cautiously: Callable[[], Any]) -> None:
+        self.topic = topic
         self.producer: Any = None
         """None while there is none."""
+        self.partitions = 1
+        """Of the topic, as the producer knew them when it was made."""
         self.is_cautious = False
         self.refusal: SettingError | None = None
         self._was_there = False
@@ -59,9 +65,10 @@ class Broker:
         told = ""
         while not self._closing.is_set():
             try:
-                self.producer = self._connect_cautiously() if self.is_cautious else self._connect()
-                self._was_there = True
-                log.info("Kafka connected")
+                producer = self._connect_cautiously() if self.is_cautious else self._connect()
+                self.partitions = self._count_partitions(producer)
+                self.producer, self._was_there = producer, True
+                log.info("Kafka connected", extra={"topic": self.topic})
                 return
             except Exception as error:
                 if isinstance(error, SettingError) and not self._was_there:
@@ -73,19 +80,39 @@ class Broker:
                     told = reason
             self._wait()
 
+    def _count_partitions(self, producer: Any) -> int:
+        """One where the producer, which may be anybody's, does not tell. Raises KafkaError where there is no topic."""
+        if not hasattr(producer, "partitions_for"):
+            return 1
+        try:
+            return max(1, partitions(producer, self.topic))
+        except BaseException:
+            close(producer, 0.0)
+            raise
+
     def _wait(self) -> None:
         self._closing.wait(RECONNECT_SECONDS)
         # kafka-python leaves the sockets of refused connections in cycles: for hours, they are too many.
         gc.collect()
 
-    @staticmethod
-    def _tell(error: Exception, reason: str) -> None:
+    def _tell(self, error: Exception, reason: str) -> None:
         unexpected = None if isinstance(error, KafkaError | OSError) else error
         log.warning(
             "Kafka cannot be reached: trying again; tweets wait in the spool meanwhile",
-            extra={"error": reason},
+            extra={"topic": self.topic, "error": reason},
             exc_info=unexpected,
         )
+
+
+def partitions(producer: Any, topic: str) -> int:
+    """How many the topic has. Raises KafkaError when no broker has told of it in time."""
+    deadline = time.monotonic() + TOPIC_SECONDS
+    while True:
+        try:
+            return len(producer.partitions_for(topic))
+        except KafkaTimeoutError:
+            if time.monotonic() > deadline:
+                raise
 
 
 def close(producer: Any, timeout_seconds: float) -> None:

@@ -6,7 +6,7 @@
 import logging
 import re
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from confluent_kafka import KafkaError as LibraryError
@@ -14,6 +14,7 @@ from confluent_kafka import KafkaException
 from confluent_kafka import Producer as Client
 from kafka import errors
 
+from traptor.delivery.broker import TOPIC_SECONDS
 from traptor.settings import SettingError
 
 BASE = {
@@ -61,8 +62,6 @@ WITHOUT_COUNTERPART = {
 }
 CLOSING_SECONDS = 0.5
 """What librdkafka may take to give back what it has not delivered."""
-TOPIC_SECONDS = 1.0
-"""What the broker may take to make a topic, where it does so by itself."""
 _OURS = "bootstrap_timeout_ms"
 _ERRORS = {
     LibraryError._AUTHENTICATION: errors.SaslAuthenticationFailedError,
@@ -130,6 +129,16 @@ class Producer:
             raise errors.KafkaTimeoutError(str(error)) from None
         return answer
 
+    def partitions_for(self, topic: str) -> set[int]:
+        """Raises KafkaError where there is no such topic."""
+        try:
+            told = self._client.list_topics(topic, TOPIC_SECONDS).topics[topic]
+        except KafkaException as error:
+            raise translated(error.args[0]) from None
+        if told.error:
+            raise translated(told.error)
+        return set(told.partitions)
+
     def flush(self, timeout: float) -> None:
         """Raises KafkaTimeoutError when something is unanswered after so many seconds."""
         if unanswered := self._client.flush(max(timeout, 0.0)):
@@ -141,10 +150,10 @@ class Producer:
         self._client.flush(max(timeout, CLOSING_SECONDS))
 
 
-def connect(hosts: str, topics: Iterable[str], options: Mapping[str, Any]) -> Producer:
-    """A producer, once a broker has told of the topics. Raises KafkaError, or SettingError for options."""
+def connect(hosts: str, topic: str, options: Mapping[str, Any]) -> Producer:
+    """A producer, once a broker has told of the topic. Raises KafkaError, or SettingError for options."""
     wanted = {"bootstrap.servers": hosts, **BASE, **properties(options), "logger": log}
-    _look_for(topics, wanted, _timeout_seconds(options))
+    _look_for(topic, wanted, _timeout_seconds(options))
     return Producer(_client(wanted))
 
 
@@ -186,7 +195,7 @@ def _client(wanted: dict[str, Any]) -> Client:
         raise SettingError(f"KAFKA_OPTIONS: librdkafka makes no producer with them: {reason}") from None
 
 
-def _look_for(topics: Iterable[str], wanted: dict[str, Any], timeout_seconds: float) -> None:
+def _look_for(topic: str, wanted: dict[str, Any], timeout_seconds: float) -> None:
     """By a client of its own, which hears why it cannot connect: one that lasts would pile that up while nobody asks.
 
     Raises KafkaError when there is no broker, or no such topic.
@@ -194,8 +203,7 @@ def _look_for(topics: Iterable[str], wanted: dict[str, Any], timeout_seconds: fl
     heard: list[LibraryError] = []
     scout = _client({**wanted, "error_cb": heard.append})
     try:
-        for topic in topics:
-            _wait_for_topic(scout, topic, timeout_seconds)
+        _wait_for_topic(scout, topic, timeout_seconds)
     except KafkaException as error:
         scout.poll(0)
         raise _reason([*heard, error.args[0]]) from None

@@ -5,30 +5,32 @@ import gc
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from kafka.errors import (
-    KafkaError,
-)
+from kafka.errors import KafkaError, RetriableError
 
 from traptor.delivery.backlog import Backlog
-from traptor.delivery.broker import Broker
+from traptor.delivery.lane import SLOW_SECONDS, Entry, Lane
+from traptor.delivery.message import Message
 from traptor.delivery.producers import NEVER_TAKEN
-from traptor.delivery.spool import Message, Spool
-from traptor.delivery.window import Sent, Window
+from traptor.delivery.route import Route
+from traptor.delivery.spool import Spool
+from traptor.delivery.wishes import Wish
+from traptor.settings import SettingError
 
-WINDOW_BYTES = 8 << 20
-"""What may be on its way to Kafka without an acknowledgement."""
+GIVE_UP_SECONDS = 120.0
+"""A producer that acknowledges nothing for so long, of all that it was given, is broken. It tries each request for a
+quarter of it."""
 
-SLOW_SECONDS = 1.0
-"""A message without acknowledgement for so long goes to the spool as well, so that a killed process keeps it."""
-
-GIVE_UP_SECONDS = 60.0
-"""A producer that leaves a message unanswered for so long, twice its own time-out, is broken."""
+RETRY_SECONDS = 1.0
+"""How long a lane rests whose messages came back, and a route whose producer takes none."""
 
 ROOM_SECONDS = 0.1
 """How long to wait for Kafka to acknowledge something when it is a little behind."""
+
+TURN_MESSAGES = 500
+"""What is sent in one turn of what has waited."""
 
 CLOSING_SECONDS = 1.0
 """What writing the spool and closing the producer may take of the time to stop."""
@@ -41,8 +43,8 @@ class Kafka:
 
     ``connect`` makes a producer or raises KafkaError; it is called by a thread of its own until it succeeds, so the
     caller never waits for a broker that is away. ``connect_cautiously`` makes one that answers for each message by
-    itself: see CAUTIOUS. ``counts`` gets delivered, and what a Backlog counts. ``acknowledged`` is called with the
-    messages that Kafka has acknowledged, and the time.
+    itself: see CAUTIOUS. Tweets go to ``topic``; each other topic has a producer of its own. ``counts`` gets delivered,
+    and what a Backlog counts. ``acknowledged`` is called with the messages that Kafka has acknowledged, and the time.
     """
 
     def __init__(
@@ -53,202 +55,283 @@ class Kafka:
         acknowledged: Callable[[Sequence[Message], float], None] | None = None,
         *,
         connect_cautiously: Callable[[], Any] | None = None,
+        topic: str = "traptor",
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.spool = spool
         self.counts = counts
+        self._connect = connect
+        self._connect_cautiously = connect_cautiously or connect
         self._acknowledged = acknowledged
         self._clock = clock
-        self._broker = Broker(connect, connect_cautiously or connect)
-        self._window = Window()
-        self._backlog = Backlog(spool, self._window, counts, clock)
-        self._suspects = 0
-        """Messages that were refused together, and are to be answered for one by one."""
+        self._is_looking = False
+        self._given: Any = None
+        """A producer that was set from outside, for all topics."""
+        self._routes: dict[str, Route] = {}
+        self._main = self._route(topic)
+        self._backlog = Backlog(spool, counts, clock, lambda topic, key: self._route(topic).lane(key), self._lanes)
         self._is_slow = False
         """Kafka does not acknowledge what it was told."""
 
     @property
     def producer(self) -> Any:
-        """None while there is none."""
-        return self._broker.producer
+        """That of the tweets; None while there is none."""
+        return self._main.broker.producer
 
     @producer.setter
     def producer(self, producer: Any) -> None:
-        self._broker.producer = producer
+        self._given = producer
+        for route in self._routes.values():
+            route.broker.producer = producer
+
+    def _route(self, topic: str) -> Route:
+        if (route := self._routes.get(topic)) is None:
+            route = Route(topic, self._connect, self._connect_cautiously)
+            route.broker.producer = self._given
+            self._routes = {**self._routes, topic: route}  # other threads read it
+            if self._is_looking and self._given is None:
+                route.broker.look()
+        return route
+
+    def _lanes(self) -> Iterator[Lane]:
+        return (lane for route in self._routes.values() for lane in route.lanes)
 
     def open(self) -> None:
         """Start to look for the broker."""
-        self._broker.look()
+        self._is_looking = True
+        self._main.broker.look()
 
     def take_up(self) -> None:
         """Take up what an earlier run has left in the spool, once no other process uses it."""
-        self._backlog.open()
+        self._backlog.take_up()
 
     def waiting(self) -> int:
         """Messages that Kafka has not acknowledged, in memory and on disk."""
-        return self._window.unspooled + self._backlog.waiting()
+        return self._backlog.waiting()
 
     def ack_lag_seconds(self) -> float:
         """The age of the oldest message on its way."""
-        return max(0.0, self._window.oldest_seconds(self._clock()))
+        now = self._clock()
+        return max(0.0, *(lane.oldest_seconds(now) for lane in self._lanes()))
 
     def is_down(self) -> bool:
-        """Does Kafka not take or not acknowledge what it is given?"""
-        return self._is_slow or (self.producer is None and self.waiting() > 0)
+        """Does Kafka not take or not acknowledge what it is given, of any topic or partition?"""
+        return self._is_slow or (self.waiting() > 0 and any(map(_waits_for_producer, self._routes.values())))
 
     def is_full(self) -> bool:
         """Are messages being dropped, for want of room?"""
         return self._backlog.is_full()
 
-    def send(self, messages: Sequence[Message]) -> None:
-        """Take messages. They go to Kafka at once if nothing older waits, or else after what does."""
-        if self._window.size_bytes >= WINDOW_BYTES and not self._is_slow:
-            self._wait_for_room()
-        waiting = iter(messages)
-        if not self._backlog and self._can_send():
-            for message in waiting:
-                if not self._produce(message):
-                    self._backlog.add(message)
-                    break
-        for message in waiting:
-            self._backlog.add(message)
+    def spool_trouble(self) -> str:
+        """What is wrong with the spool; empty while nothing is."""
+        return self._backlog.trouble()
 
-    def _wait_for_room(self) -> None:
+    # In
+
+    def send(self, messages: Sequence[Message]) -> None:
+        """Take messages. They go to Kafka at once if nothing older waits in their lane, or else after what does."""
+        now, may_wait = self._clock(), True
+        for message in messages:
+            route = self._route(message.topic)
+            lane, entry = route.lane(message.key), Entry(message, now)
+            if lane.is_clear() and self._backlog.is_listed():
+                if may_wait and not route.has_room(lane) and not lane.is_slow(now):
+                    self._wait_for_room(route, lane)
+                    may_wait = False
+                if self._may_send(route, lane, now):
+                    self._backlog.in_memory += 1
+                    self._produce(route, lane, entry)
+                    continue
+            self._backlog.add(lane, entry)
+
+    def _wait_for_room(self, route: Route, lane: Lane) -> None:
         """The stream is read by a thread of its own meanwhile."""
-        with contextlib.suppress(KafkaError):
-            next(iter(self._window)).future.get(timeout=ROOM_SECONDS)
-        self._settle()
+        self._settle(route)
+        if lane.on_way and not route.has_room(lane):
+            with contextlib.suppress(KafkaError):
+                lane.on_way[0].future.get(timeout=ROOM_SECONDS)
+            self._settle(route)
 
     def forget(self, key: bytes) -> None:
-        """Its author deleted it: what still waits is dropped, and what is on its way is not sent again."""
-        for sent in self._window:
-            sent.is_deleted |= sent.message.key == key
-        self._backlog.forget(key)
+        """Its author deleted it: what still waits of it is dropped, and what is on its way is not sent again."""
+        self._backlog.wish(Wish(key.decode("utf-8", "replace"), None, self._clock()))
 
     def scrub(self, user_id: str, up_to_id: int) -> None:
         """Its author took the location back: what still waits, or may be sent again, loses it."""
-        for sent in self._window:
-            sent.message = sent.message.without_location(user_id, up_to_id)
-        self._backlog.scrub(user_id, up_to_id)
+        self._backlog.wish(Wish(user_id, up_to_id, self._clock()))
+
+    # Turns
 
     def tick(self) -> None:
-        """Settle what Kafka has answered, and move what waits. Called several times a second.
+        """Settle what Kafka has answered, and move what waits. Called several times a second; takes a moment at most.
 
         Raises SettingError where there will never be a producer.
         """
-        if self._broker.refusal:
-            raise self._broker.refusal
-        self._settle()
+        if self._main.broker.refusal:
+            raise self._main.broker.refusal
+        for route in self._routes.values():
+            self._settle(route)
+            if route.divide():
+                self._backlog.list_anew()
+        self._tell_if_slow()
         self._keep_slow()
-        self._backlog.take_up()
+        self._backlog.look()
+        self._backlog.list_more()
         self._send_what_waits()
         self._backlog.save_old()
+        self._backlog.tidy()
 
     def close(self, timeout_seconds: float) -> None:
         """Deliver what can be delivered in this time; the rest is in the spool."""
         deadline = self._clock() + timeout_seconds - CLOSING_SECONDS
-        self._broker.stop_looking()
         self._deliver_until(deadline)
-        self._backlog.keep_too([sent for sent in self._window if sent.row is None])
-        self._backlog.save()
-        self._broker.close(CLOSING_SECONDS / 2)
-        self._backlog.close([sent.message for sent in self._window.take_all() if sent.row is None])
+        routes = self._routes.values()
+        for route in routes:
+            route.broker.stop_looking()
+        self._backlog.save_all()
+        for route in routes:
+            route.broker.close(CLOSING_SECONDS / 2 / len(routes))
+        self._backlog.close()
 
     def _deliver_until(self, deadline: float) -> None:
-        """Flush what is on its way and what waits, for as long as Kafka takes it."""
-        before = -1
-        while self.producer is not None and self.waiting() not in {0, before} and self._clock() < deadline:
-            before = self.waiting()
-            self._send_what_waits()
-            try:
-                self.producer.flush(timeout=deadline - self._clock())
-            except KafkaError as error:
-                log.warning("Kafka did not take everything in time", extra={"error": str(error)})
-            self._settle()
+        """As long as Kafka may take it, or it has no other place to go."""
+        while self.waiting() and self._clock() < deadline:
+            if not any(route.broker.producer for route in self._routes.values()) and not self.spool_trouble():
+                return
+            with contextlib.suppress(SettingError):
+                self.tick()
+            self._wait_for_answer(min(ROOM_SECONDS, deadline - self._clock()))
+            for route in self._routes.values():
+                self._settle(route)
+
+    def _wait_for_answer(self, seconds: float) -> None:
+        waited_for = next((lane.on_way[0] for lane in self._lanes() if lane.on_way), None)
+        if waited_for is None:
+            time.sleep(max(0.0, seconds))
+            return
+        with contextlib.suppress(KafkaError):
+            waited_for.future.get(timeout=max(0.0, seconds))
 
     # To Kafka
 
-    def _can_send(self) -> bool:
-        is_taking = self.producer is not None and not self._is_trial_over()
-        return is_taking and not self._is_slow and self._window.size_bytes < WINDOW_BYTES
-
-    def _is_trial_over(self) -> bool:
-        """Has every suspect been answered for? Then it is time for a fast producer again."""
-        return self._broker.is_cautious and not self._suspects
+    @staticmethod
+    def _may_send(route: Route, lane: Lane, now: float) -> bool:
+        return route.is_open(now) and now >= lane.not_before and route.has_room(lane) and not lane.is_slow(now)
 
     def _send_what_waits(self) -> None:
-        if not self._can_send():
-            return
-        for row, message in self._backlog.oldest():
-            if not self._can_send() or not self._produce(message, row):
-                return
-            self._backlog.pass_on(row)
+        now = self._clock()
+        for route in self._routes.values():
+            share = TURN_MESSAGES // len(route.lanes) + 1
+            for lane in route.lanes:
+                self._send_some(route, lane, now, share)
 
-    def _produce(self, message: Message, row: int | None = None) -> bool:
-        """Hand a message to the producer. False: Kafka takes nothing now, and the caller keeps the message."""
+    def _send_some(self, route: Route, lane: Lane, now: float, most: int) -> None:
+        """What waits in this lane, the oldest first."""
+        waiting = self._waiting_entries(lane)
+        while most > 0 and self._may_send(route, lane, now) and (entry := next(waiting, None)):
+            most -= 1
+            if not self._backlog.is_left(entry):
+                self._backlog.drop(entry, "deleted")
+            else:
+                self._produce(route, lane, entry)
+
+    def _waiting_entries(self, lane: Lane) -> Iterator[Entry]:
+        """Each is taken out of the line."""
+        while lane.again:
+            yield lane.again.popleft()
+        yield from self._backlog.read(lane)
+        while lane.fresh and self._backlog.is_listed():
+            entry = lane.fresh[0]
+            self._backlog.take_first(lane)
+            yield entry
+
+    def _produce(self, route: Route, lane: Lane, entry: Entry) -> None:
+        """Hand a message to the producer; where that takes nothing now, it is to be sent again."""
+        message = entry.message
         try:
-            future = self.producer.send(message.topic, value=message.value, key=message.key)
+            entry.future = route.broker.producer.send(message.topic, value=message.value, key=message.key)
         except NEVER_TAKEN as error:
-            self._backlog.set_apart(message, error, row)
+            self._backlog.set_apart(entry, error)
         except KafkaError as error:
-            self._give_up([], error)
-            return False
+            route.not_before = self._clock() + RETRY_SECONDS
+            lane.again.appendleft(entry)
+            self._failed(route, lane, [], error)
         else:
-            self._window.add(Sent(message, future, self._clock(), row))
-        return True
+            entry.since = self._clock()
+            if not lane.on_way:
+                route.heard_at = entry.since
+            lane.sent(entry)
 
     def _keep_slow(self) -> None:
-        """What has been on its way for long goes to disk too, in case this process is killed."""
-        if self._is_slow:
-            oldest = self._clock() - SLOW_SECONDS / 2
-            self._backlog.keep_too([sent for sent in self._window if sent.row is None and sent.since < oldest])
+        """What has been on its way for long, or came back, goes to disk too, in case this process is killed."""
+        now = self._clock()
+        oldest = now - SLOW_SECONDS / 2
+        for lane in self._lanes():
+            for part in (lane.on_way if lane.oldest_seconds(now) > SLOW_SECONDS else (), lane.again):
+                if slow := [entry for entry in part if entry.row is None and entry.since < oldest]:
+                    self._backlog.keep_too(slow)
 
     # What Kafka answers
 
-    def _settle(self) -> None:
-        """Look at the oldest messages on their way, for as long as they are answered."""
-        answered = self._window.take_answered()
-        self._delivered([sent for sent in answered if not sent.future.failed()])
-        failed = [sent for sent in answered if sent.future.failed() and not self._is_set_apart(sent)]
-        self._suspects -= min(self._suspects, len(answered) - len(failed))
-        if failed:
-            errors = [sent.future.exception for sent in failed]
-            self._give_up(failed, next((error for error in errors if isinstance(error, NEVER_TAKEN)), errors[0]))
-        elif self.ack_lag_seconds() > GIVE_UP_SECONDS:
-            self._give_up([], TimeoutError(f"no answer for {GIVE_UP_SECONDS:g} s"))
-        elif self._is_trial_over() and not self._window:
-            self._give_up([], None)
-        self._backlog.take_out_finished()
-        self._tell_if_slow()
+    def _settle(self, route: Route) -> None:
+        """Look at what is on its way, and take what is answered as what it is."""
+        now = self._clock()
+        for lane in route.lanes:
+            # Kafka answers in order, unless something goes wrong.
+            if failed := self._take_failed(route, lane, in_order=not lane.is_slow(now)):
+                errors = [entry.future.exception for entry in failed]
+                self._failed(route, lane, failed, next((one for one in errors if not _may_pass(one)), errors[0]))
+        if route.is_on_way() and now - route.heard_at > GIVE_UP_SECONDS:
+            self._give_up(route, TimeoutError(f"no answer for {GIVE_UP_SECONDS:g} s"))
+        elif route.is_trial_over() and route.is_at_rest(now) and route.broker.producer is not None:
+            self._give_up(route, None)
 
-    def _delivered(self, delivered: Sequence[Sent]) -> None:
-        self.counts["delivered"] += len(delivered)
-        for sent in delivered:
-            self._backlog.finish(sent)
-        if self._acknowledged:
-            self._acknowledged([sent.message for sent in delivered], time.time())
+    def _take_failed(self, route: Route, lane: Lane, *, in_order: bool) -> list[Entry]:
+        """Of what is answered, what is to be sent again; the rest has found its place."""
+        answered = lane.take_answered(in_order=in_order)
+        if not answered:
+            return []
+        delivered = [entry for entry in answered if not entry.future.failed()]
+        failed = [entry for entry in answered if entry.future.failed() and not self._is_set_apart(route, entry)]
+        route.suspects -= min(route.suspects, len(answered) - len(failed))
+        if delivered:
+            route.acknowledged(delivered, self._clock())
+            self._backlog.delivered(delivered)
+            if self._acknowledged:
+                self._acknowledged([entry.message for entry in delivered], time.time())
+        return failed
 
-    def _is_set_apart(self, sent: Sent) -> bool:
+    def _is_set_apart(self, route: Route, entry: Entry) -> bool:
         """Of a message that was refused: was it alone, and to blame?"""
-        error = sent.future.exception
-        if not (self._broker.is_cautious and isinstance(error, NEVER_TAKEN)):
+        error = entry.future.exception
+        if not (route.broker.is_cautious and isinstance(error, NEVER_TAKEN)):
             return False
-        self._backlog.set_apart(sent.message, error, sent.row)
+        self._backlog.set_apart(entry, error)
         return True
 
-    def _give_up(self, failed: Sequence[Sent], error: BaseException | None) -> None:
+    def _failed(self, route: Route, lane: Lane, failed: Sequence[Entry], error: BaseException) -> None:
+        """These come back. Where that may pass, the producer goes on with the others."""
+        if _may_pass(error):
+            lane.not_before = self._clock() + RETRY_SECONDS
+            route.expired()
+            log.warning("Kafka does not take messages: they are sent again", extra=_facts(route, error, len(failed)))
+        else:
+            if isinstance(error, NEVER_TAKEN):
+                route.suspects += len(failed) + sum(len(one.on_way) for one in route.lanes)
+            self._give_up(route, error)
+        lane.again.extendleft(reversed(failed))
+
+    def _give_up(self, route: Route, error: BaseException | None) -> None:
         """Take back what was on its way, to be sent again by a new producer; None where nothing is wrong any more."""
         if error is not None:
-            log.warning("Kafka fails: its producer is replaced", extra={"error": f"{type(error).__name__}: {error}"})
-        again = [*failed, *self._window.take_all()]
-        if isinstance(error, NEVER_TAKEN):
-            self._suspects = len(again)
-        self._is_slow = False
-        self._backlog.put_back(again)
-        self._broker.give_up(cautiously=self._suspects > 0)
+            log.warning("Kafka fails: its producer is replaced", extra=_facts(route, error, 0))
+        for lane in route.lanes:
+            lane.take_back(self._take_failed(route, lane, in_order=False))
+        route.give_up()
 
     def _tell_if_slow(self) -> None:
-        is_slow = self.ack_lag_seconds() > SLOW_SECONDS
+        now = self._clock()
+        is_slow = any(lane.is_slow(now) for lane in self._lanes())
         if is_slow and not self._is_slow:
             log.warning("Kafka does not acknowledge: tweets wait in the spool", extra={"waiting": self.waiting()})
         if self._is_slow and not is_slow:
@@ -256,3 +339,16 @@ class Kafka:
             # kafka-python leaves the sockets of refused connections in cycles: after months they would be too many.
             gc.collect()
         self._is_slow = is_slow
+
+
+def _may_pass(error: BaseException) -> bool:
+    """Is the producer as good as before, and the message too?"""
+    return isinstance(error, RetriableError)
+
+
+def _waits_for_producer(route: Route) -> bool:
+    return route.broker.producer is None and not all(lane.is_clear() for lane in route.lanes)
+
+
+def _facts(route: Route, error: BaseException, count: int) -> dict[str, Any]:
+    return {"topic": route.topic, "error": f"{type(error).__name__}: {error}", "count": count}

@@ -1,7 +1,6 @@
 """Producers: made from the settings, by either client, and what they answer that is for good."""
 
 import logging
-from collections.abc import Sequence
 from importlib.util import find_spec
 from types import ModuleType
 from typing import Any
@@ -16,6 +15,7 @@ from kafka.errors import (
 )
 from kafka.net.compat import KafkaNetClient
 
+from traptor import kafka_options
 from traptor.delivery import broker
 from traptor.delivery.partitioner import KeyPartitioner
 from traptor.settings import KAFKA_PYTHON, SettingError
@@ -30,9 +30,12 @@ PRODUCER = {
     "max_request_size": 2 * 1024 * 1024,
     "acks": "all",
     "bootstrap_timeout_ms": 5_000,
-    "max_block_ms": 1_000,
-    "request_timeout_ms": 10_000,
-    "delivery_timeout_ms": 30_000,
+    # The main loop sends: a topic that is gone may cost it no more.
+    "max_block_ms": 100,
+    # A link of 80 KB/s carries the largest request within it. Before it gives up, a producer tries the same one again,
+    # which the broker then knows: so nothing comes twice.
+    "request_timeout_ms": 30_000,
+    "delivery_timeout_ms": 600_000,
     "reconnect_backoff_max_ms": 2_000,
     "metrics_enabled": False,
 }
@@ -55,19 +58,19 @@ refuses; and of a batch it does not say which message is to blame.
 """
 
 
-def connect(hosts: str, topic: str, options: dict[str, Any], *more_topics: str, client: str = KAFKA_PYTHON) -> Any:
-    """A producer that knows the topics, with Traptor's waits and batches and the user's options on top.
+def connect(hosts: str, topic: str, options: dict[str, Any], *, client: str = KAFKA_PYTHON) -> Any:
+    """A producer that knows the topic, with Traptor's waits and batches and the user's options on top.
 
     Raises KafkaError where the broker does not answer or does not have a topic; SettingError where the client is not
     there or makes no producer with such options, which kafka-python finds out when a broker has answered.
     """
     wanted = {**PRODUCER, **options}
     if client == KAFKA_PYTHON:
-        return _connect_kafka_python(hosts, (topic, *more_topics), wanted)
-    return _confluent().connect(hosts, (topic, *more_topics), wanted)
+        return _connect_kafka_python(hosts, topic, wanted)
+    return _confluent().connect(hosts, topic, wanted)
 
 
-def _connect_kafka_python(hosts: str, topics: Sequence[str], options: dict[str, Any]) -> KafkaProducer:
+def _connect_kafka_python(hosts: str, topic: str, options: dict[str, Any]) -> KafkaProducer:
     if find_spec("crc32c") is None:
         log.warning(
             "crc32c is missing: each tweet costs several times the CPU time; pip install 'kafka-python[crc32c]' helps"
@@ -88,8 +91,7 @@ def _connect_kafka_python(hosts: str, topics: Sequence[str], options: dict[str, 
             raise SettingError(f"KAFKA_OPTIONS: kafka-python makes no producer with them: {error}") from error
         raise
     try:
-        for topic in topics:
-            producer.partitions_for(topic)
+        broker.partitions(producer, topic)
     except BaseException:
         broker.close(producer, 0.0)
         raise
@@ -114,3 +116,14 @@ def unknown_options(options: dict[str, Any], client: str = KAFKA_PYTHON) -> list
     if client != KAFKA_PYTHON:
         known -= _confluent().WITHOUT_COUNTERPART
     return sorted(set(options) - known)
+
+
+def check(options: dict[str, Any], client: str) -> None:
+    """Raises SettingError for options that this client does not know, and warns of those that put tweets at risk."""
+    for risk in kafka_options.risks(options):
+        log.warning("KAFKA_OPTIONS: tweets are at risk", extra={"risk": risk})
+    if unknown := unknown_options(options, client):
+        raise SettingError(
+            f"KAFKA_OPTIONS: {', '.join(unknown)} is not allowed; allowed are options of kafka-python's producer"
+            f" other than the servers and the client, as far as {client} has them"
+        )

@@ -5,56 +5,28 @@ import fcntl
 import json
 import os
 import sqlite3
+import threading
 import time
-from collections.abc import Collection, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Generator, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS waiting (
-    id INTEGER PRIMARY KEY AUTOINCREMENT, since REAL NOT NULL, topic TEXT NOT NULL, key BLOB, value BLOB NOT NULL
-);
-CREATE INDEX IF NOT EXISTS waiting_key ON waiting (key);
-CREATE TABLE IF NOT EXISTS apart (
-    id INTEGER PRIMARY KEY AUTOINCREMENT, since REAL NOT NULL, topic TEXT NOT NULL, key BLOB, value BLOB NOT NULL,
-    reason TEXT NOT NULL
-);
-"""
-_ROW_BYTES = 64
-"""What SQLite keeps for a row beside its key and value, about."""
-_SIZE = f"SELECT COUNT(*), COALESCE(SUM(LENGTH(value) + COALESCE(LENGTH(key), 0) + {_ROW_BYTES}), 0) FROM"
+from traptor.delivery import schema
+from traptor.delivery.message import Message
+
+__all__ = ["Kept", "Message", "Spool", "SpoolError", "file_name"]
+
 _FILES = ("", "-wal", "-shm")
 """SQLite keeps its latest transactions in files of their own."""
+CHECKPOINT_SECONDS = 1.0
+"""How often the latest transactions are brought into the file."""
+PATIENCE_SECONDS = 2.0
+"""How long whoever can wait does so for a lock of another process."""
 
 
 def file_name(traptor_type: str, traptor_id: int | str) -> str:
     """The spool of one Traptor."""
     return f"{traptor_type}-{traptor_id}.spool"
-
-
-class Message(NamedTuple):
-    """What goes to Kafka."""
-
-    key: bytes | None
-    value: bytes
-    topic: str
-
-    def size_bytes(self) -> int:
-        return len(self.value) + len(self.key or b"") + _ROW_BYTES
-
-    def without_location(self, user_id: str, up_to_id: int) -> "Message":
-        """The message without geo, coordinates and place, if it is a tweet of this user up to this id."""
-        if user_id.encode("utf-8", "replace") not in self.value:
-            return self
-        try:
-            tweet = json.loads(self.value)
-            concerned = tweet["user"]["id_str"] == user_id and int(tweet["id_str"]) <= up_to_id
-        except (ValueError, KeyError, TypeError, RecursionError):
-            return self
-        if not concerned:
-            return self
-        tweet.update(geo=None, coordinates=None, place=None)
-        return self._replace(value=json.dumps(tweet, separators=(",", ":")).encode("ascii"))
 
 
 class Kept(NamedTuple):
@@ -71,43 +43,57 @@ class SpoolError(Exception):
     """The spool cannot be written or read; says why."""
 
 
-class SpoolDamagedError(SpoolError):
-    """The file was damaged and has been set aside, with ``lost`` messages in it that waited; a new one begins."""
+class SpoolFullError(SpoolError):
+    """SPOOL_MAX_BYTES is reached."""
+
+
+class SpoolLostError(SpoolError):
+    """The file was deleted, replaced or emptied, with ``lost`` messages in it that waited."""
+
+    reason = "spool_lost"
 
     def __init__(self, text: str, lost: int) -> None:
         super().__init__(text)
         self.lost = lost
 
 
+class SpoolDamagedError(SpoolLostError):
+    """The file was damaged and has been set aside; a new one begins."""
+
+    reason = "spool_damaged"
+
+
 class Spool:
     """Messages on disk. The file is made when the first one comes and goes when the last one is gone.
 
-    Every method raises SpoolError where the disk or the file fails.
+    Reading needs neither room nor a lock. Every method raises SpoolError where the disk or the file fails.
     """
 
     def __init__(self, path: Path, max_bytes: int) -> None:
         self.path = path
         self.max_bytes = max_bytes
+        self.patience_seconds = PATIENCE_SECONDS
         self.count = 0
         """Messages that wait."""
         self.size_bytes = 0
         """Of the messages that wait and those set apart."""
         self.apart = 0
+        self.last_row = 0
+        """The youngest that we know of."""
         self._db: sqlite3.Connection | None = None
         self._file = -1
         """Holds a shared lock for as long as the file is in use here."""
+        self._is_alone = False
+        self._checkpoint_at = 0.0
         self._found = 0
+        self._lost = 0
         self._version = 0
         """Changes when somebody else has written to the file."""
 
     def open_if_there(self) -> None:
         """Look at what an earlier run has left. Removes an empty file."""
-        try:
-            is_there = self.path.exists()
-        except OSError as error:
-            raise SpoolError(f"{self.path}: {error}") from error
-        if is_there:
-            with self._transaction():
+        if self._is_there():
+            with self._reading():
                 pass
             self._remove_if_empty()
 
@@ -117,17 +103,17 @@ class Spool:
         if not fitting:
             return []
         now = time.time()
-        with self._transaction() as db:
+        with self._writing() as db:
             rows = [
                 db.execute(
-                    "INSERT INTO waiting (since, topic, key, value) VALUES (?, ?, ?, ?)",
-                    (now, message.topic, message.key, message.value),
+                    "INSERT INTO waiting (since, topic, key, value, mentions) VALUES (?, ?, ?, ?, ?)",
+                    (now, message.topic, message.key, message.value, _mentions(message)),
                 ).lastrowid
+                or 0
                 for message in fitting
             ]
-        self.count += len(fitting)
-        self.size_bytes += sum(message.size_bytes() for message in fitting)
-        return [row for row in rows if row is not None]
+        self.last_row = rows[-1]
+        return rows
 
     def _fitting(self, messages: Iterable[Message]) -> Iterator[Message]:
         size_bytes = self.size_bytes
@@ -137,102 +123,140 @@ class Spool:
                 return
             yield message
 
-    def after(self, row: int, most: int) -> list[tuple[int, Message]]:
-        """The oldest messages behind this row (0: from the start), with their rows."""
-        if not self.count:
-            return []
-        with self._transaction() as db:
-            found = db.execute(
-                "SELECT id, key, value, topic FROM waiting WHERE id > ? ORDER BY id LIMIT ?", (row, most)
+    def keys_after(self, row: int, most: int) -> list[tuple[int, str, bytes | None]]:
+        """Row, topic and key of the oldest messages behind this row (0: from the start)."""
+        with self._reading() as db:
+            return db.execute(
+                "SELECT id, topic, key FROM waiting WHERE id > ? ORDER BY id LIMIT ?", (row, most)
             ).fetchall()
-        return [(id_, Message(key, value, topic)) for id_, key, value, topic in found]
 
-    def remove(self, stored: Mapping[int, Message]) -> None:
+    def read(self, rows: Sequence[int]) -> Generator[tuple[int, Message], None, None]:
+        """Those of the messages with these rows, which ascend, that are there."""
+        with self._reading() as db:
+            marks = ",".join("?" * len(rows))
+            found = db.execute(f"SELECT id, key, value, topic FROM waiting WHERE id IN ({marks}) ORDER BY id", rows)
+            for row, *fields in found:
+                yield row, Message(*fields)
+
+    def remove(self, rows: Collection[int]) -> None:
         """Take out messages, by row, that need not wait any more."""
-        with self._transaction() as db:
-            db.executemany("DELETE FROM waiting WHERE id = ?", [(row,) for row in stored])
-        self.count -= len(stored)
-        self.size_bytes -= sum(message.size_bytes() for message in stored.values())
-        if not self.count and self.apart:
-            with self._transaction() as db:
-                db.executescript("PRAGMA incremental_vacuum; PRAGMA wal_checkpoint(TRUNCATE)")
+        with self._writing() as db:
+            db.executemany("DELETE FROM waiting WHERE id = ?", [(row,) for row in rows])
         self._remove_if_empty()
 
-    def forget(self, key: bytes, but_rows: Collection[int] = ()) -> int:
-        """Take out what is set apart or waits under this key, but for these rows; returns how many messages waited."""
-        if not self.count and not self.apart:
-            return 0
-        with self._transaction() as db:
-            found = db.execute("SELECT id, value, topic FROM waiting WHERE key = ?", (key,)).fetchall()
-            if db.execute("DELETE FROM apart WHERE key = ?", (key,)).rowcount:
-                self._measure(db)
-        self._remove_if_empty()
-        stored = {row: Message(key, value, topic) for row, value, topic in found if row not in but_rows}
-        if stored:
-            self.remove(stored)
-        return len(stored)
+    def shrink(self) -> None:
+        """Give back, a little each time, the room of what waited, where what was set apart keeps the file for long."""
+        with self._reading() as db:
+            if db.execute("PRAGMA freelist_count").fetchone() != (0,):
+                db.executescript("PRAGMA incremental_vacuum(1000)")
 
-    def scrub(self, user_id: str, up_to_id: int) -> None:
-        """Take the location out of what waits or is set apart from this user, up to this id."""
-        if not self.count and not self.apart:
-            return
-        author = (user_id.encode("utf-8", "replace"),)
-        with self._transaction() as db:
-            for table in ("waiting", "apart"):
-                found = db.execute(
-                    f"SELECT id, key, value, topic FROM {table} WHERE INSTR(value, ?)", author
-                ).fetchall()
-                for row, *fields in found:
-                    scrubbed = Message(*fields).without_location(user_id, up_to_id)
-                    db.execute(f"UPDATE {table} SET value = ? WHERE id = ?", (scrubbed.value, row))
-            self._measure(db)
+    def mentioning(self, table: str, id_: str, after_row: int, most: int) -> list[tuple[int, Message]]:
+        """The oldest messages behind this row, of those that wait or are ``apart``, that speak of this id."""
+        with self._reading() as db:
+            found = db.execute(
+                f"SELECT m.id, m.key, m.value, m.topic FROM {table}_mentions JOIN {table} AS m ON m.id = row"
+                f" WHERE {table}_mentions.id = ? AND row > ? ORDER BY row LIMIT ?",
+                (id_, after_row, most),
+            ).fetchall()
+        return [(row, Message(*fields)) for row, *fields in found]
+
+    def change(self, table: str, left: Sequence[tuple[int, Message | None]]) -> None:
+        """Put these messages in the place of those with these rows; None takes them out."""
+        with self._writing() as db:
+            for row, message in left:
+                if message is None:
+                    db.execute(f"DELETE FROM {table} WHERE id = ?", (row,))
+                else:
+                    db.execute(f"UPDATE {table} SET value = ? WHERE id = ?", (message.value, row))
+        self._remove_if_empty()
 
     def set_apart(self, message: Message, reason: str, row: int | None = None) -> None:
         """Keep a message that Kafka will never take, for a person to look at; ``row`` where it waited."""
         if row is None and not list(self._fitting([message])):
-            raise SpoolError(f"{self.path}: no room to set a message apart")
-        with self._transaction() as db:
+            raise SpoolFullError(f"{self.path}: no room to set a message apart")
+        with self._writing() as db:
             db.execute(
-                "INSERT INTO apart (since, topic, key, value, reason) VALUES (?, ?, ?, ?, ?)",
-                (time.time(), message.topic, message.key, message.value, reason),
+                "INSERT INTO apart (since, topic, key, value, mentions, reason) VALUES (?, ?, ?, ?, ?, ?)",
+                (time.time(), message.topic, message.key, message.value, _mentions(message), reason),
             )
             db.execute("DELETE FROM waiting WHERE id = ?", (row,))
-            self._measure(db)
 
     def put_back(self, rows: Collection[int] | None = None) -> int:
         """Let messages that were set apart, those with these numbers or all, wait again; returns how many."""
-        with self._transaction() as db:
+        fields = "since, topic, key, value, mentions"
+        with self._writing() as db:
             found = [row for (row,) in db.execute("SELECT id FROM apart") if rows is None or row in rows]
             for row in found:
-                db.execute(
-                    "INSERT INTO waiting (since, topic, key, value)"
-                    " SELECT since, topic, key, value FROM apart WHERE id = ?",
-                    (row,),
-                )
+                db.execute(f"INSERT INTO waiting ({fields}) SELECT {fields} FROM apart WHERE id = ?", (row,))
                 db.execute("DELETE FROM apart WHERE id = ?", (row,))
-            self._measure(db)
+        self._found += len(found)
         return len(found)
 
-    def found(self) -> int:
-        """How many messages have come to wait here by others than us since this was last asked: left by an earlier
-        run, or put back by another process."""
-        if self._db is not None or self.apart:
-            with self._transaction() as db:
-                (version,) = db.execute("PRAGMA data_version").fetchone()
-                if version != self._version:
-                    self._version = version
-                    self._note_found(db)
-        found, self._found = self._found, 0
-        return found
+    # What others do
+
+    def changes(self) -> tuple[int, int]:
+        """How many messages others have brought here since this was last asked (left by an earlier run, or put back),
+        and how many they have taken away.
+
+        Raises SpoolLostError where they have taken the file.
+        """
+        if self._db is None and not self.count:
+            self.open_if_there()
+        else:
+            self._look_for_file()
+            with self._reading() as db:
+                self._compare(db)
+        (found, lost), self._found, self._lost = (self._found, self._lost), 0, 0
+        return found, lost
+
+    def _look_for_file(self) -> None:
+        try:
+            there = self.path.stat()
+            is_ours = self._db is None or os.path.samestat(there, os.fstat(self._file))
+            gone = "emptied" if not there.st_size else None if is_ours else "replaced"
+        except FileNotFoundError:
+            gone = "deleted"
+        except OSError as error:
+            raise SpoolError(f"{self.path}: {error}") from error
+        if gone:
+            lost = self._forget_all()
+            raise SpoolLostError(f"{self.path}: {gone} by another program, with {lost} messages that waited", lost)
+
+    def _compare(self, db: sqlite3.Connection) -> None:
+        """What is there with what we know of, where others have written."""
+        (version,) = db.execute("PRAGMA data_version").fetchone()
+        if version == self._version:
+            return
+        self._version = version
+        known, last_row = self.count, self.last_row
+        self._adopt(*schema.totals(db))
+        found = self.count
+        if last_row:
+            (found,) = db.execute("SELECT COUNT(*) FROM waiting WHERE id > ?", (last_row,)).fetchone()
+        self._found += found
+        self._lost += known + found - self.count
+
+    def missing(self, rows: Collection[int]) -> set[int]:
+        """Those of these rows that are not there."""
+        with self._reading() as db:
+            return {row for row in rows if not db.execute("SELECT 1 FROM waiting WHERE id = ?", (row,)).fetchone()}
 
     def kept(self) -> Generator[Kept, None, None]:
         """Every message in the file: those set apart, then those that wait, oldest first."""
-        with self._transaction() as db:
+        with self._reading() as db:
             for source in ("reason FROM apart", "NULL FROM waiting"):
                 for row, since, key, value, topic, reason in db.execute(
                     f"SELECT id, since, key, value, topic, {source} ORDER BY id"
                 ):
                     yield Kept(row, since, Message(key, value, topic), reason)
+
+    # The file
+
+    def wait_for_locks(self, seconds: float) -> None:
+        """What a lock of another process may take of each call from now on."""
+        self.patience_seconds = seconds
+        if self._db:
+            self._db.execute(f"PRAGMA busy_timeout = {round(seconds * 1000)}")
 
     def close(self) -> None:
         if self._db:
@@ -240,69 +264,168 @@ class Spool:
             os.close(self._file)
             self._db = None
 
-    @contextlib.contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
+    def remove_file(self) -> None:
+        """Nothing in it is wanted any more, and that is known without room for a write.
+
+        Not while another process uses it, whose next messages would be lost, nor where one has brought something.
+        """
+        if self._db is None:
+            return
+        with self._reading() as db:
+            try:
+                self._unlink_unless_used(db)
+            finally:
+                self.close()
+
+    def _unlink_unless_used(self, db: sqlite3.Connection) -> None:
+        with contextlib.suppress(BlockingIOError):
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            known = self.last_row
+            self._compare(db)
+            if self.last_row == known:
+                db.close()
+                for suffix in _FILES:
+                    Path(f"{self.path}{suffix}").unlink(missing_ok=True)
+                self._forget_all()
+
+    def _remove_if_empty(self) -> None:
+        if not self.count and not self.apart:
+            self.remove_file()
+
+    def _forget_all(self) -> int:
+        lost, self.count, self.size_bytes, self.apart, self.last_row = self.count, 0, 0, 0, 0
+        self.close()
+        return lost
+
+    def _is_there(self) -> bool:
         try:
-            db = self._db = self._db or self._open()
-            with db:
-                yield db
-        except (sqlite3.Error, OSError) as error:
-            # The next call starts afresh.
-            self.close()
-            if type(error) is sqlite3.DatabaseError:  # its subclasses speak of other things than a damaged file
-                raise self._set_aside(error) from error
+            return self.path.exists()
+        except OSError as error:
             raise SpoolError(f"{self.path}: {error}") from error
+
+    @contextlib.contextmanager
+    def _reading(self) -> Iterator[sqlite3.Connection]:
+        try:
+            self._db = self._db or self._open()
+            yield self._db
+        except (sqlite3.Error, OSError) as error:
+            # The subclasses of a DatabaseError speak of other things than a damaged file, but for one.
+            if type(error) is sqlite3.DatabaseError or "no such table" in str(error):
+                raise self._set_aside(error) from error
+            if _code(error) == sqlite3.SQLITE_READONLY:
+                self.close()  # the next time it may be otherwise
+            raise SpoolError(f"{self.path}: {error}") from error
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[sqlite3.Connection]:
+        with self._reading() as db:
+            with db:
+                db.execute("BEGIN IMMEDIATE")
+                self._compare(db)
+                schema.prepare(db)
+                yield db
+                measured = schema.totals(db)
+            self._adopt(*measured)
+            self._checkpoint_if_due()
+
+    def _checkpoint_if_due(self) -> None:
+        """Bring the latest transactions into the file, by a thread: it alone waits for the disk to have written."""
+        now = time.monotonic()
+        if not self._is_alone and now >= self._checkpoint_at:
+            self._checkpoint_at = now + CHECKPOINT_SECONDS
+            threading.Thread(target=_checkpoint, args=(self.path,), name="traptor-spool", daemon=True).start()
 
     def _open(self) -> sqlite3.Connection:
         self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self._file = os.open(self.path, os.O_CREAT | os.O_RDWR, 0o600)
-        fcntl.flock(self._file, fcntl.LOCK_SH)
-        db = sqlite3.connect(self.path, timeout=2.0, isolation_level="IMMEDIATE", check_same_thread=False)
+        self._file = self._open_file()
         try:
+            fcntl.flock(self._file, fcntl.LOCK_SH | fcntl.LOCK_NB)
             if not os.fstat(self._file).st_nlink:
                 raise OSError("removed by another process while it was opened")
-            # A file that has grown shrinks again; only before it has a table can it be told to.
-            db.execute("PRAGMA auto_vacuum = INCREMENTAL")
-            db.execute("PRAGMA journal_mode = WAL")
-            # A killed process loses nothing that was committed; only a power cut could, and only the last transactions.
-            db.execute("PRAGMA synchronous = NORMAL")
-            db.executescript(_SCHEMA)
-            (self._version,) = db.execute("PRAGMA data_version").fetchone()
-            self._note_found(db)
+            db = self._connect()
         except BaseException:
-            db.close()
             os.close(self._file)
             raise
+        self._version = -1
+        self._checkpoint_at = time.monotonic() + CHECKPOINT_SECONDS
+        self._compare(db)
         return db
 
-    def _note_found(self, db: sqlite3.Connection) -> None:
-        known = self.count
-        self._measure(db)
-        self._found += self.count - known
+    def _open_file(self) -> int:
+        try:
+            return os.open(self.path, os.O_CREAT | os.O_RDWR, 0o600)
+        except OSError:
+            return os.open(self.path, os.O_RDONLY)
 
-    def _measure(self, db: sqlite3.Connection) -> None:
-        self.count, waiting_bytes = db.execute(f"{_SIZE} waiting").fetchone()
-        self.apart, apart_bytes = db.execute(f"{_SIZE} apart").fetchone()
-        self.size_bytes = waiting_bytes + apart_bytes
+    def _connect(self) -> sqlite3.Connection:
+        """As others may use it too; else alone, which needs no file beside it and so no room; else only to be read."""
+        latest = Path(f"{self.path}-wal")
+        immutable = not latest.exists() or not latest.stat().st_size
+        for mode, options in (("NORMAL", ""), ("EXCLUSIVE", ""), ("NORMAL", "?immutable=1"))[: 3 if immutable else 2]:
+            db = sqlite3.connect(
+                f"{self.path.absolute().as_uri()}{options}",
+                uri=True,
+                timeout=self.patience_seconds,
+                isolation_level=None,
+                check_same_thread=False,
+            )
+            try:
+                self._begin(db, mode)
+                return db
+            except sqlite3.OperationalError as error:
+                db.close()
+                if _code(error) == sqlite3.SQLITE_BUSY:
+                    raise
+                failure = error
+            except BaseException:
+                db.close()
+                raise
+        raise failure
+
+    def _begin(self, db: sqlite3.Connection, mode: str) -> None:
+        db.execute(f"PRAGMA locking_mode = {mode}")
+        # A killed process loses nothing that was committed; only a power cut could, and only the last transactions.
+        db.execute("PRAGMA synchronous = NORMAL")
+        self._is_alone = mode == "EXCLUSIVE"
+        if not self._is_alone:
+            db.execute("PRAGMA wal_autocheckpoint = 0")
+        if not self.path.stat().st_size:
+            # A file that has grown shrinks again; only before it has a table can it be told to.
+            db.execute("PRAGMA auto_vacuum = INCREMENTAL")
+            # Readers and writers do not wait for each other, and what is there can be read where nothing is written.
+            db.execute("PRAGMA journal_mode = WAL")
+            with db:
+                db.execute("BEGIN IMMEDIATE")
+                schema.prepare(db)
+        schema.totals(db)
+
+    def _adopt(self, count: int, apart: int, size_bytes: int, last_row: int) -> None:
+        self.count, self.apart, self.size_bytes = count, apart, size_bytes
+        self.last_row = max(self.last_row, last_row)
 
     def _set_aside(self, error: Exception) -> SpoolError:
         """A damaged file makes room for a new one; it is kept, for whoever can mend it."""
         aside = f"{self.path}.damaged-{time.time_ns()}"
+        if self._db:
+            self._db.close()
         try:
             for suffix in _FILES:
                 with contextlib.suppress(FileNotFoundError):
                     os.replace(f"{self.path}{suffix}", f"{aside}{suffix}")
         except OSError as refused:
             return SpoolError(f"{self.path}: {error}, and {refused}")
-        lost, self.count, self.size_bytes, self.apart = self.count, 0, 0, 0
-        return SpoolDamagedError(f"{self.path}: {error}; set aside as {aside}", lost)
+        return SpoolDamagedError(f"{self.path}: {error}; set aside as {aside}", self._forget_all())
 
-    def _remove_if_empty(self) -> None:
-        """But not while another process uses it, whose next messages would be lost. An empty file harms nobody."""
-        if self._db and not self.count and not self.apart:
-            self._db.close()
-            with contextlib.suppress(OSError):
-                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                for suffix in _FILES:
-                    Path(f"{self.path}{suffix}").unlink(missing_ok=True)
-            self.close()
+
+def _checkpoint(path: Path) -> None:
+    with contextlib.suppress(sqlite3.Error), contextlib.closing(sqlite3.connect(path, timeout=0.0)) as db:
+        db.execute("PRAGMA wal_checkpoint(PASSIVE)")
+
+
+def _mentions(message: Message) -> str:
+    return json.dumps(sorted(message.mentions()))
+
+
+def _code(error: Exception) -> int:
+    """SQLite's primary code for an error; 0 where it is none of SQLite's."""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF

@@ -1,7 +1,6 @@
 """Is everything there that a Traptor needs? Looked at piece by piece; each finding is a line, with what to do."""
 
 import contextlib
-import json
 import os
 import shutil
 import time
@@ -20,15 +19,17 @@ from kafka import KafkaProducer
 from kafka.admin import ConfigResource, ConfigResourceType, KafkaAdminClient, NewTopic
 from kafka.errors import KafkaError, TopicAlreadyExistsError
 
-from traptor import keys
+from traptor import kafka_options, keys
 from traptor.delivery import producers
 from traptor.fleet import roster
 from traptor.logs import NO_FILE
 from traptor.rules import checked, stored
 from traptor.rules.checked import LIMITS
 from traptor.settings import SettingError, Settings, known
-from traptor.sources import backoff, v1
+from traptor.sources import backoff
+from traptor.sources.choices import CHOICES
 from traptor.sources.lease import Lease, credential_hash
+from traptor.sources.v1 import V1Source
 from traptor.sources.v2.rules import pack
 from traptor.tweets.rule import Rule
 
@@ -114,6 +115,8 @@ def credentials(wanted: Settings) -> Iterator[Finding]:
     missing = [name for name in wanted.needed_keys if not getattr(wanted, name)]
     if missing:
         yield error("credential", f"{', '.join(missing)} not set", "take them from your app's page at Twitter")
+        if not any((wanted.BEARER_TOKEN, *wanted.apikeys.values())):
+            yield from (warning("api", f"{one.name} {one.text}", one.advice) for one in CHOICES)
     else:
         yield ok("credential", f"all keys are set; known as {credential_hash(wanted.credential)}")
 
@@ -223,7 +226,7 @@ def _refused(attempts: Iterable[_Attempt]) -> list[str]:
 
 
 def _held_once(conn: Any, key: str) -> None:
-    lease = Lease(conn, key, "", 0)
+    lease = Lease(conn, [key], "", 0)
     lease.take()
     lease.release()
     conn.delete(key)
@@ -272,7 +275,11 @@ def _asked(wanted: Settings, found: Sequence[Rule]) -> tuple[str, list[checked.P
 def other_holders(conn: "redis.Redis", wanted: Settings) -> Iterator[Finding]:
     """Who else uses this credential: Twitter ends the older of two streams."""
     credential, own = credential_hash(wanted.credential), roster.Name(wanted.TRAPTOR_TYPE, wanted.TRAPTOR_ID)
-    holder = _lease_holder(conn, credential)
+    for key in (keys.name(*own), keys.rival(*own)):
+        if (namesake := _lease_holder(conn, key)).get("credential", credential) != credential:
+            text = f"{own} runs or waits on {_place(namesake)} with another credential"
+            yield error("credential", text, "one process for each TRAPTOR_ID")
+    holder = _lease_holder(conn, keys.lease(credential))
     if holder and holder.get("type") == own.traptor_type and holder.get("id") == own.traptor_id:
         yield ok("credential", f"{own} runs, on {_place(holder)}")
     elif holder:
@@ -284,13 +291,12 @@ def other_holders(conn: "redis.Redis", wanted: Settings) -> Iterator[Finding]:
         yield warning("credential", f"also that of {', '.join(others)}", "give each Traptor keys of its own")
 
 
-def _lease_holder(conn: "redis.Redis", credential: str) -> dict[str, Any]:
+def _lease_holder(conn: "redis.Redis", key: str) -> dict[str, Any]:
     """Host, pid, type and id; empty if nobody holds it."""
     try:
-        holder = json.loads(str(conn.get(keys.lease(credential)) or "{}"))
+        return keys.content(str(conn.get(key) or "{}"))
     except ValueError:
         return {"host": "unknown"}
-    return holder if isinstance(holder, dict) else {"host": "unknown"}
 
 
 def _place(holder: Mapping[str, Any]) -> str:
@@ -311,6 +317,8 @@ def kafka(wanted: Settings, probe_topic: str | None) -> Iterator[Finding]:
     if unknown:
         yield error("kafka", f"does not know the option {', '.join(unknown)}", "correct KAFKA_OPTIONS")
         return
+    for risk in kafka_options.risks(options):
+        yield warning("kafka", risk, "leave that out of KAFKA_OPTIONS")
     for name in _FILES & options.keys():
         if not os.access(str(options[name]), os.R_OK):
             yield error("kafka", f"{name} {options[name]} cannot be read", "correct KAFKA_OPTIONS, or bring the file")
@@ -329,7 +337,8 @@ def kafka(wanted: Settings, probe_topic: str | None) -> Iterator[Finding]:
         yield warning("kafka", f"does not say how it is set up: {failed!r}", "give its user DESCRIBE")
     finally:
         admin.close()
-    arguments = {"bootstrap_servers": wanted.KAFKA_HOSTS.split(","), **producers.PRODUCER, **options}
+    wide = {**producers.PRODUCER, "max_block_ms": 5_000, **options}
+    arguments = {"bootstrap_servers": wanted.KAFKA_HOSTS.split(","), **wide}
     with contextlib.closing(KafkaProducer(**arguments)) as producer:
         if probe_topic:
             yield _probe(producer, probe_topic)
@@ -419,7 +428,7 @@ def twitter(conn: "redis.Redis", wanted: Settings) -> Iterator[Finding]:
     if conn.exists(keys.backoff(credential)):
         yield warning("twitter", "not tried: Twitter has asked this credential to wait", "try again in an hour")
         return
-    lease = Lease(conn, keys.lease(credential), wanted.TRAPTOR_TYPE, wanted.TRAPTOR_ID)
+    lease = Lease(conn, [keys.lease(credential)], wanted.TRAPTOR_TYPE, wanted.TRAPTOR_ID, credential)
     if holder := lease.take():
         yield warning("twitter", f"not tried: the credential is in use on {_place(holder)}", "stop that Traptor first")
         return
@@ -430,7 +439,7 @@ def twitter(conn: "redis.Redis", wanted: Settings) -> Iterator[Finding]:
 
 
 def _connect(wanted: Settings) -> Finding:
-    client = v1.MyBirdyClient(*v1.credentials(wanted.apikeys), wanted.TWITTER_STREAM_URL)
+    client = V1Source(wanted).connect(wanted)
     try:
         client.stream.statuses.filter.post(track="traptor").close()
     except TwitterApiError as refused:

@@ -1,29 +1,30 @@
 """What is wrong with the rules in Redis, in words."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 
 import redis
 
 from traptor.fleet import roster
 from traptor.rules import loading
+from traptor.rules.progress import SILENT, Progress
 from traptor.rules.shards import Place, Shards
 from traptor.tweets.rule import Rule
 
 
-def inspect(conn: "redis.Redis", types: Iterable[str]) -> tuple[list[str], list[str]]:
+def inspect(conn: "redis.Redis", types: Iterable[str], progress: Progress = SILENT) -> tuple[list[str], list[str]]:
     """Errors and warnings, a line each. Raises redis.RedisError."""
     members = roster.look(conn)
     errors: list[str] = []
     warnings: list[str] = []
     for traptor_type in types:
-        shards = roster.shards(conn, traptor_type, members)
+        shards = roster.shards(conn, traptor_type, members, progress=progress)
         errors += _refused(shards)
         warnings += _doubles(shards)
         moves, orphans = shards.rebalance(shards.by_id.keys() - shards.living)
-        held = dict(shards.held())
         errors += [
-            f"{_shown(traptor_type, place, held[place])} is an orphan: no living Traptor has room for it"
+            f"{_shown(traptor_type, place, shards.by_id[place.traptor_id].rules[place.rule_id])} is an orphan:"
+            " no living Traptor has room for it"
             for place in orphans
         ]
         warnings += [
@@ -45,17 +46,17 @@ def _refused(shards: Shards) -> Iterator[str]:
 
 def _doubles(shards: Shards) -> Iterator[str]:
     """Rules that share their value, and rules of several Traptors that share their rule_id."""
+    of_value = Counter(loading.same(rule.get("value", "")) for _, rule in shards.held())
+    of_rule_id = Counter(place.rule_id for place, _ in shards.held())
     by_value: dict[str, list[str]] = defaultdict(list)
     by_rule_id: dict[str, list[str]] = defaultdict(list)
     for (traptor_id, rule_id), rule in shards.held():
-        by_value[loading.same(rule.get("value", ""))].append(f"{shards.traptor_type}:{traptor_id}:{rule_id}")
-        by_rule_id[rule_id].append(f"{shards.traptor_type}:{traptor_id}")
-    yield from (
-        f"{', '.join(places)} have the same value {value!r}" for value, places in by_value.items() if places[1:]
-    )
-    yield from (
-        f"{', '.join(names)} have the same rule_id {rule_id}" for rule_id, names in by_rule_id.items() if names[1:]
-    )
+        if of_value[value := loading.same(rule.get("value", ""))] > 1:
+            by_value[value].append(f"{shards.traptor_type}:{traptor_id}:{rule_id}")
+        if of_rule_id[rule_id] > 1:
+            by_rule_id[rule_id].append(f"{shards.traptor_type}:{traptor_id}")
+    yield from (f"{', '.join(places)} have the same value {value!r}" for value, places in by_value.items())
+    yield from (f"{', '.join(names)} have the same rule_id {rule_id}" for rule_id, names in by_rule_id.items())
 
 
 def _shown(traptor_type: str, place: Place, rule: Rule) -> str:

@@ -40,8 +40,8 @@ def needs(member: Member) -> list[str]:
     """What a person has to see to, in words; nothing when all is well."""
     found = []
     now = state(member)
-    if member.rule_ids and not member.is_living and now != State.STARTING:
-        found.append(f"is {now}, and nobody collects its {len(member.rule_ids)} rules: start it, or `rules rebalance`")
+    if member.rules and not member.is_living and now != State.STARTING:
+        found.append(f"is {now}, and nobody collects its {member.rules} rules: start it, or `rules rebalance`")
     elif now == State.BACKING_OFF:
         if seconds(member.status.get("until")) < -LONG_WAIT_SECONDS:
             found.append(f"waits long before it connects again: {member.status.get('reason')}")
@@ -71,28 +71,25 @@ def counted_seconds(member: Member | None, window_seconds: int) -> float:
 
 
 def orphans(conn: "redis.Redis", members: Mapping[Name, Member]) -> dict[str, int]:
-    """By type, how many rules no living Traptor has room for, as ``rules rebalance`` plans. Raises redis.RedisError."""
+    """By type, how many rules no living Traptor has room for, as ``rules rebalance`` plans, without a look at the rules
+    that stay. Raises redis.RedisError."""
     found = {}
     for traptor_type in TYPES:
         of_type = [member for member in members.values() if member.name.traptor_type == traptor_type]
-        if any(member.rule_ids and not (member.is_living and _fits(member)) for member in of_type):
-            shards = roster.shards(conn, traptor_type, members)
+        if any(member.rules and not (member.is_living and member.fits) for member in of_type):
+            shards = roster.displaced(conn, traptor_type, of_type)
             _, left = shards.rebalance(shards.by_id.keys() - shards.living)
             if left:
                 found[traptor_type] = len(left)
     return found
 
 
-def _fits(member: Member) -> bool:
-    return not member.status.get("left_out") and len(member.rule_ids) <= member.limit
-
-
 def _used(member: Member) -> int:
-    return int(member.status.get("predicates") or len(member.rule_ids))
+    return int(member.status.get("predicates") or member.rules)
 
 
 def is_shown(member: Member) -> bool:
-    if member.rule_ids or member.beats or member.status:
+    if member.rules or member.beats or member.status:
         return True
     return seconds(member.life.get("at")) < SHOWN_SECONDS
 
@@ -171,7 +168,7 @@ def as_dict(member: Member) -> dict[str, Any]:
         "living": member.is_living,
         "seen_as": state(member),
         "needs": needs(member),
-        "rules_in_redis": len(member.rule_ids),
+        "rules_in_redis": member.rules,
         "last_life": member.life or None,
         "status": member.status or None,
     }

@@ -1,6 +1,7 @@
 """Rules of a Traptor that has been silent for long go to living ones; once, or for as long as the fleet runs."""
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
@@ -13,13 +14,15 @@ from traptor import keys
 from traptor.fleet import roster
 from traptor.fleet.roster import Changes, Member, Name
 from traptor.keys import TYPES
-from traptor.rules.lock import WAIT_SECONDS, Locked, RulesLock
+from traptor.rules.lock import Locked, RulesLock
+from traptor.rules.progress import SILENT, Progress
 from traptor.rules.shards import Change, Place, Shards
 
 WATCH_SECONDS = 2.0
 """Between two looks at the fleet."""
-REST = 5
-"""So many times as long as a look has lasted it rests, where that is longer: many rules take their time to read."""
+REST = 20
+"""So many times the processor's time for a look it rests, where that is longer: many rules take their time to read."""
+MOST_REST_SECONDS = 60.0
 MANY_SKIPPED = 20
 """Looks in a row that somebody else's lock has prevented: longer than a lock outlives its holder."""
 SILENT_SECONDS = 86_400
@@ -45,9 +48,16 @@ class Balance(NamedTuple):
     silent: dict[Name, float]
 
 
-def rebalance(conn: "redis.Redis", channel: str, policy: Policy, *, wait_seconds: float = WAIT_SECONDS) -> Balance:
+def rebalance(
+    conn: "redis.Redis",
+    channel: str,
+    policy: Policy,
+    *,
+    wait_seconds: float = math.inf,
+    progress: Progress = SILENT,
+) -> Balance:
     """Look at the fleet once and move what must move. Raises Locked and redis.RedisError."""
-    with RulesLock(conn, wait_seconds) as lock:
+    with RulesLock(conn, wait_seconds, progress) as lock:
         members = roster.look(conn)
         silent = _silent(conn, members.values(), policy)
         planned: dict[str, list[Change]] = {}
@@ -58,15 +68,15 @@ def rebalance(conn: "redis.Redis", channel: str, policy: Policy, *, wait_seconds
             gone = {member.name.traptor_id for member in of_type if silent.get(member.name) == 0}
             homes = roster.homes_of(conn, traptor_type) if policy.bring_back else {}
             if of_type and not any(member.is_living for member in of_type):
-                orphans[traptor_type] = sum(len(member.rule_ids) for member in of_type)
-            elif gone or homes or _is_overfull(of_type):
-                shards = roster.shards(conn, traptor_type, members)
+                orphans[traptor_type] = sum(member.rules for member in of_type)
+            elif gone or _may_return(of_type, homes) or any(map(_may_be_overfull, of_type)):
+                shards = roster.shards(conn, traptor_type, members, progress=progress)
                 planned[traptor_type], orphans[traptor_type], kept = _plan(shards, gone, homes)
                 if policy.bring_back and kept != homes:
                     new_homes[traptor_type] = kept
         if policy.dry_run:
             return Balance(planned, orphans, [], silent)
-        moves, told = roster.apply(conn, lock, channel, planned, homes=new_homes)
+        moves, told = roster.apply(conn, lock, channel, planned, homes=new_homes, progress=progress)
     return Balance(moves, orphans, told, silent)
 
 
@@ -82,7 +92,7 @@ def _silent(conn: "redis.Redis", members: Iterable[Member], policy: Policy) -> d
     found = {}
     with conn.pipeline(transaction=False) as pipe:
         for member in members:
-            if member.rule_ids and not member.is_living and member.name.traptor_type in types_alive:
+            if member.rules and not member.is_living and member.name.traptor_type in types_alive:
                 since = member.silent_since or now
                 pipe.set(keys.silent(*member.name), since.isoformat(), ex=SILENT_SECONDS, nx=True)
                 found[member.name] = max(0.0, (since + timedelta(seconds=policy.after_seconds) - now).total_seconds())
@@ -93,9 +103,19 @@ def _silent(conn: "redis.Redis", members: Iterable[Member], policy: Policy) -> d
     return found
 
 
-def _is_overfull(of_type: Iterable[Member]) -> bool:
-    """May one of these have more rules than it can ask for?"""
-    return any(len(member.rule_ids) > member.limit or member.status.get("left_out") for member in of_type)
+def _may_return(of_type: Iterable[Member], homes: Mapping[Place, Place]) -> bool:
+    """Does a Traptor collect again whose rules are elsewhere?"""
+    collecting = {member.name.traptor_id for member in of_type if member.is_living and not member.is_hampered}
+    return any(home.traptor_id in collecting for home in homes.values())
+
+
+def _may_be_overfull(member: Member) -> bool:
+    """May it have more rules than it can ask for?"""
+    left_out = member.status.get("left_out", 0)
+    if member.name.traptor_type == "follow" and left_out + member.status.get("predicates", 0) <= member.limit:
+        # Each asks for one user, so there was room: they are what Twitter would refuse.
+        left_out = 0
+    return left_out > 0 or member.rules > member.limit
 
 
 def _plan(
@@ -126,7 +146,7 @@ def watch(
     told: dict[str, int] = {}
     skipped = 0
     while not stop.is_set():
-        began_at = time.monotonic()
+        began_at = time.process_time()
         try:
             balance = rebalance(conn, channel, policy, wait_seconds=0)
         except Locked as error:
@@ -140,7 +160,7 @@ def watch(
             _tell(balance, told)
             told = balance.orphans
             take_up(balance)
-        stop.wait(max(WATCH_SECONDS, REST * (time.monotonic() - began_at)))
+        stop.wait(min(max(WATCH_SECONDS, REST * (time.process_time() - began_at)), MOST_REST_SECONDS))
 
 
 def _tell(balance: Balance, orphans_told: Mapping[str, int]) -> None:

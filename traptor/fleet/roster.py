@@ -1,8 +1,9 @@
 """The fleet as Redis shows it, and changes to its rules: all at once, then a notice to exactly those they concern."""
 
-import json
+import contextlib
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -14,9 +15,13 @@ from traptor.account import state
 from traptor.account.state import State
 from traptor.rules import checked, stored
 from traptor.rules.lock import RulesLock
+from traptor.rules.progress import SILENT, Progress
 from traptor.rules.shards import Change, Place, Shards
+from traptor.rules.stored import SCAN_COUNT
 
 _KEYS_PER_ROUND_TRIP = 1000
+CHANGES_AT_ONCE = 5000
+"""In one MULTI, which holds up Redis for some twenty milliseconds."""
 _COUNT = re.compile("[0-9]{1,18}")
 ENDED = {State.REFUSED, State.STOPPING}
 HAMPERED = {State.BACKING_OFF, State.STALLED, State.SPOOL_FULL}
@@ -39,7 +44,8 @@ class Member:
     """One Traptor, living or not."""
 
     name: Name
-    rule_ids: set[str] = field(default_factory=set)
+    rules: int = 0
+    """How many Redis has for it."""
     beats: bool = False
     status: dict[str, Any] = field(default_factory=dict)
     """What it says of itself; empty for one that says nothing."""
@@ -62,18 +68,24 @@ class Member:
         """How much it can ask for: what it says, since v2's limit is the account's, or what v1.1 takes."""
         return int(self.status.get("predicate_limit") or checked.LIMITS[self.name.traptor_type])
 
+    @property
+    def fits(self) -> bool:
+        """Does it ask for all its rules?"""
+        return not self.status.get("left_out") and self.rules <= self.limit
+
 
 def look(conn: "redis.Redis") -> dict[Name, Member]:
     """Every Traptor that Redis knows of, in order. ``conn`` answers in text. Raises redis.RedisError."""
     members: dict[Name, Member] = {}
     texts: list[tuple[str, keys.Key]] = []
-    for text in conn.scan_iter(count=_KEYS_PER_ROUND_TRIP):
+    # There are many rules, and of each only its Traptor is of interest here.
+    for text, count in Counter(map(keys.without_rule_id, set(conn.scan_iter(keys.FLEET, count=SCAN_COUNT)))).items():
         if not (key := keys.parse(text)):
             continue
         name = Name(key.traptor_type, key.traptor_id)
         member = members.setdefault(name, Member(name))
         if key.kind == "rule":
-            member.rule_ids.add(key.rest)
+            member.rules += count
         elif key.kind == "heartbeat":
             member.beats = True
         else:
@@ -97,14 +109,20 @@ def _note(member: Member, key: keys.Key, value: str) -> None:
         if key.kind == "silent":
             since = datetime.fromisoformat(value)
             member.silent_since = since if since.tzinfo else None
-        elif isinstance(fields := _json(value), dict):
+        else:
+            fields = keys.content(value)
             setattr(member, key.kind, state.read(fields) if key.kind == "status" else fields)
     except ValueError:
         return
 
 
 def shards(
-    conn: "redis.Redis", traptor_type: str, members: Mapping[Name, Member], *, living: Iterable[int] | None = None
+    conn: "redis.Redis",
+    traptor_type: str,
+    members: Mapping[Name, Member],
+    *,
+    living: Iterable[int] | None = None,
+    progress: Progress = SILENT,
 ) -> Shards:
     """The rules of one type as they stand, with what matched. ``living`` takes some for living that may not be.
 
@@ -113,14 +131,38 @@ def shards(
     of_type = [member for member in members.values() if member.name.traptor_type == traptor_type]
     if living is None:
         living = [member.name.traptor_id for member in of_type if member.is_living]
-    held = stored.read_all(conn, traptor_type)
+    held = stored.read_all(conn, traptor_type, progress=progress)
+    matches = _matches(conn, traptor_type, held)
+    progress.step(f"planning {traptor_type}")
     return Shards(
         traptor_type,
         held,
         living=living,
-        matches=_matches(conn, traptor_type, held),
+        matches=matches,
         hampered=[member.name.traptor_id for member in of_type if member.is_hampered],
         limits={member.name.traptor_id: member.limit for member in of_type},
+    )
+
+
+def displaced(conn: "redis.Redis", traptor_type: str, of_type: Iterable[Member]) -> Shards:
+    """The rules of Traptors that do not live or fit, and the room that the others say they have.
+
+    What only a look at all rules shows, a predicate that two Traptors share, counts twice. Raises redis.RedisError.
+    """
+    settled = {
+        member.name.traptor_id: int(member.status["predicates"])
+        for member in of_type
+        if member.is_living and member.fits and member.status.get("rules") == member.rules
+        and "predicates" in member.status
+    }  # fmt: skip
+    others = {member.name.traptor_id for member in of_type} - settled.keys()
+    return Shards(
+        traptor_type,
+        stored.read_all(conn, traptor_type, others),
+        living=[member.name.traptor_id for member in of_type if member.is_living],
+        limits={
+            member.name.traptor_id: max(0, member.limit - settled.get(member.name.traptor_id, 0)) for member in of_type
+        },
     )
 
 
@@ -128,31 +170,31 @@ def _matches(
     conn: "redis.Redis", traptor_type: str, held: Mapping[int, Mapping[str, Mapping[str, str]]]
 ) -> dict[Place, int]:
     """What rules have matched within the window; those that have not are left out."""
-    # Traptors count by the rule_id in the hash.
-    names = {
-        Place(traptor_id, rule_id): keys.stats(traptor_type, traptor_id, rule["rule_id"])
-        for traptor_id, its_rules in held.items()
-        for rule_id, rule in its_rules.items()
-    }
-    counts = dict(zip(names, _values(conn, list(names.values())), strict=True))
-    return {place: int(count) for place, count in counts.items() if count and _COUNT.fullmatch(count)}
+    found = {}
+    for traptor_id, its_rules in held.items():
+        # Traptors count by the rule_id in the hash.
+        counts = _values(conn, [keys.stats(traptor_type, traptor_id, rule["rule_id"]) for rule in its_rules.values()])
+        for rule_id, count in zip(its_rules, counts, strict=True):
+            if count and _COUNT.fullmatch(count):
+                found[Place(traptor_id, rule_id)] = int(count)
+    return found
 
 
-def all_rules(conn: "redis.Redis", types: Iterable[str]) -> list[dict[str, Any]]:
-    """All rules of these types: ``type``, ``traptor_id``, ``rule_id``, ``matches`` within the window, their fields.
+def all_rules(
+    conn: "redis.Redis", types: Iterable[str], only: Collection[int] | None = None
+) -> Iterator[dict[str, Any]]:
+    """All rules of these types, or those of some ids, read as they are asked for.
 
-    A field of a rule's own that has one of these names is not shown.
+    Each has ``type``, ``traptor_id``, ``rule_id``, ``matches`` within the window, and its fields. A field of a rule's
+    own that has one of these names is not shown.
     """
-    found = []
     for traptor_type in types:
-        held = stored.read_all(conn, traptor_type)
-        matches = _matches(conn, traptor_type, held)
-        for traptor_id, its_rules in held.items():
+        for traptor_id, its_rules in stored.each(conn, traptor_type, only):
+            matches = _matches(conn, traptor_type, {traptor_id: its_rules})
             for rule_id, rule in its_rules.items():
                 count = matches.get(Place(traptor_id, rule_id), 0)
                 ours = {"type": traptor_type, "traptor_id": traptor_id, "rule_id": rule_id, "matches": count}
-                found.append(ours | rule | ours)
-    return found
+                yield ours | rule | ours
 
 
 def homes_of(conn: "redis.Redis", traptor_type: str) -> dict[Place, Place]:
@@ -181,48 +223,95 @@ def change(
     *,
     dry_run: bool = False,
     living: Iterable[int] | None = None,
+    progress: Progress = SILENT,
 ) -> tuple[Changes, list[Name]]:
     """Plan and make changes of all these types at once, while nobody else does. Returns them and who was told.
 
     Raises Locked and redis.RedisError.
     """
-    with RulesLock(conn) as lock:
+    with RulesLock(conn, progress=progress) as lock:
         members = look(conn)
-        changes = {name: plan(shards(conn, name, members, living=living)) for name in types}
-        return (changes, []) if dry_run else apply(conn, lock, channel, changes)
+        changes = {name: plan(shards(conn, name, members, living=living, progress=progress)) for name in types}
+        return (changes, []) if dry_run else apply(conn, lock, channel, changes, progress=progress)
 
 
 def apply(
-    conn: "redis.Redis", lock: RulesLock, channel: str, changes: Changes, *, homes: Homes | None = None
+    conn: "redis.Redis",
+    lock: RulesLock,
+    channel: str,
+    changes: Changes,
+    *,
+    homes: Homes | None = None,
+    progress: Progress = SILENT,
 ) -> tuple[Changes, list[Name]]:
-    """Make these changes in one MULTI, which also tells the Traptors they concern.
+    """Make these changes in one MULTI, which also tells the Traptors they concern; in several where they are many.
 
     Returns the changes that were made, and who was told. A rule that somebody else has removed meanwhile stays
     removed. ``homes`` are what is remembered from now on of these types. Raises Locked, redis.WatchError (somebody
-    else changes rules: nothing is written), other redis.RedisError.
+    else changes rules: no more is written), other redis.RedisError.
     """
     every = [(traptor_type, change) for traptor_type, some in changes.items() for change in some]
     if not every and not homes:
         return changes, []
-    moves = [(traptor_type, change) for traptor_type, change in every if change.kind == "moved"]
-    told = sorted({Name(name, place.traptor_id) for name, one in every for place in (one.at, one.was) if place})
+    not_moved: set[tuple[str, Place]] = set()
+    told: set[Name] = set()
+    written = 0
+    for some in _portions(every):
+        concerned = {Name(name, place.traptor_id) for name, one in some for place in (one.at, one.was) if place}
+        not_moved |= _write(
+            conn, lock, some, homes or {}, [(channel, keys.notice(*name)) for name in sorted(concerned)]
+        )
+        told |= concerned
+        written += len(some)
+        progress.step(f"{written:,} of {len(every):,} changes written")
+    made = {name: [one for one in some if (name, one.at) not in not_moved] for name, some in changes.items()}
+    return made, sorted(told)
+
+
+OneChange = tuple[str, Change]
+"""Of a type."""
+
+
+def _portions(every: list[OneChange]) -> list[list[OneChange]]:
+    """What is written at once, so that Redis is not held up: changes that have a key in common, others by Traptor.
+
+    Each is whole in itself: a reader of Redis finds no rule twice and misses none.
+    """
+    if len(every) <= CHANGES_AT_ONCE:
+        return [every]
+    touched = Counter(key for one in every for key in _touched(one))
+    together = [one for one in every if any(touched[key] > 1 for key in _touched(one))]
+    alone = [one for one in every if all(touched[key] == 1 for key in _touched(one))]
+    alone.sort(key=lambda one: (one[0], one[1].at.traptor_id))
+    portions = [alone[start : start + CHANGES_AT_ONCE] for start in range(0, len(alone), CHANGES_AT_ONCE)]
+    return [together, *portions] if together else portions
+
+
+def _touched(one: OneChange) -> set[tuple[str, Place]]:
+    traptor_type, change = one
+    return {(traptor_type, place) for place in (change.at, change.was) if place}
+
+
+def _write(
+    conn: "redis.Redis", lock: RulesLock, some: Sequence[OneChange], homes: Homes, notices: Iterable[tuple[str, str]]
+) -> set[tuple[str, Place]]:
+    """One MULTI. Returns where rules were to move and could not."""
+    moves = [(traptor_type, change) for traptor_type, change in some if change.kind == "moved"]
     with conn.pipeline(transaction=True) as pipe:
         lock.fence(pipe)
         for traptor_type, move in moves:
             # A rename takes the hash as it is now, and neither brings back a removed rule nor overwrites another.
             pipe.renamenx(keys.rule(traptor_type, *(move.was or move.at)), keys.rule(traptor_type, *move.at))
-        _rewrite(pipe, [(traptor_type, change) for traptor_type, change in every if change.kind != "moved"])
-        for traptor_type, places in (homes or {}).items():
+        _rewrite(pipe, [(traptor_type, change) for traptor_type, change in some if change.kind != "moved"])
+        for traptor_type, places in homes.items():
             _remember(pipe, keys.homes(traptor_type), places)
-        for name in told:
-            pipe.publish(channel, keys.notice(*name))
+        for channel, notice in notices:
+            pipe.publish(channel, notice)
         answers = pipe.execute(raise_on_error=False)
     for answer in answers:
         if isinstance(answer, Exception) and "no such key" not in str(answer):
             raise answer
-    not_moved = {(name, move.at) for (name, move), answer in zip(moves, answers, strict=False) if answer is not True}
-    made = {name: [one for one in some if (name, one.at) not in not_moved] for name, some in changes.items()}
-    return made, told
+    return {(name, move.at) for (name, move), answer in zip(moves, answers, strict=False) if answer is not True}
 
 
 def _rewrite(pipe: Any, changes: Sequence[tuple[str, Change]]) -> None:
@@ -245,11 +334,8 @@ def _remember(pipe: Any, key: str, homes: Mapping[Place, Place]) -> None:
 def gaps(conn: "redis.Redis", name: Name) -> list[dict[str, Any]]:
     """Its gap records, oldest first. What nobody of ours has written is left out."""
     records: Sequence[str] = conn.lrange(keys.gaps(*name), 0, -1)  # type: ignore[assignment]
-    return [record for text in records if isinstance(record := _json(text), dict)]
-
-
-def _json(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
-        return None
+    found = []
+    for text in records:
+        with contextlib.suppress(ValueError):
+            found.append(keys.content(text))
+    return found

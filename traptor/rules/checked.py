@@ -1,6 +1,5 @@
 """Rules checked against what Twitter takes on one connection, put in order, and joined for the request."""
 
-import hashlib
 import json
 import re
 from collections.abc import Iterable, Sequence
@@ -8,15 +7,21 @@ from decimal import Decimal
 from typing import NamedTuple
 
 from traptor.tweets.matching import parse_boxes, phrases
-from traptor.tweets.rule import Rule
+from traptor.tweets.rule import Rule, version
 
 LIMITS = {"follow": 5000, "track": 400, "locations": 25}
 """What one connection may ask for: user ids, phrases, boxes."""
 
 LARGEST_USER_ID = 2**63 - 1
+_USER_ID = re.compile("[1-9][0-9]{0,18}")
 
 PHRASE_BYTES = 60
 """The longest phrase, in bytes of UTF-8."""
+
+RULE_BYTES = 100_000
+"""The most that one rule may add to a tweet. A tweet has up to 50 KB and Kafka takes messages of 1 MB: a rule's fields
+stand in it twice, and beside them those of others that hold.
+"""
 
 
 class Problem(NamedTuple):
@@ -80,13 +85,25 @@ def _problem(rule: Rule, reason: str) -> Problem:
 
 
 def predicates(traptor_type: str, rule: Rule) -> list[str]:
-    """What one rule asks of Twitter: its phrases, its user id, or its boxes. Raises ValueError saying what is wrong."""
+    """What one rule asks of Twitter: its phrases, its user id, or its boxes. Raises ValueError saying what is wrong.
+
+    A rule that would not fit a message is as wrong as one that Twitter would refuse.
+    """
     value = rule.get("value")
     if not value or not value.strip():
         raise ValueError("has no value")
     if "\ufffd" in value:
         raise ValueError("is not UTF-8")
+    if (size_bytes := _size_bytes(rule)) > RULE_BYTES:
+        raise ValueError(f"has {size_bytes} bytes in all its fields; allowed are {RULE_BYTES}, for tweets carry them")
     return _PREDICATES[traptor_type](value)
+
+
+def _size_bytes(rule: Rule) -> int:
+    """As it stands in a tweet, where a sign has twelve bytes at most; 0 where it cannot be too much."""
+    if 12 * sum(len(name) + len(str(value)) for name, value in rule.items()) <= RULE_BYTES:
+        return 0
+    return len(json.dumps(dict(rule)))
 
 
 def _phrases(value: str) -> list[str]:
@@ -102,7 +119,7 @@ def _phrases(value: str) -> list[str]:
 
 def _user_id(value: str) -> list[str]:
     user_id = value.strip()
-    if not re.fullmatch("[1-9][0-9]{0,18}", user_id) or int(user_id) > LARGEST_USER_ID:
+    if not _USER_ID.fullmatch(user_id) or int(user_id) > LARGEST_USER_ID:
         raise ValueError(f"is not a user id; allowed are 1 to {LARGEST_USER_ID}, no zeros before it, no screen name")
     return [user_id]
 
@@ -126,9 +143,3 @@ def count(traptor_type: str, rules: Iterable[Rule]) -> int:
 
 def facts(traptor_type: str, rules: Sequence[Rule], left_out: int) -> Facts:
     return Facts(version(rules), len(rules), count(traptor_type, rules), left_out)
-
-
-def version(rules: Sequence[Rule]) -> str:
-    """A short hash of a rule set's content."""
-    content = json.dumps([sorted(rule.items()) for rule in rules])
-    return hashlib.sha256(content.encode("utf-8", "surrogatepass")).hexdigest()[:12]

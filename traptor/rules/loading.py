@@ -223,7 +223,7 @@ def _rule(row: Row, wanted_type: str | None) -> tuple[str, dict[str, str]]:
     for name, value in row.fields.items():
         if isinstance(value, bytes) and "\ufffd" in fields[name]:
             raise ValueError(f"has a {name} that is not UTF-8")
-    rule = {"rule_id": "", "value": "", **{name: text for name, text in fields.items() if text}}
+    rule = {"rule_id": "", "value": "", **{sys.intern(name): text for name, text in fields.items() if text}}
     named = rule.pop("type", "").lower() or wanted_type
     if not named:
         raise ValueError("has no type: name one with --type")

@@ -3,16 +3,47 @@
 from collections.abc import Iterator
 from typing import Any
 
+from traptor import keys
+
 SUBSCRIBED = object()
 """Yielded once the subscription stands: what was published before it is lost."""
+NOTICE = object()
+"""Yielded for each notice that is for this Traptor."""
+
+
+class Listener:
+    """Hears the notices for one Traptor. ``pubsub_conn`` is anything with ``pubsub()``, whose result has ``subscribe``
+    and ``get_message``.
+    """
+
+    def __init__(self, pubsub_conn: Any, channel: str, traptor_type: str, traptor_id: int) -> None:
+        self._conn = pubsub_conn
+        self._channel = channel
+        self._name = (traptor_type, traptor_id)
+        self._payloads: Iterator[object] | None = None
+
+    def heard(self) -> Iterator[object]:
+        """SUBSCRIBED, NOTICE, and None whenever nothing of ours has come, for as long as it is asked.
+
+        The subscription stays for the next call, so that nothing published in between is lost. Raises what
+        ``pubsub_conn`` raises: redis.RedisError when Redis goes away; the next call subscribes anew.
+        """
+        self._payloads = self._payloads or payloads(self._conn, self._channel)
+        try:
+            for payload in self._payloads:
+                if payload is SUBSCRIBED:
+                    yield SUBSCRIBED
+                elif payload is None:
+                    yield None
+                elif keys.is_notice_for(payload, *self._name):
+                    yield NOTICE
+        except Exception:
+            self._payloads = None
+            raise
 
 
 def payloads(pubsub_conn: Any, channel: str) -> Iterator[object]:
-    """Subscribe and yield SUBSCRIBED, then what comes, and None whenever nothing has.
-
-    ``pubsub_conn`` is anything with ``pubsub()``, whose result has ``subscribe`` and ``get_message``. Raises what it
-    raises: redis.RedisError when Redis goes away.
-    """
+    """Subscribe and yield SUBSCRIBED, then what comes, and None whenever nothing has."""
     pubsub = pubsub_conn.pubsub()
     try:
         pubsub.subscribe(channel)

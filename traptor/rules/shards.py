@@ -45,7 +45,7 @@ class Shard:
 
     def __init__(self, traptor_type: str, traptor_id: int, limit: int | None = None) -> None:
         self.traptor_id = traptor_id
-        self.limit = limit or LIMITS[traptor_type]
+        self.limit = LIMITS[traptor_type] if limit is None else limit
         self.rules: dict[str, Rule] = {}
         self.matches = 0.0
         """Matches of its rules within the window."""
@@ -69,7 +69,9 @@ class Shard:
     def add(self, rule_id: str, rule: Rule, matches: float = 0.0) -> None:
         self.rules[rule_id] = rule
         self.matches += matches
-        self._asked.update(set(_predicates(self._type, rule)))
+        # As Counter.update would, which takes half a microsecond to see what it was given.
+        for asked in set(_predicates(self._type, rule)):
+            self._asked[asked] += 1
 
     def remove(self, rule_id: str, matches: float = 0.0) -> Rule:
         rule = self.rules.pop(rule_id)
@@ -189,10 +191,17 @@ class Shards:
 
         A rule is the one of the same rule_id and value, or else of the same rule_id, or else of the same value.
         """
-        free = {place: loading.same(rule.get("value", "")) for place, rule in self.held()}
         wanted = {number: (rule["rule_id"], loading.same(rule["value"])) for number, rule in enumerate(rules)}
+        rule_ids, values = ({one[part] for one in wanted.values()} for part in (0, 1))
+        free = {
+            place: value
+            for place, rule in self.held()
+            if (value := loading.same(rule.get("value", ""))) in values or place.rule_id in rule_ids
+        }
         found: dict[int, Place] = {}
         for known_by in (itemgetter(0, 1), itemgetter(0), itemgetter(1)):
+            if not wanted:
+                break
             places: dict[Any, list[Place]] = defaultdict(list)
             for place, value in free.items():
                 places[known_by((place.rule_id, value))].append(place)
@@ -318,7 +327,20 @@ class Shards:
 
 def needed(traptor_type: str, rules: Iterable[Rule]) -> tuple[int, int]:
     """How many predicates these rules ask for, shared ones once, and how many Traptors loading them fills."""
-    valid = [rule for rule in rules if is_valid(traptor_type, rule)]
-    shards = Shards(traptor_type, {})
-    shards.load(valid)
-    return len({one for rule in valid for one in _predicates(traptor_type, rule)}), len(shards.by_id)
+    limit = LIMITS[traptor_type]
+    every: set[str] = set()
+    filled: list[set[str]] = []
+    first_open = 0
+    for rule in rules:
+        asked = set(_predicates(traptor_type, rule))
+        if not 0 < len(asked) <= limit:
+            continue
+        every |= asked
+        while first_open < len(filled) and len(filled[first_open]) >= limit:
+            first_open += 1
+        open_ones = (one for one in filled[first_open:] if len(one) < limit and len(one) + len(asked - one) <= limit)
+        if (taking := next(open_ones, None)) is None:
+            filled.append(asked)
+        else:
+            taking |= asked
+    return len(every), len(filled)

@@ -1,13 +1,18 @@
 """Rules as Redis has them: read whole or not at all, and written."""
 
-from collections.abc import Iterable, Iterator, Mapping
+import sys
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 import redis
 
 from traptor import keys
 from traptor.rules.checked import order
+from traptor.rules.progress import SILENT, Progress
 
+SCAN_COUNT = 2000
+"""Keys that Redis looks at before it lets others have their turn: one to five milliseconds."""
 _KEYS_PER_ROUND_TRIP = 1000
 
 
@@ -16,30 +21,57 @@ def read(conn: "redis.Redis", traptor_type: str, traptor_id: int) -> list[dict[s
 
     Works with ``decode_responses`` on or off. Raises redis.RedisError rather than return a part of them.
     """
-    found = _read(conn, keys.rules(traptor_type, traptor_id))
+    found = _hashes(conn, _keys(conn, keys.rules(traptor_type, traptor_id)))
     return sorted((rule for _, rule in found), key=order)
 
 
-def read_all(conn: "redis.Redis", traptor_type: str) -> dict[int, dict[str, dict[str, str]]]:
+def read_all(
+    conn: "redis.Redis", traptor_type: str, only: Collection[int] | None = None, progress: Progress = SILENT
+) -> dict[int, dict[str, dict[str, str]]]:
     """All rules of one type, by the id of their Traptor and the rule_id in their key, in order of rule_id.
 
-    The rule_id in a hash may be another one: it is what tweets carry.
+    The rule_id in a hash may be another one: it is what tweets carry. Where a key is not UTF-8, the rule_id in it has
+    lone surrogates, as the key has in Redis' answers. ``only`` are the ids that are asked for.
     """
-    found: dict[int, dict[str, dict[str, str]]] = {}
-    for key, rule in sorted(_read(conn, keys.rules(traptor_type, "*")), key=lambda read: order(read[1])):
-        if parsed := keys.parse(key):
-            found.setdefault(parsed.traptor_id, {})[parsed.rest] = rule
-    return dict(sorted(found.items()))
+    found = {}
+    count = 0
+    for traptor_id, its_rules in each(conn, traptor_type, only):
+        found[traptor_id] = its_rules
+        count += len(its_rules)
+        progress.step(f"{count:,} {traptor_type} rules read")
+    return found
 
 
-def _read(conn: "redis.Redis", pattern: str) -> Iterator[tuple[str, dict[str, str]]]:
-    """Each rule under a key of this pattern, with its key."""
-    rule_keys = sorted({_text(key) for key in conn.scan_iter(pattern, count=1000)})
+def each(
+    conn: "redis.Redis", traptor_type: str, only: Collection[int] | None = None
+) -> Iterator[tuple[int, dict[str, dict[str, str]]]]:
+    """The same, one Traptor after the other, each read when it is asked for."""
+    by_id: dict[int, list[str]] = defaultdict(list)
+    [asked_for] = only if only is not None and len(only) == 1 else ["*"]
+    by_name: dict[str, list[str]] = defaultdict(list)
+    for key in _keys(conn, keys.rules(traptor_type, asked_for)):
+        by_name[keys.without_rule_id(key)].append(key)
+    for name, rule_keys in by_name.items():
+        if (parsed := keys.parse(name)) and (only is None or parsed.traptor_id in only):
+            by_id[parsed.traptor_id] += rule_keys
+    for traptor_id in sorted(by_id):
+        held = sorted(_hashes(conn, by_id.pop(traptor_id)), key=lambda read: order(read[1]))
+        if held:
+            yield traptor_id, {keys.rule_id(key): rule for key, rule in held}
+
+
+def _keys(conn: "redis.Redis", pattern: str) -> set[str]:
+    return {_as_listed(key) for key in conn.scan_iter(pattern, count=SCAN_COUNT)}
+
+
+def _hashes(conn: "redis.Redis", found: Iterable[str]) -> Iterator[tuple[str, dict[str, str]]]:
+    """Each rule under one of these keys, with its key."""
+    rule_keys = sorted(found)
     for start in range(0, len(rule_keys), _KEYS_PER_ROUND_TRIP):
         some_keys = rule_keys[start : start + _KEYS_PER_ROUND_TRIP]
         with conn.pipeline(transaction=False) as pipe:
             for key in some_keys:
-                pipe.hgetall(key)
+                pipe.hgetall(key.encode("utf-8", "surrogateescape"))
             answers = pipe.execute(raise_on_error=False)
         for key, fields in zip(some_keys, answers, strict=True):
             if rule := _rule(key, fields):
@@ -51,15 +83,23 @@ def _rule(key: str, fields: Any) -> dict[str, str]:
     if isinstance(fields, redis.ResponseError):
         if not str(fields).startswith("WRONGTYPE"):
             raise fields
-        return {"rule_id": keys.rule_id(key)}
+        return {"rule_id": _text(keys.rule_id(key))}
     if isinstance(fields, Exception):
         raise fields
-    rule = {_text(name): _text(value) for name, value in fields.items()}
-    return {"rule_id": keys.rule_id(key), **rule} if rule else {}
+    # The names are the same ones half a million times.
+    rule = {sys.intern(_text(name)): _text(value) for name, value in fields.items()}
+    return {"rule_id": _text(keys.rule_id(key)), **rule} if rule else {}
+
+
+def _as_listed(key: str | bytes) -> str:
+    """With lone surrogates for bytes that are not UTF-8: none of them is lost."""
+    return key.decode("utf-8", "surrogateescape") if isinstance(key, bytes) else key
 
 
 def _text(value: str | bytes) -> str:
-    return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
+    """To be shown, with U+FFFD for what is not UTF-8."""
+    found = value if isinstance(value, bytes) else value.encode("utf-8", "surrogateescape")
+    return found.decode("utf-8", "replace")
 
 
 def write(conn: "redis.Redis", traptor_type: str, traptor_id: int, rules: Iterable[Mapping[str, Any]]) -> None:

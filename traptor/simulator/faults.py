@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Annotated, Any, Literal, get_args
 
 import msgspec
-from msgspec import Meta, Struct
+from msgspec import UNSET, Meta, Struct
 
 Count = Annotated[int, Meta(ge=0)]
 Positive = Annotated[int, Meta(ge=1)]
@@ -133,6 +133,13 @@ class Notice(Disturbance, tag="notice", kw_only=True):
     percent_full: Annotated[int, Meta(ge=60, le=100)] = 60
 
 
+class Odd(Disturbance, tag="odd", kw_only=True):
+    """In the next message this field has this value, or is not there; ``includes.users.0.name`` is one of a list's."""
+
+    field: str
+    value: Any = UNSET
+
+
 class Send(Disturbance, tag="message", kw_only=True):
     """Any message at all."""
 
@@ -142,7 +149,7 @@ class Send(Disturbance, tag="message", kw_only=True):
 Answer = Status | Clock | Calm | Drop
 StreamFault = (
     Stall | Cut | Reset | End | Disconnect | Split | Slow | Garbage | Newline | Oversized
-    | Duplicate | Disorder | Limit | Notice | Send
+    | Duplicate | Disorder | Limit | Notice | Odd | Send
 )  # fmt: skip
 KINDS = {str(kind.__struct_config__.tag): kind for kind in (*get_args(Answer), *get_args(StreamFault))}
 

@@ -8,7 +8,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 from urllib.parse import SplitResult, urlsplit
 
-from traptor.simulator import control, v2
+from traptor.simulator import control, v2, v2_stream
 from traptor.simulator.refusals import Refusal
 from traptor.simulator.request import StreamRequest
 
@@ -51,9 +51,9 @@ class Handler(BaseHTTPRequestHandler):
             body = self._read_body()
             if url.path == STREAM_PATH:
                 self._stream(url, body.decode("latin-1"))
-            elif url.path == v2.STREAM_PATH:
+            elif url.path == v2_stream.PATH:
                 self._stream(url, "")
-            elif url.path in (v2.RULES_PATH, v2.TOKEN_PATH):
+            elif url.path.startswith("/2/") or url.path == v2.TOKEN_PATH:
                 self._v2(url, body)
             elif url.path.startswith(control.PATH):
                 self._control(url, body)

@@ -4,13 +4,13 @@ import math
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import SplitResult
 
-from traptor.simulator import notices, oauth, predicates, refusals, v2
+from traptor.simulator import notices, oauth, predicates, refusals, v2, v2_request, v2_rules, v2_stream
 from traptor.simulator.connection import Connection
 from traptor.simulator.faults import Fault, Plan
 from traptor.simulator.feed import Feed, Looped, Recorded, Synthetic, as_message
@@ -20,7 +20,7 @@ from traptor.simulator.refusals import Dropped, Refusal
 from traptor.simulator.request import StreamRequest
 from traptor.simulator.snowflakes import Snowflakes
 from traptor.simulator.stream import Stream
-from traptor.simulator.wire import Wire
+from traptor.simulator.wire import Message, Wire
 
 STOP_SECONDS = 0.5
 
@@ -30,8 +30,8 @@ class Account:
 
     def __init__(self, feed: Feed) -> None:
         self.feed = feed
-        self.rules = v2.RuleBook()
-        self.recent = v2.Recent()
+        self.rules = v2_rules.RuleBook()
+        self.recent = v2_stream.Recent()
         self.connections: list[Connection] = []
         self.requested_at = -math.inf
 
@@ -47,7 +47,8 @@ class Simulator:
 
     ``tweets``, dicts or bytes, are sent once and as they are, or with ``loop`` over and over as new ones; with none,
     tweets are made up to fit each request. ``rate`` in tweets per second, 0 for as fast as possible; after ``limit``
-    tweets per credential there are only keep-alives. ``faults`` are as in docs/simulator.md. Port 0 is any free one.
+    tweets per credential there are only keep-alives. ``faults`` are as in docs/simulator.md. ``v2_names``, tweet or
+    post, is the generation of names that v2 speaks. Port 0 is any free one.
     """
 
     def __init__(
@@ -61,6 +62,7 @@ class Simulator:
         seed: int = 0,
         faults: Iterable[Mapping[str, Any] | Fault] = (),
         keep_alive_seconds: float = 30.0,
+        v2_names: str = "tweet",
         host: str = "127.0.0.1",
         port: int = 0,
     ) -> None:
@@ -76,6 +78,7 @@ class Simulator:
         self._limit = math.inf if limit is None else limit
         self._seed = seed
         self._keep_alive_seconds = keep_alive_seconds
+        self._v2_names = v2_names
         self._snowflakes = Snowflakes()
         self._accounts: dict[Credential, Account] = {}
         self._streams: list[Stream] = []
@@ -183,16 +186,23 @@ class Simulator:
         idle_seconds, account.requested_at = now - account.requested_at, now
         if fault := self.faults.answer(connection.number, idle_seconds):
             raise refusals.of_fault(fault)
-        if not request.is_v2:
-            connection.predicates = predicates.parse(request.query)
-        elif any(stream.connection in account.connections for stream in self._open_streams()):
-            raise v2.too_many_connections()
-        elif not account.rules.rules:
-            raise v2.no_rules()
+        if request.is_v2:
+            self._admit_v2(account, connection, v2_request.asked(request.query))
         else:
-            connection.backfill_minutes = v2.backfill_minutes(request.query)
-        account.connections.append(connection)
+            connection.predicates = predicates.parse(request.query)
+            account.connections.append(connection)
         return account
+
+    def _admit_v2(self, account: Account, connection: Connection, asked: v2_request.Asked) -> None:
+        """A recovery may stand beside the one stream of an account."""
+        if not account.rules.rules:
+            raise v2.no_rules()
+        if asked.window:
+            return
+        if self._streams_of(account):
+            raise v2.too_many_connections()
+        connection.backfill_minutes = asked.backfill_minutes
+        account.connections.append(connection)
 
     def _authenticate(self, request: StreamRequest) -> Credential:
         try:
@@ -200,17 +210,30 @@ class Simulator:
                 return v2.check(self._credentials, request.headers)
             return oauth.check(self._credentials, *request)
         except oauth.Unauthorized as error:
+            if request.is_v2:
+                raise v2.unauthorized() from None
             raise Refusal(401, f"{refusals.BODIES[401]}: {error}") from None
 
     def answer_v2(self, method: str, url: SplitResult, headers: dict[str, str], body: bytes) -> Any:
-        """What v2's endpoints for rules and tokens answer. Raises Refusal."""
+        """What v2's endpoints but for the stream answer. Raises Refusal."""
         if url.path == v2.TOKEN_PATH:
             return v2.token(self._credentials, headers)
-        credential = self._authenticate(StreamRequest(method, url.geturl(), headers, ""))
-        answer = self._account(credential).rules.answer(method, url.query, body)
+        account = self._account(self._authenticate(StreamRequest(method, url.geturl(), headers, "")))
+        if url.path.startswith(v2.CONNECTIONS_PATH):
+            standing = {stream.connection.number: stream for stream in self._streams_of(account)}
+            return v2.connections(
+                f"{method} {url.path}", url.query, body, [stream.connection for stream in standing.values()],
+                lambda ended: standing[ended.number].end("ended by request", as_message(v2.force_disconnect())),
+            )  # fmt: skip
+        if url.path == v2.COUNTS_PATH:
+            return v2.counts(method, url.query, self._rate)
+        answer = account.rules.answer(method, url.path, url.query, body)
         for stream in self._open_streams():
             stream.renew()
         return answer
+
+    def _streams_of(self, account: Account) -> list[Stream]:
+        return [stream for stream in self._open_streams() if stream.connection in account.connections]
 
     def _account(self, credential: Credential) -> Account:
         with self._changed:
@@ -224,26 +247,31 @@ class Simulator:
     def _stream(
         self, account: Account, connection: Connection, request: StreamRequest, connected: socket.socket
     ) -> Stream:
-        translator = v2.Translator(account.rules, account.recent, v2.expansions(request.query))
-        of_v2 = partial(v2.V2Stream, translator, account.missed_seconds())
-        made = of_v2 if request.is_v2 else Stream
-        feed = account.feed
+        if request.is_v2:
+            asked = v2_request.asked(request.query)
+            translator = v2_stream.Translator(account.rules, account.recent, asked, self._v2_names)
+            made: Callable[..., Stream] = partial(v2_stream.V2Stream, translator, _missed_seconds(account, asked))
+            feed: Iterator[Message] = v2_stream.Payloads(account.feed, translator)
+        else:
+            made, feed = Stream, account.feed.messages(connection.predicates)
         return made(
             connection,
             connected,
             Wire(connected, gzip=request.takes_gzip, on_sent=connection.count),
-            v2.Payloads(feed, translator) if request.is_v2 else feed.messages(connection.predicates),
+            feed,
             self.faults,
             rate=self._rate,
             room=lambda: self._limit - sum(connection.tweets for connection in account.connections),
-            keep_alive_seconds=min(self._keep_alive_seconds, v2.KEEP_ALIVE_SECONDS if request.is_v2 else math.inf),
+            keep_alive_seconds=min(
+                self._keep_alive_seconds, v2_stream.KEEP_ALIVE_SECONDS if request.is_v2 else math.inf
+            ),
             on_change=self._notify,
         )
 
     def _replace(self, account: Account, stream: Stream) -> None:
         """One standing connection per account: the older one is told, and ended."""
-        for older in self._open_streams():
-            if older.connection in account.connections:
+        if stream.connection in account.connections:
+            for older in self._streams_of(account):
                 last = as_message(notices.disconnect(7))
                 older.end(f"replaced by connection {stream.connection.number}", last)
         self._streams.append(stream)
@@ -273,3 +301,11 @@ class Simulator:
     def _wait_for(self, condition: Callable[[], bool], timeout_seconds: float) -> bool:
         with self._changed:
             return self._changed.wait_for(condition, timeout_seconds)
+
+
+def _missed_seconds(account: Account, asked: v2_request.Asked) -> float:
+    """How many seconds of tweets a stream of v2 begins with."""
+    if asked.window:
+        start, end = asked.window
+        return (end - start).total_seconds()
+    return account.missed_seconds()

@@ -9,10 +9,13 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import partial
 from itertools import islice
+from typing import Any
+
+from msgspec import UNSET
 
 from traptor.simulator import faults, notices
 from traptor.simulator.connection import Connection
-from traptor.simulator.feed import as_message, decode
+from traptor.simulator.feed import as_message, decode, encode
 from traptor.simulator.wire import KEEP_ALIVE, Message, Wire
 
 BATCH_MESSAGES = 16
@@ -218,6 +221,8 @@ class Stream:
                 self._send([as_message(notices.limit(track)) for track in fault.track])
             case faults.Notice():
                 self._send_notice(fault)
+            case faults.Odd():
+                self._send([odd(self._next(), fault)])
             case faults.Send():
                 self._send([as_message(fault.message)])
 
@@ -239,3 +244,24 @@ class Stream:
         self._waker.close()
         self.connection.close(self._cause)
         self._on_change()
+
+
+def odd(message: Message, fault: faults.Odd) -> Message:
+    """The message with one field changed or taken away; as it is where it has no place for it."""
+    whole = decode(message.body)
+    *parents, name = fault.field.split(".")
+    place: Any = whole
+    try:
+        for parent in parents:
+            place = place[_key(place, parent)]
+        if fault.value is UNSET:
+            del place[_key(place, name)]
+        else:
+            place[_key(place, name)] = fault.value
+    except (KeyError, IndexError, TypeError, ValueError):
+        return message
+    return message._replace(body=encode(whole))
+
+
+def _key(place: Any, name: str) -> Any:
+    return int(name) if isinstance(place, list) else name

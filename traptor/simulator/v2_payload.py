@@ -5,9 +5,21 @@ from datetime import UTC, datetime
 from typing import Any
 
 from traptor.simulator.snowflakes import EPOCH_MS
+from traptor.simulator.v2_request import Asked
 
 SHORT_TEXT_CHARACTERS = 280
-"""The whole of a longer one is in ``note_tweet``."""
+"""A longer one is cut in ``text``, and whole in ``note_tweet``."""
+EDITABLE_MS = 30 * 60 * 1000
+POST_NAMES = {
+    "note_tweet": "note_post",
+    "referenced_tweets": "referenced_posts",
+    "edit_history_tweet_ids": "edit_history_post_ids",
+    "retweet_count": "repost_count",
+    "tweet_count": "post_count",
+    "tweets": "posts",
+}
+"""What the newest specification calls the fields that the guides name after tweets."""
+FIELDS_OF = {"users": "user.fields", "tweets": "tweet.fields", "media": "media.fields", "places": "place.fields"}
 
 Json = dict[str, Any]
 
@@ -32,26 +44,45 @@ class Includes:
         return Includes(self._expansions, "referenced_tweets.id.", self.found)
 
 
-def payload(tweet: Mapping[str, Any], rules: Iterable[Json], expansions: Collection[str]) -> Json:
-    """One line of the stream. ``rules`` are those that the tweet fits, with id and tag."""
-    included = Includes(expansions)
+def payload(tweet: Mapping[str, Any], rules: Iterable[Json], asked: Asked, names: str = "tweet") -> Json:
+    """One line of the stream, with what was asked for. ``rules`` are those that the tweet fits, with id and tag."""
+    included = Includes(asked.expansions)
     data = _data(tweet, included)
     for name in ("retweeted_status", "quoted_status"):
         # A retweet brings its original's quoted tweet in v1.1, but v2 includes only what is one step away.
         if tweet.get(name) and not (name == "quoted_status" and "retweeted_status" in tweet):
             referred = _data(tweet[name], included.of_referred())
             included.add("referenced_tweets.id", "tweets", referred["id"], referred)
-    includes = {name: list(found.values()) for name, found in included.found.items() if found}
-    return {"data": data, "includes": includes, "matching_rules": list(rules)}
+    includes = {
+        kind: [_asked_for(one, asked.fields[FIELDS_OF[kind]]) for one in found.values()]
+        for kind, found in included.found.items()
+        if found
+    }
+    sent = {"data": _asked_for(data, asked.fields["tweet.fields"]), "includes": includes, "matching_rules": list(rules)}
+    return sent if names == "tweet" else _renamed(sent)
+
+
+def _asked_for(thing: Json, fields: Collection[str]) -> Json:
+    return {name: value for name, value in thing.items() if name in fields}
+
+
+def _renamed(thing: Any) -> Any:
+    """In the names of the newest specification."""
+    if isinstance(thing, dict):
+        return {POST_NAMES.get(name, name): _renamed(value) for name, value in thing.items()}
+    return [_renamed(one) for one in thing] if isinstance(thing, list) else thing
 
 
 def _data(tweet: Mapping[str, Any], included: Includes) -> Json:
     _include_user(tweet["user"], included)
+    created_ms = (tweet["id"] >> 22) + EPOCH_MS
     data: Json = {
         "id": tweet["id_str"],
         **_content(tweet, included),
         "edit_history_tweet_ids": [tweet["id_str"]],
-        "created_at": _iso((tweet["id"] >> 22) + EPOCH_MS),
+        "edit_controls": {"editable_until": _iso(created_ms + EDITABLE_MS), "edits_remaining": 5,
+                          "is_edit_eligible": True},
+        "created_at": _iso(created_ms),
         "author_id": tweet["user"]["id_str"],
         "conversation_id": tweet.get("in_reply_to_status_id_str") or tweet["id_str"],
         "lang": tweet["lang"],
@@ -60,9 +91,11 @@ def _data(tweet: Mapping[str, Any], included: Includes) -> Json:
             "reply_count": tweet["reply_count"],
             "like_count": tweet["favorite_count"],
             "quote_count": tweet["quote_count"],
+            "bookmark_count": 0,
+            "impression_count": 0,
         },
         "reply_settings": "everyone",
-    }
+    }  # fmt: skip
     if "possibly_sensitive" in tweet:
         data["possibly_sensitive"] = tweet["possibly_sensitive"]
     if tweet["in_reply_to_user_id_str"]:
@@ -91,15 +124,39 @@ def _content(tweet: Mapping[str, Any], included: Includes) -> Json:
     media = whole.get("extended_entities", {}).get("media", [])
     is_note = len(text) > SHORT_TEXT_CHARACTERS
     _include_mentioned(whole["entities"], "entities.note.mentions.username" if is_note else MENTIONS, included)
-    entities = _entities(whole["entities"], media)
-    content: Json = {"text": text[:SHORT_TEXT_CHARACTERS]}
-    if is_note:
-        content["note_tweet"] = {"text": text, "entities": entities}
-    elif entities:
-        content["entities"] = entities
+    content = _long(tweet, text, whole["entities"], media) if is_note else _short(text, whole, media)
     if media:
         content["attachments"] = {"media_keys": [_include_medium(medium, included) for medium in media]}
     return content
+
+
+def _short(text: str, whole: Json, media: list[Json]) -> Json:
+    shown = {"display_text_range": whole["display_text_range"]} if "display_text_range" in whole else {}
+    entities = _entities(whole["entities"], media)
+    return {"text": text, **shown, **({"entities": entities} if entities else {})}
+
+
+def _long(tweet: Mapping[str, Any], text: str, entities: Json, media: list[Json]) -> Json:
+    """The text is cut, and ends in links to itself and to its media, which the note has not."""
+    written = text[: media[0]["indices"][0]].rstrip() if media else text
+    cut = written[: SHORT_TEXT_CHARACTERS - 60].rsplit(" ", 1)[0] + "…"
+    inside = {kind: [one for one in found if one["indices"][1] < len(cut)] for kind, found in entities.items()}
+    address = f"https://twitter.com/{tweet['user']['screen_name']}/status/{tweet['id_str']}"
+    own = {"url": f"https://t.co/{tweet['id_str'][-10:]}", "expanded_url": address, "display_url": "twitter.com/…"}
+    inside["urls"].append({**own, "indices": [len(cut) + 1, len(cut) + 1 + len(own["url"])]})
+    cut = f"{cut} {own['url']}"
+    at_end = [{**one, "indices": [len(cut) + 1, len(cut) + 1 + len(one["url"])]} for one in media]
+    cut = f"{cut} {media[0]['url']}" if media else cut
+    note: Json = {"text": written}
+    if own_entities := _entities(entities, []):
+        note["entities"] = own_entities
+    hidden = tweet["extended_tweet"]["display_text_range"][0]
+    return {
+        "text": cut,
+        "display_text_range": [hidden, len(cut) - len(f" {media[0]['url']}") if media else len(cut)],
+        "entities": _entities(inside, at_end),
+        "note_tweet": note,
+    }
 
 
 MENTIONS = "entities.mentions.username"
@@ -167,7 +224,9 @@ def _include_user(user: Json, included: Includes) -> None:
         "profile_image_url": user["profile_image_url_https"],
         "protected": user["protected"],
         "verified": user["verified"],
-        **{name: user[name] for name in ("location", "url") if user[name]},
+        "verified_type": "blue" if user["verified"] else "none",
+        "url": user["url"] or "",
+        **{name: user[name] for name in ("location", "profile_banner_url") if user.get(name)},
         "public_metrics": {
             "followers_count": user["followers_count"],
             "following_count": user["friends_count"],

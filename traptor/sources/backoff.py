@@ -3,7 +3,6 @@
 Source of the waits and of the list of codes: Twitter's "Connecting to a streaming endpoint".
 """
 
-import math
 import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -127,10 +126,16 @@ def advice(status: int | None, headers: Mapping[str, str], now: float) -> str:
 
 def _clock_skew_seconds(date: str | None, now: float) -> float:
     """How far ``now`` is ahead of an HTTP Date header; 0 where there is none."""
+    server_now = _seconds_since_1970(date or "")
+    return 0.0 if server_now is None else now - server_now
+
+
+def _seconds_since_1970(date: str) -> float | None:
+    """An HTTP date; None for what is none, be its year of twenty digits."""
     try:
-        return now - parsedate_to_datetime(date or "").timestamp()
-    except ValueError:
-        return 0.0
+        return parsedate_to_datetime(date).timestamp()
+    except (ValueError, OverflowError):
+        return None
 
 
 def kind_of(status: int | None) -> Kind:
@@ -141,17 +146,23 @@ def kind_of(status: int | None) -> Kind:
 
 
 def asked_wait_seconds(status: int | None, headers: Mapping[str, str], now: float) -> float | None:
-    """What Retry-After (seconds) or x-rate-limit-reset (seconds since 1970) ask for; None where they do not.
+    """What Retry-After (seconds, or an HTTP date) or x-rate-limit-reset (seconds since 1970) ask for; None where they
+    do not.
 
     Less than a second asks for nothing: to come back at once is never meant. v2 sends the reset with every answer; it
     is meant where the limit is what we ran into.
     """
     is_limit_reached = kind_of(status) is Kind.RATE_LIMITED and headers.get("x-rate-limit-remaining", "0") == "0"
-    for name, since in (("Retry-After", 0.0), ("x-rate-limit-reset", now if is_limit_reached else math.inf)):
-        try:
-            seconds = float(headers.get(name, "")) - since
-        except ValueError:
-            continue
-        if 1 <= seconds <= 86_400:
+    retry_after, reset = headers.get("Retry-After", ""), headers.get("x-rate-limit-reset", "")
+    times = (_seconds_since_1970(retry_after), _number(reset) if is_limit_reached else None)
+    for seconds in (_number(retry_after), *(time - now for time in times if time is not None)):
+        if seconds is not None and 1 <= seconds <= 86_400:
             return seconds
     return None
+
+
+def _number(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None

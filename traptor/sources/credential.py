@@ -1,4 +1,4 @@
-"""The right to connect with one credential: the lease on it, and the back-off that is remembered for it in Redis.
+"""The right to connect with one credential: the lease on it and on our name, and the back-off remembered in Redis.
 
 Without Redis both go on in memory, with a warning: a stream matters more than the book-keeping about it.
 """
@@ -14,7 +14,7 @@ import redis
 
 from traptor import keys
 from traptor.sources import backoff
-from traptor.sources.lease import TTL_SECONDS, Lease, credential_hash
+from traptor.sources.lease import TTL_SECONDS, Lease, as_holder, credential_hash
 
 REMEMBERED_SECONDS = 3600
 """Failures are remembered for so long after the wait that they caused."""
@@ -38,7 +38,11 @@ class Credential:
         """Somebody else took the lease while we could not renew it."""
         self._conn = conn
         self._backoff = backoff.Backoff()
-        self._lease = Lease(conn, keys.lease(self.name), traptor_type, traptor_id)
+        self.rival: dict[str, Any] = {}
+        """Who waits to run as this Traptor too, with another credential."""
+        self._traptor = traptor_type, traptor_id
+        leased = keys.lease(self.name), keys.name(*self._traptor)
+        self._lease = Lease(conn, leased, *self._traptor, self.name)
         self._holding = threading.Lock()
         self._held = False
         self._is_recalled = False
@@ -61,6 +65,8 @@ class Credential:
             holder = self._lease.take()
             if holder is None and not self._is_recalled:
                 self._recall()
+            elif holder is not None and self.is_rival(holder):
+                self._tell_rival(holder)
         except redis.RedisError as error:
             if self._other is None:
                 log.warning("no lease on the credential, going on without", extra={"error": str(error)})
@@ -80,6 +86,29 @@ class Credential:
             if self._held and (holder := self._lease.take()) is not None:
                 log.error("another Traptor has taken our credential", extra=_named(holder))
                 self._held, self._is_recalled, self.lost = False, False, True
+            elif self._held:
+                self._look_for_rival()
+
+    def is_rival(self, holder: Mapping[str, Any]) -> bool:
+        """Is it another process of our type and id, with another credential?"""
+        is_namesake = (holder.get("type"), holder.get("id")) == self._traptor
+        return is_namesake and holder.get("credential", self.name) != self.name
+
+    def _tell_rival(self, holder: dict[str, Any]) -> None:
+        """Leave word for it. Raises redis.RedisError."""
+        is_new, self._other = holder != self._other, holder
+        if is_new:
+            log.error("this Traptor runs already, with another credential: not twice", extra=_named(holder))
+        self._conn.set(keys.rival(*self._traptor), self._lease.own, ex=TTL_SECONDS)
+
+    def _look_for_rival(self) -> None:
+        stored = self._conn.get(keys.rival(*self._traptor))
+        rival = as_holder(stored) if stored else {}
+        if not self.is_rival(rival):
+            rival = {}  # or the word is our own, from before
+        if rival and rival != self.rival:
+            log.error("a second process would run as this Traptor, with another credential", extra=_named(rival))
+        self.rival = rival
 
     def release(self) -> None:
         """Hand over to whoever waits."""
@@ -121,11 +150,12 @@ class Credential:
         if not stored:
             return
         try:
-            state = json.loads(stored)
-            failures = {backoff.Kind(kind): int(count) for kind, count in state["failures"].items()}
+            state = keys.content(stored)
+            failures = {backoff.Kind(kind): max(0, int(count)) for kind, count in state["failures"].items()}
             left_seconds = min(float(state["not_before"]) - time.time(), LONGEST_SECONDS)
-        except (ValueError, TypeError, KeyError, AttributeError):
-            log.warning("remembered back-off cannot be read", extra={"key": keys.backoff(self.name)})
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            facts = {"key": keys.backoff(self.name), "error": str(error)}
+            log.warning("remembered back-off cannot be read: ignored", extra=facts)
             return
         self._backoff.failures = failures
         if left_seconds > self.wait_seconds():

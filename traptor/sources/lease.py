@@ -1,13 +1,16 @@
-"""The credential lease: one Traptor per credential, since Twitter ends the older of two streams."""
+"""The lease: one Traptor per credential, since Twitter ends the older of two streams, and one process per Traptor,
+since two would deliver everything twice."""
 
 import hashlib
 import json
 import os
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+
+from traptor import keys
 
 TTL_SECONDS = 15
 RENEW_SECONDS = 3.0
@@ -21,63 +24,80 @@ def credential_hash(apikeys: Mapping[str, str]) -> str:
     return hashlib.sha256(names.encode()).hexdigest()[:16]
 
 
-class Lease:
-    """A key in Redis that says who we are, for as long as we renew it. Every method raises redis.RedisError."""
+class _Other(NamedTuple):
+    """Who else had a key by our last look, and how long that lasts if it is not renewed."""
 
-    def __init__(self, conn: Any, key: str, traptor_type: str, traptor_id: int) -> None:
+    holder: dict[str, Any]
+    until: float
+
+
+class Lease:
+    """Keys in Redis that say who we are, for as long as we renew them: all of them or none. Every method raises
+    redis.RedisError."""
+
+    def __init__(
+        self, conn: Any, lease_keys: Sequence[str], traptor_type: str, traptor_id: int, credential: str = ""
+    ) -> None:
         self._conn = conn
-        self._key = key
+        self._keys = lease_keys
         process = {"host": socket.gethostname(), "pid": os.getpid(), "place": _place()}
-        self._own = json.dumps({**process, "type": traptor_type, "id": traptor_id, "nonce": os.urandom(4).hex()})
-        self._other: dict[str, Any] = {}
-        self._others_until = 0.0
-        """Who else had it by our last look, and how long it lasts if it is not renewed."""
+        name = {"type": traptor_type, "id": traptor_id, "credential": credential}
+        self.own = json.dumps({**process, **name, "nonce": os.urandom(4).hex()})
+        self._others: dict[str, _Other] = {}
 
     def take(self) -> dict[str, Any] | None:
         """Take or renew the lease, at once from a process that is seen to be dead.
 
-        None when it is ours, else who holds it: host, pid, type, id.
+        None when it is ours, else who holds it: host, pid, type, id and, but for earlier versions, credential.
         """
         # Looked at before it is written: a frozen Redis, once it thaws, does whatever it has been sent meanwhile.
-        holder: dict[str, Any] | None = self._conn.transaction(self._renew, self._key, value_from_callable=True)
+        holder: dict[str, Any] | None = self._conn.transaction(self._renew, *self._keys, value_from_callable=True)
         return holder
 
     def _renew(self, pipe: Any) -> dict[str, Any] | None:
-        value, left_ms = pipe.get(self._key), pipe.pttl(self._key)
+        looked_at = [(key, pipe.get(key), pipe.pttl(key)) for key in self._keys]
         pipe.multi()
-        if value is None and time.monotonic() < self._others_until and not _is_dead(self._other):
+        for key, value, left_ms in looked_at:
+            if (holder := self._other_holder(key, value, left_ms)) is not None:
+                return holder
+        for key in self._keys:
+            pipe.set(key, self.own, ex=TTL_SECONDS)
+        return None
+
+    def _other_holder(self, key: str, value: str | bytes | None, left_ms: int) -> dict[str, Any] | None:
+        if value is None:
             # Redis has lost it: who holds it is to have the time to write it again.
-            return self._other
+            other = self._others.get(key)
+            return other.holder if other and time.monotonic() < other.until and not _is_dead(other.holder) else None
         held = _text(value)
-        holder = _holder(held)
-        if held in {self._own, FREE} or _is_dead(holder):
-            pipe.set(self._key, self._own, ex=TTL_SECONDS)
+        holder = as_holder(held)
+        if held in {self.own, FREE} or _is_dead(holder):
             return None
-        self._other, self._others_until = holder, time.monotonic() + left_ms / 1000
+        self._others[key] = _Other(holder, time.monotonic() + left_ms / 1000)
         return holder
 
     def release(self) -> None:
-        """Hand the lease over, if it is ours."""
+        """Hand the lease over, as far as it is ours."""
 
         def free(pipe: Any) -> None:
-            held = _text(pipe.get(self._key))
+            ours = [key for key in self._keys if _text(pipe.get(key)) == self.own]
             pipe.multi()
-            if held == self._own:
-                pipe.set(self._key, FREE, ex=TTL_SECONDS)
+            for key in ours:
+                pipe.set(key, FREE, ex=TTL_SECONDS)
 
-        self._conn.transaction(free, self._key)
+        self._conn.transaction(free, *self._keys)
 
 
 def _text(value: str | bytes | None) -> str:
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else value or ""
 
 
-def _holder(held: str) -> dict[str, Any]:
+def as_holder(held: str) -> dict[str, Any]:
+    """What the text of a lease says."""
     try:
-        fields = json.loads(held)
+        return keys.content(held)
     except ValueError:
-        fields = None
-    return fields if isinstance(fields, dict) else {"host": "unknown", "value": held[:100]}
+        return {"host": "unknown", "value": held[:100]}
 
 
 def _place() -> str:

@@ -1,6 +1,5 @@
 """An open stream: bytes from the socket to messages, read by a thread of its own."""
 
-import contextlib
 import json
 import threading
 import time
@@ -10,6 +9,10 @@ from typing import Any
 import requests
 from birdy.twitter import StreamResponse
 from urllib3.exceptions import DecodeError, ProtocolError, ReadTimeoutError
+
+from traptor.sources import answers
+from traptor.sources.backoff import Kind
+from traptor.tweets import fields, kinds
 
 KEEP_ALIVE_SECONDS = 30.0
 """Twitter sends something at least this often."""
@@ -29,12 +32,16 @@ CLOSING_SECONDS = 2.0
 
 
 class StreamEnded(Exception):
-    """The stream is over. ``cause`` is closed, cut, reset, stalled, garbled or broken; ``detail`` says more."""
+    """The stream is over. ``cause`` is closed, cut, reset, stalled, garbled, broken or not-a-stream.
 
-    def __init__(self, cause: str, detail: str = "") -> None:
+    ``detail`` says more. ``kind`` says how to wait where the server has told us, not the network.
+    """
+
+    def __init__(self, cause: str, detail: str = "", kind: Kind | None = None) -> None:
         super().__init__(f"{cause}: {detail}" if detail else cause)
         self.cause = cause
         self.detail = detail
+        self.kind = kind
 
 
 class Framer:
@@ -68,9 +75,9 @@ class Framer:
         self._keep(joined[begin:])
         return [message for message in messages if message]
 
-    def pending(self) -> bool:
-        """Has a message begun that has not ended?"""
-        return self._tail_bytes > 0
+    def pending(self) -> bytes:
+        """The message that has begun and not ended."""
+        return b"".join(self._tail)
 
     def _keep(self, data: bytes) -> None:
         room = self._max_bytes + 1 - self._tail_bytes
@@ -97,6 +104,8 @@ class FilterStream(StreamResponse):  # type: ignore[misc]
         self._arrived: list[bytes] = []
         self._arrived_bytes = 0
         self._ended: StreamEnded | None = None
+        self._has_begun = False
+        """Has a message come, so that this is a stream?"""
         self._changed = threading.Condition()
         self._closed = threading.Event()
         self._give_up_at = 0.0
@@ -150,8 +159,7 @@ class FilterStream(StreamResponse):  # type: ignore[misc]
         if not self._closed.is_set():
             self._give_up_at = time.monotonic() + CLOSING_SECONDS
         self._closed.set()
-        with contextlib.suppress(OSError, RuntimeError, ValueError):  # it is down already
-            self._response.raw.shutdown()
+        answers.shut_down(self._response)
 
     def _read(self) -> None:
         """The reader thread: socket to queue, until the stream ends or is closed."""
@@ -175,9 +183,32 @@ class FilterStream(StreamResponse):  # type: ignore[misc]
         while not self._closed.is_set() and (data := self._response.raw.read1(READ_BYTES, decode_content=True)):
             self.last_byte = time.monotonic()
             self.received_bytes += len(data)
-            if messages := self._framer.feed(data):
+            messages = self._framer.feed(data)
+            if not self._has_begun and (begun := (messages or [self._framer.pending()])[0].strip()):
+                if not begun.startswith(b"{") or (messages and _is_error(begun)):
+                    return self._no_stream(b" ".join([*messages, self._framer.pending()]))
+                self._has_begun = bool(messages)
+            if messages:
                 self._hand_over(messages)
-        return StreamEnded("cut", "in the middle of a message") if self._framer.pending() else StreamEnded("closed")
+        return self._end(self._framer.pending().strip())
+
+    def _end(self, last: bytes) -> StreamEnded:
+        """The end in good order, with what has come since the last line end: whole JSON is a message."""
+        if not last or self._closed.is_set():
+            return StreamEnded("closed")
+        if not self._has_begun and _is_error(last):
+            return self._no_stream(last)
+        try:
+            fields.load(last)
+        except ValueError:
+            return StreamEnded("cut", "in the middle of a message")
+        self._hand_over([last])
+        return StreamEnded("closed")
+
+    def _no_stream(self, begun: bytes) -> StreamEnded:
+        """An HTML page, a text or a JSON error with the status 200: to be waited out as an error's status is."""
+        said = answers.said(self._response, begun)
+        return StreamEnded("not-a-stream", said, Kind.RATE_LIMITED if answers.means_limit(said) else Kind.HTTP)
 
     def _hand_over(self, messages: list[bytes]) -> None:
         with self._changed:
@@ -186,3 +217,20 @@ class FilterStream(StreamResponse):  # type: ignore[misc]
             self._arrived += messages
             self._arrived_bytes += sum(map(len, messages))
             self._changed.notify()
+
+
+_ERROR_FIELDS = {"errors", "error", "title"}
+"""One of them stands in a JSON error: v1.1 says ``errors``, gateways ``error``, v2 ``title``."""
+
+
+def _is_error(message: bytes) -> bool:
+    """Is this a JSON error rather than a message of a stream?
+
+    In v2, errors beside ``data`` are about parts of it, and those that speak of a disconnect are its notices.
+    """
+    try:
+        said = fields.load(message)
+    except ValueError:
+        return message == b"{"  # the first line of one that is written for people
+    is_message = kinds.kind(said) != "unknown" or "data" in said or b"disconnect" in message
+    return not is_message and not _ERROR_FIELDS.isdisjoint(said)

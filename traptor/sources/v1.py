@@ -1,21 +1,23 @@
 """Twitter's v1.1 stream, opened through birdy."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Sequence
+from datetime import datetime
 from typing import Any
 
 import requests
-from birdy.twitter import StreamClient, TwitterApiError, TwitterAuthError, TwitterRateLimitError
-from urllib3.exceptions import HTTPError
+from birdy.twitter import StreamClient
 
 from traptor import __version__
+from traptor.rules import checked
+from traptor.rules.checked import Problem, RuleSet
+from traptor.settings import Settings
+from traptor.sources import answers, connecting
 from traptor.sources.stream import FilterStream
-
-CONNECT_TIMEOUT_SECONDS = 30.0
+from traptor.tweets.enrichment import Enrichment
+from traptor.tweets.rule import Match, Rule
 
 STALL_SECONDS = 90.0
 """Three keep-alives missed: Twitter asks to treat the stream as dead."""
-
-ERROR_BODY_BYTES = 500
 
 
 class MyBirdyClient(StreamClient):  # type: ignore[misc]
@@ -48,13 +50,13 @@ class MyBirdyClient(StreamClient):  # type: ignore[misc]
 
     def configure_oauth_session(self, session: requests.Session) -> requests.Session:
         session.headers.update({"User-Agent": self.user_agent_string, "Accept-Encoding": "gzip"})
-        return session
+        return connecting.in_time(session)
 
     def construct_resource_url(self, path: str) -> str:
         return f"{self.stream_url}/{self.api_version}/{path.split('/', 1)[1]}.json"
 
     def make_api_call(self, method: str, url: str, **request: Any) -> requests.Response:
-        timeouts = (CONNECT_TIMEOUT_SECONDS, STALL_SECONDS)
+        timeouts = (connecting.TCP_SECONDS, STALL_SECONDS)
         return self.session.request(  # type: ignore[no-any-return]
             method, url, stream=True, timeout=timeouts, allow_redirects=False, **request
         )
@@ -62,26 +64,59 @@ class MyBirdyClient(StreamClient):  # type: ignore[misc]
     def handle_response(self, method: str, response: requests.Response) -> "FilterStream":
         if response.status_code == requests.codes.ok:
             return FilterStream(response, method)
-        errors = {401: TwitterAuthError, 420: TwitterRateLimitError, 429: TwitterRateLimitError}
-        error = errors.get(response.status_code, TwitterApiError)
-        raise error(_body(response), response=response, request_method=method)
+        raise answers.error(response, method, answers.said(response))
 
 
-def _body(response: requests.Response) -> str:
-    """The start of an error's body on one line."""
-    try:
-        text = response.raw.read(ERROR_BODY_BYTES, decode_content=True).decode("utf-8", "replace")
-    except (HTTPError, OSError):
-        text = ""
-    response.close()
-    return " ".join(text.split()) or response.reason or "no body"
+class V1Source:
+    """Twitter's statuses/filter: what is asked for is said when the stream is opened, and for as long as it is."""
 
+    changes_rules_while_open = False
+    most_repeated = 0
 
-def credentials(apikeys: Mapping[str, str]) -> tuple[str, str, str, str]:
-    """The four texts that the client takes, from APIKEYS."""
-    return (
-        apikeys["CONSUMER_KEY"],
-        apikeys["CONSUMER_SECRET"],
-        apikeys["ACCESS_TOKEN"],
-        apikeys["ACCESS_TOKEN_SECRET"],
-    )
+    def __init__(self, wanted: Settings) -> None:
+        self.client: Any = None
+        self._type = wanted.TRAPTOR_TYPE
+
+    def connect(self, wanted: Settings) -> MyBirdyClient:
+        return MyBirdyClient(
+            wanted.CONSUMER_KEY,
+            wanted.CONSUMER_SECRET,
+            wanted.ACCESS_TOKEN,
+            wanted.ACCESS_TOKEN_SECRET,
+            wanted.TWITTER_STREAM_URL,
+        )
+
+    def choose(self, rules: Iterable[Rule]) -> RuleSet:
+        return checked.check(self._type, rules)
+
+    def ask(self, rules: Sequence[Rule]) -> str:
+        return checked.join(self._type, rules)
+
+    def open(self, asked: str, rules: Sequence[Rule], *, missed_since: datetime | None) -> Any:
+        return self.client.stream.statuses.filter.post(stall_warnings="true", **{self._type: asked})
+
+    def change(self, rules: Sequence[Rule]) -> bool:
+        return True  # it is asked for the same
+
+    def refused(self) -> list[Problem]:
+        return []
+
+    def note(self, tweets: int) -> None:
+        """They cost nothing."""
+
+    def attribute(
+        self, raws: Sequence[bytes], found: list[list[Match]], enrichment: Enrichment
+    ) -> Sequence[list[Match] | None]:
+        return found
+
+    def finish(self, raws: Sequence[bytes], enriched: list[bytes]) -> list[bytes]:
+        return enriched
+
+    def closed(self) -> str:
+        return ""
+
+    def report(self, conn: Any) -> None:
+        """There is nothing to tell."""
+
+    def status(self) -> dict[str, Any]:
+        return {}

@@ -6,10 +6,12 @@ Only these are decoded; everything else passes through unread.
 import json
 import math
 from collections.abc import Mapping
-from typing import Any, NoReturn, TypeVar, get_args, get_type_hints
+from typing import Any, NoReturn
 
 import msgspec
 from msgspec import UNSET, Struct
+
+from traptor.tweets import lenient
 
 
 class Hashtag(Struct, gc=False):
@@ -27,6 +29,13 @@ class Link(Struct, gc=False):
 
     expanded_url: str | None = None
     display_url: str | None = None
+
+
+class Permalink(Link, gc=False):
+    """The link to a quoted tweet, which stood in ``urls`` until September 2018."""
+
+    expanded_url: str | None = msgspec.field(name="expanded", default=None)
+    display_url: str | None = msgspec.field(name="display", default=None)
 
 
 class Entities(Struct, gc=False):
@@ -68,6 +77,7 @@ class Tweet(Struct, gc=False):
     """The fields of a v1.1 tweet that Traptor reads. Absent, null and malformed fields are all None."""
 
     id_str: str | None = None
+    id: Any = None
     created_at: str | None = None
     text: str | None = None
     full_text: str | None = None
@@ -81,47 +91,19 @@ class Tweet(Struct, gc=False):
     place: Place | None = None
     retweeted_status: "Tweet | None" = None
     quoted_status: "Tweet | None" = None
+    quoted_status_permalink: Permalink | None = None
     traptor: Any = UNSET
 
 
 _decode_tweet = msgspec.json.Decoder(Tweet).decode
 
-MISFITS = (msgspec.ValidationError, UnicodeEncodeError)
-"""What msgspec raises for a value of the wrong shape; the second where that is a text with half a surrogate pair."""
-
 MAX_DEPTH = 320
 """Of a message that is taken apart. Twitter's have about ten levels."""
-
-_S = TypeVar("_S", bound=Struct)
 
 
 def view(tweet: Mapping[str, Any]) -> Tweet:
     """The typed view of a tweet given as a dict. A field of the wrong shape counts as absent."""
-    try:
-        return msgspec.convert(tweet, Tweet)
-    except MISFITS:
-        return _lenient(tweet, Tweet)
-
-
-def _lenient(fields: Mapping[str, Any], struct: type[_S]) -> _S:
-    """Convert field by field, leaving out what does not fit."""
-    known = {}
-    for name, hint in get_type_hints(struct).items():
-        if name in fields:
-            try:
-                known[name] = msgspec.convert(fields[name], hint)
-            except MISFITS:
-                known[name] = _lenient_value(fields[name], hint)
-    return struct(**known)
-
-
-def _lenient_value(value: Any, hint: Any) -> Any:
-    for option in get_args(hint):
-        if isinstance(value, dict) and isinstance(option, type) and issubclass(option, Struct):
-            return _lenient(value, option)
-        if isinstance(value, list) and get_args(option) and issubclass(item := get_args(option)[0], Struct):
-            return [_lenient(entry, item) for entry in value if isinstance(entry, dict)]
-    return None
+    return lenient.view(tweet, Tweet)
 
 
 def decode(raw: bytes) -> Any:
@@ -136,6 +118,9 @@ def decode(raw: bytes) -> Any:
         tweet = _decode_tweet(raw)
     except (msgspec.DecodeError, RecursionError):
         return load(raw)
+    if tweet.id_str is None and tweet.user and tweet.text is not None and type(tweet.id) is int:
+        # From before 2010: the number is all there is.
+        tweet.id_str = str(tweet.id) if 0 <= tweet.id < 1 << 64 else None
     if tweet.id_str is None or tweet.traptor is not UNSET or not raw.endswith(b"}"):
         return load(raw)
     return tweet

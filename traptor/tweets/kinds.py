@@ -11,18 +11,20 @@ KINDS = (
 
 
 def kind(message: Any) -> str:
-    """``tweet``, the name of Twitter's notice (its one top-level key), or ``unknown``."""
+    """``tweet``, the name of Twitter's notice (its one top-level key), or ``unknown``.
+
+    Tweets from before 2010 have no id_str, as tweets in archives still show.
+    """
     if not isinstance(message, Mapping):
         return "unknown"
-    if "id_str" in message:
+    if "id_str" in message or ("id" in message and "text" in message and "user" in message):
         return "tweet"
     return next((name for name in KINDS if name in message), "unknown")
 
 
 def tweet_id(tweet: Mapping[str, Any]) -> str:
-    """A tweet's id_str; empty where Twitter sent something that is none."""
-    id_str = tweet["id_str"]
-    return str(id_str) if isinstance(id_str, int | str) else ""
+    """A tweet's id_str, else its id; empty where Twitter sent something that is neither."""
+    return _id_str(tweet, "id") or ""
 
 
 def limit_count(message: Mapping[str, Any]) -> int | None:
@@ -35,22 +37,22 @@ def limit_count(message: Mapping[str, Any]) -> int | None:
 
 
 def number(message: Mapping[str, Any], kind_: str, field: str) -> int | None:
-    """A whole number inside a notice; None where there is none."""
+    """A whole number inside a notice; None where there is none of 64 bits."""
     inside = message.get(kind_)
     value = inside.get(field) if isinstance(inside, Mapping) else None
-    return value if isinstance(value, int) else None
+    return value if type(value) is int and -(1 << 63) <= value < 1 << 63 else None
 
 
-def deleted_id(message: Mapping[str, Any]) -> str | None:
-    """The id of the tweet that a delete notice speaks of."""
-    inside = message["delete"]
+def deleted_id(message: Any) -> str | None:
+    """The id of the tweet that a delete notice speaks of; None for any other message."""
+    inside = message["delete"] if kind(message) == "delete" else None
     status = inside.get("status") if isinstance(inside, Mapping) else None
     return _id_str(status, "id") if isinstance(status, Mapping) else None
 
 
-def scrubbed(message: Mapping[str, Any]) -> tuple[str, int] | None:
-    """Of a scrub_geo notice: the user, and the last tweet that loses its location."""
-    inside = message["scrub_geo"]
+def scrubbed(message: Any) -> tuple[str, int] | None:
+    """Of a scrub_geo notice: the user, and the last tweet that loses its location; None for any other message."""
+    inside = message["scrub_geo"] if kind(message) == "scrub_geo" else None
     if not isinstance(inside, Mapping):
         return None
     user_id, up_to_id = _id_str(inside, "user_id"), _id_str(inside, "up_to_status_id")
@@ -68,4 +70,5 @@ def subject_id(message: Any) -> str | None:
 
 def _id_str(fields: Mapping[str, Any], name: str) -> str | None:
     value = fields.get(f"{name}_str", fields.get(name))
-    return str(value) if isinstance(value, int | str) else None
+    # A number of thousands of digits has no text.
+    return str(value) if isinstance(value, str) or (type(value) is int and 0 <= value < 1 << 64) else None

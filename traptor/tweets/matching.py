@@ -43,6 +43,29 @@ def phrases(value: str) -> list[str]:
     return [item for item in map(str.strip, value.split(",")) if item]
 
 
+_JOINERS = "\u200c\u200d"
+"""ZWNJ and ZWJ."""
+_JOINED_BLOCKS = (
+    (0x600, 0xDFF),
+    (0xF00, 0x109F),
+    (0x1780, 0x18AF),
+    (0x1B00, 0x1BFF),
+    (0xA840, 0xA9DF),
+    (0xAA60, 0xAA7F),
+)
+"""The scripts whose letters take other forms beside each other: from Arabic to Sinhala, Tibetan, Myanmar, Khmer,
+Mongolian and their kin.
+"""
+_JOINED = "".join(
+    sign
+    for first, last in _JOINED_BLOCKS
+    for sign in map(chr, range(first, last + 1))
+    if sign.isalnum() or unicodedata.category(sign) in {"Mn", "Mc"}
+)
+_LOOSE_JOINERS = re.compile(f"(?<=[{_JOINED}])[{_JOINERS}]+(?![\\w{_JOINED}{_JOINERS}])")
+_STRAY_JOINERS = re.compile(f"(?<![{_JOINED}{_JOINERS}])[{_JOINERS}]+|[{_JOINERS}]+(?![{_JOINED}{_JOINERS}])")
+
+
 class Box(NamedTuple):
     """Degrees, edges included. A point is a box without extent."""
 
@@ -101,9 +124,10 @@ class TrackMatcher:
 
     def __init__(self, rules: Sequence[Rule]) -> None:
         wanted = [
-            (index, frozenset(phrase.lower().split()))
+            (index, frozenset(words))
             for index, rule in enumerate(rules)
             for phrase in phrases(rule["value"])
+            if (words := _folded(phrase).split())
         ]
         frequency = Counter(chain.from_iterable(terms for _, terms in wanted))
         self._terms = frozenset(frequency)
@@ -112,8 +136,9 @@ class TrackMatcher:
         # A word as written can only stand where its pieces do: one of them tells whether to look for it.
         self._clues = frozenset(max(_pieces(term), key=len, default="") for term in self._written)
         self._sought = self._plain | self._clues
-        # A retweet brings its original's text again, and a popular one does so for hours.
+        # A retweet brings its original's text and links again, and a popular one does so for hours.
         self._in_text = lru_cache(maxsize=1000)(self._read_text)
+        self._in_urls = lru_cache(maxsize=1000)(self._read_urls)
         self._phrases: dict[str, list[tuple[int, frozenset[str]]]] = defaultdict(list)
         for index, terms in wanted:
             rarest = min(terms, key=lambda term: (frequency[term], -len(term), term))
@@ -153,14 +178,17 @@ class TrackMatcher:
                 yield "user_mentions", self._in_names("@", [user.screen_name for user in entities.user_mentions])
             if entities.symbols:
                 yield "symbols", self._in_names("$", [symbol.text for symbol in entities.symbols])
-            if entities.urls and self._sought:
-                yield "urls", self._in_links(entities.urls)
+        urls = (entities and entities.urls) or []
+        if part.quoted_status_permalink:
+            urls = [*urls, part.quoted_status_permalink]
+        if urls and self._sought:
+            yield "urls", self._in_links(urls)
         media = (extended_entities and extended_entities.media) or (entities and entities.media)
         if media and self._sought:
             yield "media", self._in_links(media)
 
     def _read_text(self, text: str) -> frozenset[str]:
-        text = _unescape(text.lower())
+        text = _unescape(_folded(text))
         found = self._sought.intersection(_pieces(text))
         if "" in self._clues or not self._clues.isdisjoint(found):
             found |= self._written.intersection(text.split())
@@ -171,7 +199,10 @@ class TrackMatcher:
         return self._terms.intersection(bare + [sign + name for name in bare])
 
     def _in_links(self, links: Sequence[Link]) -> frozenset[str]:
-        urls = [_bare(url) for link in links for url in (link.expanded_url, link.display_url) if url]
+        return self._in_urls("\n".join([url for link in links for url in (link.expanded_url, link.display_url) if url]))
+
+    def _read_urls(self, lines: str) -> frozenset[str]:
+        urls = list(map(_bare, _folded(lines).split("\n")))
         found = self._sought.intersection(_pieces(" ".join(urls)))
         return found | self._written.intersection(urls) if self._written else found
 
@@ -187,13 +218,26 @@ def _parts(tweet: Tweet) -> Iterator[tuple[str, Tweet]]:
         yield "retweeted_status.quoted_status.", tweet.retweeted_status.quoted_status
 
 
+def _folded(text: str) -> str:
+    """Without what makes no difference: case, the style of emoji (U+FE0F), and joiners that join nothing."""
+    text = text.lower()
+    if text.isascii():
+        return text
+    text = text.replace("\ufe0f", "")
+    return _LOOSE_JOINERS.sub("", text) if _has_joiners(text) else text
+
+
+def _has_joiners(text: str) -> bool:
+    return "\u200c" in text or "\u200d" in text
+
+
 def _unescape(text: str) -> str:
     """Twitter escapes these three characters in texts and no others: ``amp`` is not a word that anybody wrote."""
     return text.replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&") if "&" in text else text
 
 
 def _bare(url: str) -> str:
-    before, _, after = url.lower().partition("://")
+    before, _, after = url.partition("://")
     return (after or before).removeprefix("www.")
 
 
@@ -216,7 +260,8 @@ _SPACED = {"word": "{}", "cjk": " {} ", "other": " "}
 @lru_cache(maxsize=10_000)
 def _cut(word: str) -> str:
     """With a blank for what is no word character, and blanks around CJK. A language has few different words."""
-    return "".join(_SPACED[kind].format("".join(characters)) for kind, characters in groupby(word, _kind))
+    runs = groupby(_STRAY_JOINERS.sub(" ", word) if _has_joiners(word) else word, _kind)
+    return "".join(_SPACED[kind].format("".join(characters)) for kind, characters in runs)
 
 
 _CJK_NAMES = ("CJK", "IDEOGRAPH", "BOPOMOFO", "HIRAGANA", "KATAKANA", "HANGUL")
@@ -227,8 +272,11 @@ def _kind(character: str) -> str:
     """Word characters are letters, digits, and marks: a combining accent or vowel sign must not cut its word in two.
 
     Captured tweets show the cut between Latin and Chinese or Japanese; Hangul counts as CJK, for Korean hangs its
-    particles on Latin words. Emoji, their variation selectors and joiners are no word characters.
+    particles on Latin words. Emoji and their variation selectors are no word characters. Joiners are, between letters
+    of scripts that need them, as in UAX #29: only such joiners are asked about.
     """
+    if character in _JOINERS:
+        return "word"
     name = unicodedata.name(character, "")
     is_mark = unicodedata.category(character) in ("Mn", "Mc") and not name.startswith("VARIATION SELECTOR")
     if not (character.isalnum() or character == "_" or is_mark):

@@ -1,6 +1,8 @@
 """What a rule is to a tweet: a mapping, and where it holds."""
 
-from collections.abc import Mapping
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 Rule = Mapping[str, str]
@@ -12,3 +14,9 @@ class Match(NamedTuple):
 
     position: int
     fields: tuple[str, ...]
+
+
+def version(rules: Sequence[Rule]) -> str:
+    """A short hash of a rule set's content."""
+    content = json.dumps([sorted(rule.items()) for rule in rules])
+    return hashlib.sha256(content.encode("utf-8", "surrogatepass")).hexdigest()[:12]

@@ -3,14 +3,16 @@
 from collections.abc import Iterator
 from typing import Any
 
+NOT_IN_V1 = ("edit_history", "edit_controls", "editable", "user.verified_type")
+"""What the stream of v1.1 did not have."""
 REFERRED = ("retweeted_status", "quoted_status")
 NOT_IN_V2 = {
     # No counterpart at all.
-    "source", "display_text_range", "quoted_status_permalink", "sizes.thumb", "sizes.small", "sizes.medium",
+    "source", "quoted_status_permalink", "sizes.thumb", "sizes.small", "sizes.medium",
     "user.contributors_enabled", "user.default_profile", "user.default_profile_image", "user.geo_enabled",
     "user.is_translator", "user.translator_type", "user.profile_background_color",
     "user.profile_background_image_url", "user.profile_background_image_url_https", "user.profile_background_tile",
-    "user.profile_banner_url", "user.profile_link_color", "user.profile_sidebar_border_color",
+    "user.profile_link_color", "user.profile_sidebar_border_color",
     "user.profile_sidebar_fill_color", "user.profile_text_color", "user.profile_use_background_image",
 }  # fmt: skip
 
@@ -49,9 +51,20 @@ def is_well_cut(tweet: dict[str, Any]) -> bool:
     return len(tweet["text"]) <= 140 and whole["full_text"].startswith(kept) and tweet["entities"] == beginning
 
 
+LONG_WITH_MEDIA = (
+    "extended_tweet.full_text", "extended_tweet.display_text_range", "extended_tweet.entities.media.indices",
+    "extended_tweet.extended_entities.media.indices",
+)  # fmt: skip
+
+
+def is_long_with_media(tweet: dict[str, Any]) -> bool:
+    whole = tweet.get("extended_tweet", {})
+    return len(whole.get("full_text", "")) > 280 and "extended_entities" in whole
+
+
 def is_excused(path: str, tweet: dict[str, Any]) -> bool:
     """Is this a difference that docs/v2.md tells of?"""
-    if any(path == name or path.endswith("." + name) for name in NOT_IN_V2):
+    if any(path == name or path.endswith("." + name) for name in (*NOT_IN_V2, *NOT_IN_V1)):
         return True
     if "retweeted_status" in tweet and path in ("quoted_status", "retweeted_status.quoted_status"):
         return True  # v2 includes only what is one step away
@@ -63,4 +76,6 @@ def is_excused(path: str, tweet: dict[str, Any]) -> bool:
     for parent in parents:
         holder = holder[parent]
     own = path.removeprefix(".".join(parents)).lstrip(".")
-    return holder["truncated"] and (own == "text" or own.startswith("entities."))
+    if is_long_with_media(holder) and own in LONG_WITH_MEDIA:
+        return True  # v2's whole text of a long post is without the link to its media
+    return holder["truncated"] and (own in ("text", "display_text_range") or own.startswith("entities."))

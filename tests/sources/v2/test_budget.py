@@ -24,9 +24,9 @@ class Clock:
 
 def test_the_posts_of_all_processes_are_one_count(conn: redis.Redis) -> None:
     one, two = Budget("app", 0, Clock()), Budget("app", 0, Clock())
-    one.note()
-    two.note()
-    two.note()
+    one.note(1)
+    two.note(1)
+    two.note(1)
     one.write(conn)
     two.write(conn)
     assert (one.read, two.read) == (1, 3)
@@ -40,14 +40,14 @@ def test_the_posts_of_all_processes_are_one_count(conn: redis.Redis) -> None:
 def test_a_budget_is_spent_when_its_posts_are_read(limit: int, posts: int, is_spent: bool) -> None:
     budget = Budget("app", limit, Clock())
     for _ in range(posts):
-        budget.note()
+        budget.note(1)
     assert budget.is_spent() is is_spent
 
 
 def test_a_restart_does_not_forget(conn: redis.Redis) -> None:
     before = Budget("app", 3, Clock())
     for _ in range(3):
-        before.note()
+        before.note(1)
     before.write(conn)
     after = Budget("app", 3, Clock())
     after.write(conn)
@@ -57,7 +57,7 @@ def test_a_restart_does_not_forget(conn: redis.Redis) -> None:
 def test_a_new_month_begins_at_nothing(conn: redis.Redis) -> None:
     clock = Clock()
     budget = Budget("app", 1, clock)
-    budget.note()
+    budget.note(1)
     budget.write(conn)
     assert budget.is_spent()
     clock.now = clock.now.replace(month=9)
@@ -68,7 +68,7 @@ def test_a_new_month_begins_at_nothing(conn: redis.Redis) -> None:
 
 def test_without_redis_nothing_is_lost() -> None:
     budget = Budget("app", 0, Clock())
-    budget.note()
+    budget.note(1)
     server = fakeredis.FakeServer()
     server.connected = False
     with fakeredis.FakeRedis(server=server) as conn, pytest.raises(redis.ConnectionError):

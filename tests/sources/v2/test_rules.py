@@ -3,7 +3,7 @@ from urllib.parse import unquote
 
 import pytest
 
-from traptor.simulator.v2 import parse
+from traptor.simulator.v2_clauses import parse
 from traptor.sources.v2 import rules
 from traptor.sources.v2.rules import Attribution, ServerRule
 from traptor.tweets.matching import Box

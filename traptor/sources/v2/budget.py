@@ -36,11 +36,11 @@ class Budget:
             self._turn_month()
             return self._written + self._unwritten
 
-    def note(self) -> None:
-        """One more post."""
+    def note(self, posts: int) -> None:
+        """So many more have been read."""
         with self._lock:
             self._turn_month()
-            self._unwritten += 1
+            self._unwritten += posts
 
     def is_spent(self) -> bool:
         return bool(self._limit) and self.read >= self._limit

@@ -157,6 +157,12 @@ def pack(
     return _one_per_value(shared, prefix), problems
 
 
+def pack_tightly(traptor_type: str, rules: Sequence[Rule], length: int) -> list[ServerRule]:
+    """As few server rules as hold all the rules that make sense."""
+    prefix = tag_prefix(traptor_type, 0)
+    return _one_per_value(_pack(traptor_type, prefix, rules, length, math.inf, shared=True)[0], prefix)
+
+
 def _one_per_value(packed: Iterable[ServerRule], prefix: str) -> list[ServerRule]:
     """v2 refuses a value that the app already has a rule of, whatever its tag: rules of one value share a tag."""
     tags: dict[str, str] = {}

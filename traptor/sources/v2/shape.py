@@ -3,292 +3,222 @@
 What v2 does not have is left out, but for the keys that every v1.1 tweet has: those are null, or what they always were.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import UTC, datetime
+from html import escape
 from typing import Any, NamedTuple
 
-SHORT_TEXT_CHARACTERS = 140
-"""What v1.1's stream put into ``text``; the whole of a longer one was in ``extended_tweet``."""
+from traptor.sources.v2 import payload, places
+from traptor.sources.v2.entities import text_and_entities
+from traptor.sources.v2.payload import Includes, Post, User, Withheld
+
 SNOWFLAKE_EPOCH_MS = 1288834974657
 FIRST_SNOWFLAKE = 1 << 35
 """Ids below were counted, and do not tell the time."""
+ONLY_TWEETS = {"text", "author_id", "conversation_id", "edit_history_tweet_ids", "edit_history_post_ids"}
+"""Fields by which a tweet is told from other things that v2 sends with an id: users, lists, rules."""
 
 Json = dict[str, Any]
 
 
-class Includes(NamedTuple):
-    """What a payload's tweets refer to, by id or key."""
+class Shaped(NamedTuple):
+    """The tweets of a payload in v1.1's shape, and the paths of what did not fit and is left out, each once."""
 
-    users: Mapping[str, Json]
-    tweets: Mapping[str, Json]
-    media: Mapping[str, Json]
-    places: Mapping[str, Json]
+    tweets: list[Json]
+    left_out: tuple[str, ...]
 
 
 def is_v2(message: object) -> bool:
     """Does it hold tweets as v2 sends them? ``data`` is a tweet, or the list of tweets of a search page."""
-    first = _data(message)[:1]
-    return bool(first) and isinstance(first[0], dict) and "id" in first[0] and "text" in first[0]
+    if not isinstance(message, Mapping):
+        return False
+    with_id = [one for one in payload.data(message) if isinstance(one, dict) and "id" in one]
+    return any("matching_rules" in message or one.keys() & ONLY_TWEETS for one in with_id)
 
 
-def _data(message: object) -> list[Any]:
-    data = message.get("data") if isinstance(message, Mapping) else None
-    return data if isinstance(data, list) else [data]
+def shaped(message: Mapping[str, Any]) -> Shaped:
+    """Every tweet that has an id, whatever else is odd about it."""
+    posts, includes, left_out = payload.read(message)
+    return Shaped([posted(post, includes) for post in posts], left_out)
 
 
-def tweets(payload: Mapping[str, Any]) -> list[Json]:
-    """The tweets of a payload in v1.1's shape. Raises ValueError where a field is not of the shape that v2 states."""
-    try:
-        includes = _includes(payload.get("includes") or {})
-        return [_posted(tweet, includes) for tweet in _data(payload)]
-    except (KeyError, TypeError, AttributeError, OverflowError) as error:
-        raise ValueError(f"not a v2 tweet: {type(error).__name__}: {error}") from None
+def tweets(message: Mapping[str, Any]) -> list[Json]:
+    """The tweets alone."""
+    return shaped(message).tweets
 
 
-def _includes(given: Mapping[str, list[Json]]) -> Includes:
-    return Includes(
-        users={user["id"]: user for user in given.get("users", ())},
-        tweets={tweet["id"]: tweet for tweet in given.get("tweets", ())},
-        media={media["media_key"]: media for media in given.get("media", ())},
-        places={place["id"]: place for place in given.get("places", ())},
-    )
-
-
-def _posted(tweet: Json, includes: Includes) -> Json:
-    """A tweet of the stream."""
-    posted = _quoting(tweet, includes)
-    if original := _referred(tweet, "retweeted", includes):
+def posted(post: Post, includes: Includes) -> Json:
+    """A tweet of the stream, with those that it refers to."""
+    status = _quoting(post, includes)
+    if original := includes.tweets.get(post.reference("retweeted") or ""):
         retweeted = _quoting(original, includes)
-        posted |= {name: value for name, value in retweeted.items() if name in QUOTE_FIELDS}
-        posted["retweeted_status"] = retweeted
-    if (tweet_id := int(tweet["id"])) >= FIRST_SNOWFLAKE:
-        posted["timestamp_ms"] = str((tweet_id >> 22) + SNOWFLAKE_EPOCH_MS)
-    return posted
+        status |= {name: value for name, value in retweeted.items() if name in QUOTE_FIELDS}
+        status["retweeted_status"] = retweeted
+    if milliseconds := _snowflake_ms(post):
+        status["timestamp_ms"] = str(milliseconds)
+    return status
 
 
 QUOTE_FIELDS = ("is_quote_status", "quoted_status_id", "quoted_status_id_str", "quoted_status")
 """v1.1 tells them of a retweet as of its original."""
 
 
-def _quoting(tweet: Json, includes: Includes) -> Json:
-    status = _status(tweet, includes)
-    if quoted := _referred(tweet, "quoted", includes):
+def _quoting(post: Post, includes: Includes) -> Json:
+    status = _status(post, includes)
+    if quoted := includes.tweets.get(post.reference("quoted") or ""):
         status["quoted_status"] = _status(quoted, includes)
     return status
 
 
-def _status(tweet: Json, includes: Includes) -> Json:
+def _status(post: Post, includes: Includes) -> Json:
     """One tweet, without those that it refers to."""
-    user = _user(tweet.get("author_id", ""), includes)
-    metrics = tweet.get("public_metrics") or {}
     status: Json = {
-        "created_at": _created_at(tweet["created_at"]) if "created_at" in tweet else None,
-        "id": int(tweet["id"]),
-        "id_str": tweet["id"],
-        **_content(tweet, includes),
-        "source": tweet.get("source", ""),
-        **_reply(tweet, includes),
-        "user": user,
-        **_location(tweet.get("geo") or {}, includes),
+        "created_at": _created_at(post),
+        **_both("id", post.id),
+        **text_and_entities(post, includes),
+        "source": _source(post.source or ""),
+        **_reply(post, includes),
+        "user": _user(post.author_id, includes),
+        **places.located(post.geo, includes),
         "contributors": None,
-        **_quoted_id(tweet),
-        "quote_count": metrics.get("quote_count", 0),
-        "reply_count": metrics.get("reply_count", 0),
-        "retweet_count": metrics.get("retweet_count", 0),
-        "favorite_count": metrics.get("like_count", 0),
+        **_quoted_id(post),
+        **_counts(post),
         "favorited": False,
         "retweeted": False,
         "filter_level": "low",
-        "lang": tweet.get("lang", "und"),
+        "lang": post.lang or "und",
+        **_edits(post),
+        **_withheld(post.withheld),
     }
-    if "possibly_sensitive" in tweet:
-        status["possibly_sensitive"] = tweet["possibly_sensitive"]
-    return status | _withheld(tweet)
+    return status if post.possibly_sensitive is None else {**status, "possibly_sensitive": post.possibly_sensitive}
 
 
-def _reference(tweet: Json, kind: str) -> str | None:
-    """The id of the tweet that this one retweeted, quoted or replied_to."""
-    references = tweet.get("referenced_tweets") or ()
-    return next((reference["id"] for reference in references if reference["type"] == kind), None)
+def _both(name: str, number: int | str | None) -> Json:
+    """An id as v1.1 has it, as a number and as a text."""
+    if number is None:
+        return {name: None, f"{name}_str": None}
+    return {name: int(number), f"{name}_str": str(number)}
 
 
-def _referred(tweet: Json, kind: str, includes: Includes) -> Json | None:
-    return includes.tweets.get(_reference(tweet, kind) or "")
+def _snowflake_ms(post: Post) -> int:
+    """When it was posted, in milliseconds since 1970; 0 where the id does not tell."""
+    number = int(post.id)
+    return (number >> 22) + SNOWFLAKE_EPOCH_MS if number >= FIRST_SNOWFLAKE else 0
 
 
-def _created_at(iso: str) -> str:
-    """``2021-01-26T14:05:12.000Z`` as ``Tue Jan 26 14:05:12 +0000 2021``."""
-    return f"{datetime.fromisoformat(iso).astimezone(UTC):%a %b %d %H:%M:%S +0000 %Y}"
+def _created_at(post: Post) -> str | None:
+    if post.created_at is None and (milliseconds := _snowflake_ms(post)):
+        return _v1_time(datetime.fromtimestamp(milliseconds // 1000, UTC))
+    return _v1_time(post.created_at)
 
 
-def _content(tweet: Json, includes: Includes) -> Json:
-    """Text and entities, cut as v1.1 cuts them where they are long. A retweet's text comes cut already."""
-    note = tweet.get("note_tweet") or {}
-    text: str = note.get("text") or tweet["text"]
-    found = note.get("entities") or tweet.get("entities") or {}
-    keys = (tweet.get("attachments") or {}).get("media_keys", ())
-    media = [includes.media[key] for key in keys if key in includes.media]
-    whole = _entities(found, media, includes)
-    if len(text) <= SHORT_TEXT_CHARACTERS or _reference(tweet, "retweeted"):
-        return {"text": text, "truncated": False, **_with_all_media(whole)}
-    kept = text[: SHORT_TEXT_CHARACTERS - 1].rsplit(" ", 1)[0]
-    inside = {kind: [one for one in entities if one["indices"][1] <= len(kept)] for kind, entities in whole.items()}
-    extended = {"full_text": text, "display_text_range": [0, len(text)], **_with_all_media(whole)}
-    entities = {kind: some for kind, some in inside.items() if kind != "media"}
-    return {"text": kept + "…", "truncated": True, "entities": entities, "extended_tweet": extended}
+def _v1_time(moment: datetime | None) -> str | None:
+    """``2021-01-26T14:05:12.000Z`` as ``Tue Jan 26 14:05:12 +0000 2021``, in English whatever the locale."""
+    if moment is None:
+        return None
+    try:
+        utc = moment if moment.tzinfo is UTC else moment.astimezone(UTC)
+    except OverflowError:  # in the first or last hours of the calendar
+        return None
+    clock = f"{utc.hour:02}:{utc.minute:02}:{utc.second:02}"
+    return f"{DAYS[utc.weekday()]} {MONTHS[utc.month - 1]} {utc.day:02} {clock} +0000 {utc.year:04}"
 
 
-def _with_all_media(entities: Json) -> Json:
-    """v1.1 has the first of the media among the entities, and all of them in ``extended_entities``."""
-    if "media" not in entities:
-        return {"entities": entities}
+DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+
+
+def _source(name: str) -> str:
+    """v1.1 has a link to the app around its name; v2 told only the name."""
+    return f'<a href="" rel="nofollow">{escape(name)}</a>' if name and not name.startswith("<a ") else name
+
+
+def _reply(post: Post, includes: Includes) -> Json:
+    user_id = post.in_reply_to_user_id
+    user = None if user_id is None else includes.user(user_id)
     return {
-        "entities": {**entities, "media": entities["media"][:1]},
-        "extended_entities": {"media": entities["media"]},
+        **_both("in_reply_to_status_id", post.reference("replied_to")),
+        **_both("in_reply_to_user_id", user_id),
+        "in_reply_to_screen_name": user.username if user else None,
     }
 
 
-def _entities(found: Json, media: Sequence[Json], includes: Includes) -> Json:
-    """The link of a medium is among the urls only where the medium is not included; several media share one."""
-    links = found.get("urls") or ()
-    shown = {link["media_key"]: link for link in links if "media_key" in link}
-    attached = [_medium(medium, shown[medium["media_key"]]) for medium in media if medium["media_key"] in shown]
-    taken = {tuple(medium["indices"]) for medium in attached}
-    urls = {tuple(link["indices"]): link for link in map(_link, links)}
-    entities: Json = {
-        "hashtags": [{"text": tag["tag"], "indices": _indices(tag)} for tag in found.get("hashtags") or ()],
-        "urls": [link for place, link in urls.items() if place not in taken],
-        "user_mentions": [_mention(mention, includes) for mention in found.get("mentions") or ()],
-        "symbols": [{"text": tag["tag"], "indices": _indices(tag)} for tag in found.get("cashtags") or ()],
-    }
-    return {**entities, "media": attached} if attached else entities
+def _quoted_id(post: Post) -> Json:
+    quoted_id = post.reference("quoted")
+    return {"is_quote_status": bool(quoted_id), **(_both("quoted_status_id", quoted_id) if quoted_id else {})}
 
 
-def _indices(entity: Json) -> list[int]:
-    return [entity["start"], entity["end"]]
-
-
-def _link(link: Json) -> Json:
-    return {name: link.get(name) for name in ("url", "expanded_url", "display_url")} | {"indices": _indices(link)}
-
-
-def _mention(mention: Json, includes: Includes) -> Json:
-    user_id = mention.get("id")
+def _counts(post: Post) -> Json:
+    metrics = post.public_metrics or payload.PostMetrics()
     return {
-        "screen_name": mention["username"],
-        "name": includes.users.get(user_id or "", {}).get("name"),
-        "id": int(user_id) if user_id else None,
-        "id_str": user_id,
-        "indices": _indices(mention),
+        "quote_count": metrics.quote_count or 0,
+        "reply_count": metrics.reply_count or 0,
+        "retweet_count": metrics.retweet_count or metrics.repost_count or 0,
+        "favorite_count": metrics.like_count or 0,
     }
 
 
-def _medium(medium: Json, link: Json) -> Json:
-    """A photo, video or animated_gif. Its id is the second half of v2's media_key."""
-    media_id = medium["media_key"].rpartition("_")[2]
-    address = medium.get("url") or medium.get("preview_image_url") or ""
-    shaped = {
-        "id": int(media_id),
-        "id_str": media_id,
-        "media_url": address.replace("https://", "http://", 1),
-        "media_url_https": address,
-        **_link(link),
-        "type": medium["type"],
-    }
-    if "width" in medium:
-        shaped["sizes"] = {"large": {"w": medium["width"], "h": medium["height"], "resize": "fit"}}
-    if "variants" in medium:
-        shaped["video_info"] = {
-            "duration_millis": medium.get("duration_ms"),
-            "variants": [
-                {"bitrate" if name == "bit_rate" else name: value for name, value in variant.items()}
-                for variant in medium["variants"]
-            ],
+def _edits(post: Post) -> Json:
+    """As in v1.1 since September 2022."""
+    edits: Json = {}
+    if history := [str(one) for one in post.edit_history_tweet_ids or post.edit_history_post_ids or ()]:
+        edits["edit_history"] = {"initial_tweet_id": history[0], "edit_tweet_ids": history}
+    if controls := post.edit_controls:
+        until = controls.editable_until
+        edits["edit_controls"] = {
+            "editable_until_ms": round(until.timestamp() * 1000) if until else None,
+            "edits_remaining": controls.edits_remaining,
         }
-    return shaped
+        edits["editable"] = controls.is_edit_eligible
+    return edits
 
 
-def _reply(tweet: Json, includes: Includes) -> Json:
-    status_id, user_id = _reference(tweet, "replied_to"), tweet.get("in_reply_to_user_id")
-    return {
-        "in_reply_to_status_id": int(status_id) if status_id else None,
-        "in_reply_to_status_id_str": status_id,
-        "in_reply_to_user_id": int(user_id) if user_id else None,
-        "in_reply_to_user_id_str": user_id,
-        "in_reply_to_screen_name": includes.users.get(user_id or "", {}).get("username"),
-    }
-
-
-def _quoted_id(tweet: Json) -> Json:
-    quoted_id = _reference(tweet, "quoted")
-    if not quoted_id:
-        return {"is_quote_status": False}
-    return {"is_quote_status": True, "quoted_status_id": int(quoted_id), "quoted_status_id_str": quoted_id}
-
-
-def _location(geo: Json, includes: Includes) -> Json:
-    """Points are longitude, latitude; in ``geo``, which v1.1 had long deprecated, the other way round."""
-    point = (geo.get("coordinates") or {}).get("coordinates")
-    place = includes.places.get(geo.get("place_id", ""))
-    return {
-        "geo": {"type": "Point", "coordinates": point[::-1]} if point else None,
-        "coordinates": {"type": "Point", "coordinates": point} if point else None,
-        "place": _place(place) if place else None,
-    }
-
-
-def _place(place: Json) -> Json:
-    box = (place.get("geo") or {}).get("bbox")
-    names = ("id", "place_type", "name", "full_name", "country_code", "country")
-    return {
-        **{name: place.get(name) for name in names},
-        "url": f"https://api.twitter.com/1.1/geo/id/{place['id']}.json",
-        "bounding_box": {"type": "Polygon", "coordinates": [_corners(*box)]} if box else None,
-        "attributes": {},
-    }
-
-
-def _corners(west: float, south: float, east: float, north: float) -> list[list[float]]:
-    return [[west, south], [west, north], [east, north], [east, south]]
-
-
-def _user(user_id: str, includes: Includes) -> Json:
+def _user(user_id: int | str | None, includes: Includes) -> Json:
     """The author; a suspended one is not included and has but an id."""
-    user = includes.users.get(user_id)
-    if not user:
-        return {"id": int(user_id) if user_id else None, "id_str": user_id or None}
-    metrics = user.get("public_metrics") or {}
-    image = user.get("profile_image_url", "")
-    return {
-        "id": int(user_id),
-        "id_str": user_id,
-        "name": user["name"],
-        "screen_name": user["username"],
-        "location": user.get("location"),
-        "url": user.get("url"),
-        "description": user.get("description") or None,
-        "protected": user.get("protected", False),
-        "verified": user.get("verified", False),
-        "followers_count": metrics.get("followers_count", 0),
-        "friends_count": metrics.get("following_count", 0),
-        "listed_count": metrics.get("listed_count", 0),
-        "favourites_count": metrics.get("like_count", 0),
-        "statuses_count": metrics.get("tweet_count", 0),
-        "created_at": _created_at(user["created_at"]) if "created_at" in user else None,
-        **dict.fromkeys(ALWAYS_NULL),
+    user = includes.user(user_id)
+    return _both("id", user_id) if user is None else _known_user(user)
+
+
+def _known_user(user: User) -> Json:
+    metrics = user.public_metrics or payload.UserMetrics()
+    image = user.profile_image_url or ""
+    known: Json = {
+        **_both("id", user.id),
+        "name": user.name,
+        "screen_name": user.username,
+        "location": user.location or None,
+        "url": user.url or None,
+        "description": user.description or None,
+        "protected": bool(user.protected),
+        "verified": bool(user.verified),
+        "followers_count": metrics.followers_count or 0,
+        "friends_count": metrics.following_count or 0,
+        "listed_count": metrics.listed_count or 0,
+        "favourites_count": metrics.like_count or 0,
+        "statuses_count": metrics.tweet_count or metrics.post_count or 0,
+        "created_at": _v1_time(user.created_at),
+        **ALWAYS_NULL,
         "profile_image_url": image.replace("https://", "http://", 1),
         "profile_image_url_https": image,
-    } | _withheld(user)
+    }
+    if user.verified_type:
+        known["verified_type"] = user.verified_type
+    if user.profile_banner_url:
+        known["profile_banner_url"] = user.profile_banner_url
+    return known | _withheld(user.withheld) if user.withheld else known
 
 
-ALWAYS_NULL = ("utc_offset", "time_zone", "lang", "following", "follow_request_sent", "notifications")
+ALWAYS_NULL = dict.fromkeys(("utc_offset", "time_zone", "lang", "following", "follow_request_sent", "notifications"))
 """Keys of a v1.1 user that had lost their values by 2018."""
 
 
-def _withheld(subject: Json) -> Json:
-    if not (withheld := subject.get("withheld")):
+def _withheld(withheld: Withheld | None) -> Json:
+    if not withheld:
         return {}
-    shaped: Json = {"withheld_in_countries": withheld.get("country_codes", [])}
-    if withheld.get("copyright"):
-        shaped["withheld_copyright"] = True
-    return shaped if "scope" not in withheld else {**shaped, "withheld_scope": withheld["scope"]}
+    told: Json = {"withheld_in_countries": withheld.country_codes or []}
+    if withheld.copyright:
+        told["withheld_copyright"] = True
+    return told if not withheld.scope else {**told, "withheld_scope": V1_SCOPES.get(withheld.scope, withheld.scope)}
+
+
+V1_SCOPES = {"tweet": "status", "post": "status"}

@@ -1,0 +1,380 @@
+"""Whatever happens in whatever order: each message is delivered, waits, is set apart or dropped by a reason.
+
+The real delivery code on a fake Kafka of several partitions and a file that others use and a disk refuses, against what
+is known of each message.
+"""
+
+import contextlib
+import sqlite3
+import tempfile
+import zlib
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from kafka.errors import IllegalStateError, KafkaTimeoutError, MessageSizeTooLargeError, TopicAuthorizationFailedError
+
+from traptor.delivery import backlog, broker, kafka_door, lane
+from traptor.delivery.kafka_door import Kafka
+from traptor.delivery.spool import Message, Spool, SpoolError
+
+PARTITIONS = {"traptor": 2, "notices": 1}
+LARGE_BYTES = 1000
+TURNS = 40
+"""In so many turns in which nothing is in the way, all moves that can."""
+SECONDS = st.sampled_from([0.1, backlog.GATHER_SECONDS, lane.SLOW_SECONDS + 0.1, kafka_door.GIVE_UP_SECONDS + 1])
+PLACES = st.sampled_from([("traptor", 0), ("traptor", 1), ("notices", 0)])
+
+
+class Clock:
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+
+class Answer:
+    """A future as kafka-python's, of the message with this value."""
+
+    def __init__(self, value: bytes, clock: Clock) -> None:
+        self.value = value
+        self.is_done = False
+        self.has_arrived = False
+        self.exception: BaseException | None = None
+        self._clock = clock
+
+    def failed(self) -> bool:
+        return self.exception is not None
+
+    def fail(self, error: BaseException) -> None:
+        self.is_done, self.exception = True, error
+
+    def get(self, timeout: float) -> None:
+        self._clock.sleep(timeout)
+        if not self.is_done:
+            raise KafkaTimeoutError("not in time")
+
+
+class FakeKafka:
+    """Its log by partition outlives its producers."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.clock = clock
+        self.log: dict[tuple[str, int], list[bytes]] = defaultdict(list)
+        self.acknowledged: set[bytes] = set()
+        self.leaderless: set[tuple[str, int]] = set()
+        self.is_forbidden = False
+        """The topic of the notices."""
+        self.producers: list[Producer] = []
+
+    def connect(self, *, is_cautious: bool = False) -> "Producer":
+        self.producers.append(Producer(self, is_cautious))
+        return self.producers[-1]
+
+    def acknowledge(self, place: tuple[str, int], most: int = 1 << 30) -> None:
+        for producer in self.producers:
+            if place not in self.leaderless:
+                producer.acknowledge(place, most)
+
+
+class Producer:
+    def __init__(self, kafka: FakeKafka, is_cautious: bool) -> None:
+        self.kafka = kafka
+        self.is_cautious = is_cautious
+        self.pending: dict[tuple[str, int], list[Answer]] = defaultdict(list)
+        self.fatal: BaseException | None = None
+
+    def partitions_for(self, topic: str) -> set[int]:
+        return set(range(PARTITIONS[topic]))
+
+    def send(self, topic: str, value: bytes, key: bytes | None) -> Answer:
+        assert value not in self.kafka.acknowledged, "sent again though it was acknowledged"
+        if self.fatal:
+            raise IllegalStateError("closed") from self.fatal
+        answer = Answer(value, self.kafka.clock)
+        self.pending[topic, zlib.crc32(key or b"") % PARTITIONS[topic]].append(answer)
+        return answer
+
+    def acknowledge(self, place: tuple[str, int], most: int) -> None:
+        for answer in self.pending[place][:most]:
+            if answer.is_done:
+                continue
+            if place[0] == "notices" and self.kafka.is_forbidden:
+                self.die(TopicAuthorizationFailedError())
+                return
+            if len(answer.value) > LARGE_BYTES:
+                if not self.is_cautious:
+                    self.die(MessageSizeTooLargeError("too large"))
+                    return
+                answer.fail(MessageSizeTooLargeError("too large"))
+            else:
+                self.arrive(place, answer)
+                answer.is_done = True
+                self.kafka.acknowledged.add(answer.value)
+        self.pending[place] = [answer for answer in self.pending[place] if not answer.is_done]
+
+    def arrive(self, place: tuple[str, int], answer: Answer) -> None:
+        """At most once from one producer: it is idempotent."""
+        if not answer.has_arrived:
+            self.kafka.log[place].append(answer.value)
+            answer.has_arrived = True
+
+    def die(self, error: BaseException) -> None:
+        self.fatal = error
+        for answers in self.pending.values():
+            for answer in answers:
+                if not answer.is_done:
+                    answer.fail(error)
+        self.pending.clear()
+
+    def close(self, timeout: float) -> None:
+        self.die(IllegalStateError("closed"))
+
+
+class Disk(Spool):
+    """One that refuses what it is told to."""
+
+    is_full = False
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[sqlite3.Connection]:
+        if self.is_full:
+            raise SpoolError("no space left on device")
+        with super()._writing() as db:
+            yield db
+
+
+class AtOnce:
+    """A thread that does its work at once."""
+
+    def __init__(self, target: Callable[..., None], args: tuple[Any, ...] = (), **_: Any) -> None:
+        self.start = lambda: target(*args)
+
+
+class Delivery(RuleBasedStateMachine):
+    def __init__(self) -> None:
+        super().__init__()
+        self.exits = contextlib.ExitStack()
+        self.clock = Clock()
+        self.kafka = FakeKafka(self.clock)
+        self.messages: list[Message] = []
+        self.excused: set[bytes] = set()
+        """What was in memory alone when the process was killed."""
+        self.was: Counter[str] = Counter()
+        """The account of the runs before."""
+        self.was_left = 0
+
+    @initialize(room=st.sampled_from([2_000, 1 << 20]))
+    def begin(self, room: int) -> None:
+        self.exits.enter_context(patch.object(broker.threading, "Thread", AtOnce))
+        self.exits.enter_context(patch.object(broker, "RECONNECT_SECONDS", 0.0))
+        self.exits.enter_context(patch.object(broker.gc, "collect"))
+        self.exits.enter_context(patch.object(kafka_door.gc, "collect"))
+        self.exits.enter_context(patch.object(kafka_door.time, "sleep", self.clock.sleep))
+        self.path = Path(self.exits.enter_context(tempfile.TemporaryDirectory())) / "track-0.spool"
+        self.room = room
+        self.start()
+
+    def start(self) -> None:
+        self.counts: Counter[str] = Counter()
+        self.spool = Disk(self.path, self.room)
+        connect = self.kafka.connect
+        cautious = lambda: connect(is_cautious=True)  # noqa: E731
+        self.door = Kafka(connect, self.spool, self.counts, connect_cautiously=cautious, clock=self.clock)
+        self.door.open()
+        self.door.take_up()
+
+    # What happens
+
+    @rule(count=st.integers(1, 20), is_large=st.booleans(), topic=st.sampled_from(["traptor"] * 3 + ["notices"]))
+    def send(self, count: int, is_large: bool, topic: str) -> None:
+        portion = []
+        for _ in range(count):
+            number = len(self.messages)
+            value = b'{"id_str":"%d","text":"%s"}' % (number, b"x" * LARGE_BYTES * (is_large and number % 7 == 0))
+            portion.append(Message(b"%d" % number, value, topic))
+            self.messages.append(portion[-1])
+        self.counts["received:tweet"] += count
+        self.door.send(portion)
+
+    @rule(seconds=SECONDS)
+    def time_passes(self, seconds: float) -> None:
+        self.clock.now += seconds
+        self.door.tick()
+
+    @rule(place=PLACES, most=st.integers(1, 30))
+    def acknowledges(self, place: tuple[str, int], most: int) -> None:
+        self.kafka.acknowledge(place, most)
+
+    @rule(place=PLACES, most=st.integers(1, 30))
+    def takes_without_a_word(self, place: tuple[str, int], most: int) -> None:
+        for producer in self.kafka.producers:
+            for answer in producer.pending[place][:most]:
+                if len(answer.value) <= LARGE_BYTES and place not in self.kafka.leaderless:
+                    producer.arrive(place, answer)
+
+    @rule(place=PLACES, first=st.integers(0, 3), most=st.integers(1, 10))
+    def expires(self, place: tuple[str, int], first: int, most: int) -> None:
+        for producer in self.kafka.producers:
+            for answer in producer.pending[place][first : first + most]:
+                answer.fail(KafkaTimeoutError("expired"))
+            producer.pending[place] = [answer for answer in producer.pending[place] if not answer.is_done]
+
+    @rule(place=PLACES)
+    def loses_its_leader(self, place: tuple[str, int]) -> None:
+        self.kafka.leaderless ^= {place}
+
+    @rule()
+    def forbids_notices(self) -> None:
+        self.kafka.is_forbidden = not self.kafka.is_forbidden
+
+    @rule()
+    def producer_dies(self) -> None:
+        self.kafka.producers[-1].die(IllegalStateError("dead"))
+
+    @rule(back=st.integers(0, 40))
+    def deletes(self, back: int) -> None:
+        self.door.forget(b"%d" % (len(self.messages) - back))
+
+    @rule()
+    def disk(self) -> None:
+        self.spool.is_full = not self.spool.is_full
+
+    @contextlib.contextmanager
+    def other(self) -> Iterator[sqlite3.Connection]:
+        with contextlib.closing(sqlite3.connect(self.path, isolation_level=None)) as db:
+            yield db
+
+    @rule(seconds=SECONDS)
+    @precondition(lambda self: self.spool.count)
+    def other_locks(self, seconds: float) -> None:
+        with self.other() as db:
+            db.execute("BEGIN IMMEDIATE")
+            self.time_passes(seconds)
+
+    @rule(odd=st.booleans())
+    @precondition(lambda self: self.spool.count)
+    def other_takes_rows(self, odd: bool) -> None:
+        with self.other() as db:
+            db.execute("DELETE FROM waiting WHERE id % 3 = ?", (int(odd),))
+        self.door.tick()
+
+    @rule(how=st.sampled_from(["delete", "empty", "damage"]))
+    @precondition(lambda self: self.path.exists())
+    def other_takes_file(self, how: str) -> None:
+        if how == "delete":
+            self.path.unlink()
+        else:
+            self.path.write_bytes(b"" if how == "empty" else b"no database" * 1000)
+        self.spool.is_full = False
+        self.door.tick()
+
+    @rule()
+    @precondition(lambda self: self.spool.apart)
+    def other_puts_back(self) -> None:
+        with contextlib.closing(Spool(self.path, 1 << 20)) as spool:
+            spool.put_back()
+        self.door.tick()
+
+    @rule()
+    def stops(self) -> None:
+        self.door.close(1.3)
+        self.check_balance()
+        self.next_run()
+
+    @rule()
+    def is_killed(self) -> None:
+        lanes = list(self.door._lanes())
+        loose = [entry for one in lanes for part in (one.on_way, one.again, one.fresh) for entry in part]
+        loose += [entry for entry, _ in self.door._backlog._apart]
+        self.excused |= {entry.message.value for entry in loose if entry.row is None}
+        self.kafka.acknowledged.clear()  # a row that was not taken out yet is sent again
+        self.spool.close()
+        self.next_run()
+
+    def next_run(self) -> None:
+        if self.door._backlog._finished or self.spool.is_full:
+            self.kafka.acknowledged.clear()
+        for producer in self.kafka.producers:
+            producer.die(IllegalStateError("gone"))
+        self.was += self.counts
+        self.start()
+
+    # What holds
+
+    @rule()
+    def all_is_well_but_for_one_partition(self) -> None:
+        """Of the others everything moves."""
+        stuck = ("traptor", 1)
+        self.heal()
+        self.kafka.leaderless = {stuck}
+        self.turns()
+        stuck_lane = self.door._main.lanes[stuck[1]]
+        moving = [one for one in self.door._lanes() if one is not stuck_lane]
+        assert [one.is_clear() and not one.on_way for one in moving] == [True] * len(moving)
+
+    @rule()
+    def all_is_well(self) -> None:
+        self.heal()
+        self.turns()
+        to_set_apart = len(self.door._backlog._apart) if self.spool.is_full else 0
+        assert self.door.waiting() == to_set_apart
+
+    def heal(self) -> None:
+        self.kafka.leaderless.clear()
+        self.kafka.is_forbidden = False
+
+    def turns(self) -> None:
+        """With a disk that still does what it does: what waits on it can be read."""
+        for _ in range(TURNS):
+            self.time_passes(kafka_door.RETRY_SECONDS)
+            for topic, count in PARTITIONS.items():
+                for partition in range(count):
+                    self.kafka.acknowledge((topic, partition))
+            self.door.tick()
+
+    @invariant()
+    def balanced(self) -> None:
+        if hasattr(self, "door"):
+            self.door.tick()
+            self.check_balance()
+
+    def check_balance(self) -> None:
+        counts = self.counts
+        came = counts["received:tweet"] + counts["taken_up"]
+        dropped = sum(count for name, count in counts.items() if name.startswith("dropped:"))
+        assert min([*counts.values(), self.door.waiting()], default=0) >= 0, counts
+        assert came == counts["delivered"] + self.door.waiting() + counts["apart"] + dropped, counts
+
+    def teardown(self) -> None:
+        """What is missing in the end has a name."""
+        try:
+            if hasattr(self, "door"):
+                self.spool.is_full = False
+                self.all_is_well()
+                self.check_missing()
+                self.door.close(1.3)
+        finally:
+            self.exits.close()
+
+    def check_missing(self) -> None:
+        apart = {kept.message.value for kept in self.spool.kept()} if self.path.exists() else set()
+        arrived = {value for log in self.kafka.log.values() for value in log}
+        missing = {message.value for message in self.messages} - arrived - apart - self.excused
+        counts = self.was + self.counts
+        named = sum(count for name, count in counts.items() if name.startswith("dropped:"))
+        assert len(missing) <= named + counts["apart"], counts
+
+
+Delivery.TestCase.settings = settings(
+    max_examples=80, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
+)
+TestDelivery = Delivery.TestCase

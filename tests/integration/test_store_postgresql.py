@@ -1,0 +1,108 @@
+"""What holds in every database, in a real PostgreSQL; and what a server can do wrong."""
+
+from collections.abc import Iterator
+from datetime import timedelta
+
+import psutil
+import pytest
+
+from tests.integration.conftest import missing
+from tests.servers import PostgreSQLServer, ServerMissing
+from tests.store.facts import Facts, rows
+from tests.store.samples import delete, messages, tweet
+from traptor.store.destination import Away, WrongDestination
+from traptor.store.postgresql import PostgreSQL
+from traptor.store.sql import TABLES, Database
+from traptor.store.words import spaced
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgreSQLServer]:
+    try:
+        with PostgreSQLServer(tmp_path_factory.mktemp("postgresql")) as one:
+            yield one
+    except ServerMissing as error:
+        missing(error)
+
+
+@pytest.fixture(scope="module")
+def url(server: PostgreSQLServer) -> str:
+    return server.new_database()
+
+
+@pytest.fixture
+def database(url: str) -> Iterator[PostgreSQL]:
+    """With empty tables."""
+    one = PostgreSQL(url, keep_raw=True)
+    one.open()
+    with one.transaction():
+        one.execute(f"TRUNCATE {', '.join([*TABLES, 'words', 'deleted', 'scrubbed', 'apart', 'progress'])}")
+    yield one
+    one.close()
+
+
+class TestPostgreSQL(Facts):
+    keeps_accents = True
+
+    def search(self, database: Database, words: str) -> list[int]:
+        found = rows(database, "SELECT tweet_id FROM words WHERE text @@ phraseto_tsquery('simple', ?)", spaced(words))
+        return [id_ for (id_,) in found]
+
+
+def test_a_server_that_is_stopped_is_away_and_what_was_begun_is_undone(
+    server: PostgreSQLServer, database: PostgreSQL
+) -> None:
+    database.write(messages(tweet(1)))
+    server.stop()
+    with pytest.raises(Away):
+        database.write(messages(tweet(2), first=1))
+    with pytest.raises(Away, match="refused"):
+        database.progress()
+    server.start()
+    assert database.progress() == {("traptor", 0): 1}
+    assert database.write(messages(tweet(2), first=1))["stored"] == 1
+
+
+def test_a_frozen_server_is_away(
+    server: PostgreSQLServer, database: PostgreSQL, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("traptor.store.postgresql.SILENT_SECONDS", 0.5)
+    for one in psutil.Process(server.process.pid).children():
+        one.suspend()
+    try:
+        with pytest.raises(Away):
+            database.write(messages(tweet(1)))
+    finally:
+        for one in psutil.Process(server.process.pid).children():
+            one.resume()
+    monkeypatch.undo()
+    assert database.write(messages(tweet(1)))["stored"] == 1
+
+
+def test_two_stores_write_at_once_and_a_delete_finds_both(server: PostgreSQLServer, database: PostgreSQL) -> None:
+    other = PostgreSQL(database._url)
+    database.write(messages(tweet(1)))
+    other.write(messages(tweet(1), tweet(2), partition=1))
+    database.write(messages(delete(1), delete(2), first=1))
+    other.write(messages(tweet(2), first=2, partition=1))
+    assert rows(database, "SELECT id FROM tweets") == []
+    other.close()
+
+
+def test_old_tweets_go(database: PostgreSQL) -> None:
+    database.write(messages(tweet(1)))
+    keeping = PostgreSQL(database._url, keep=timedelta(days=90))
+    while keeping.tidy():
+        pass
+    keeping.close()
+    assert rows(database, "SELECT count(*) FROM tweets") == [(0,)]
+
+
+@pytest.mark.parametrize("path", ["/nowhere", "/postgres?user=nobody"])
+def test_what_waiting_does_not_mend_is_no_wait(server: PostgreSQLServer, path: str) -> None:
+    with pytest.raises(WrongDestination):
+        PostgreSQL(f"postgresql://{server.user}@{server.host}:{server.port}{path}").open()
+
+
+def test_a_password_is_not_in_the_name() -> None:
+    assert PostgreSQL("postgresql://me:secret@db.example.org/tweets").name == "postgresql://db.example.org/tweets"

@@ -1,0 +1,23 @@
+import threading
+from pathlib import Path
+
+from prometheus_client import CollectorRegistry, generate_latest
+
+from tests.store.samples import messages, tweet
+from tests.store.test_loop import Reader
+from traptor.store.loop import Store
+from traptor.store.metrics import COUNTERS, StoreCollector
+from traptor.store.sqlite import SQLite
+
+
+def test_the_account_is_told_to_prometheus(tmp_path: Path) -> None:
+    store = Store(Reader(messages(tweet(1), tweet(1), b"no JSON")), SQLite(tmp_path / "tweets.db"), threading.Event())
+    store.run()
+    registry = CollectorRegistry()
+    registry.register(StoreCollector(store))
+    told = generate_latest(registry).decode().splitlines()
+    values = dict(line.removeprefix("traptor_store_").rsplit(" ", 1) for line in told if not line.startswith("#"))
+    assert {name: float(values[f"{name}_total"]) for name in COUNTERS} == {
+        "read": 3, "stored": 1, "merged": 1, "deleted": 0, "apart": 1, "notices": 0, "again": 0, "erased": 0,
+    }  # fmt: skip
+    assert (values['state{state="stopping"}'], values['state{state="streaming"}']) == ("1.0", "0.0")

@@ -1,0 +1,117 @@
+"""Whose turn it is to connect, and what the end of a stream, or an answer that is none, means for the next try."""
+
+import math
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+from birdy.twitter import TwitterApiError, TwitterClientError
+
+from traptor.sources import backoff
+from traptor.sources.backoff import Kind
+from traptor.sources.credential import Credential
+from traptor.sources.stream import StreamEnded
+
+GOOD_STRETCH_SECONDS = 60.0
+"""A stream that lasts so long makes earlier failures forgotten."""
+
+
+class Verdict(NamedTuple):
+    """Why there is no stream, and what follows: a wait of so many seconds, or a ``refusal`` that is meant for good."""
+
+    cause: str
+    facts: Mapping[str, Any]
+    wait_seconds: float = 0.0
+    refusal: str = ""
+
+
+class Wait(NamedTuple):
+    """Why we may not connect yet, empty for a back-off; how long that lasts, where it is known; and the type and id of
+    whoever has the credential.
+    """
+
+    reason: str
+    seconds: float = math.inf
+    holder: tuple[Any, Any] | None = None
+
+
+class Turn:
+    """One Traptor's tries to connect with its credential, and the stream that is open. Times by time.monotonic()."""
+
+    def __init__(self, credential: Credential) -> None:
+        self.credential = credential
+        self._unauthorized = 0
+        self._disconnect_code: int | None = None
+        self._opened_at = 0.0
+        self._has_received = False
+        """Has the open stream brought a message?"""
+        self._is_good_stretch = False
+
+    def waits(self, closed: Callable[[], str]) -> Iterator[Wait]:
+        """What is still to be waited before we may connect, each time this is asked: for the credential, for what the
+        source says (``closed``), then for the back-off.
+        """
+        while (holder := self.credential.take()) is not None:
+            who = "{host} pid {pid}, {type}:{id}".format_map(defaultdict(str, holder))
+            what = "name" if self.credential.is_rival(holder) else "credential"
+            yield Wait(f"{what} in use by {who}", holder=(holder.get("type"), holder.get("id")))
+        while reason := closed():
+            yield Wait(reason)
+        while left := self.credential.wait_seconds():
+            yield Wait("", left)
+
+    def opened(self) -> None:
+        """There is a stream. What an earlier one said of its end says nothing of this one's."""
+        self._opened_at = time.monotonic()
+        self._unauthorized = 0
+        self._disconnect_code = None
+        self._has_received = self._is_good_stretch = False
+
+    def received(self) -> None:
+        """The open stream has brought a message."""
+        self._has_received = True
+
+    def disconnected(self, code: int | None) -> None:
+        """The open stream has said that it will end, and why."""
+        self._disconnect_code = code
+
+    def tick(self) -> None:
+        """Once the open stream has lasted and delivered, earlier failures are forgotten."""
+        if self._has_received and not self._is_good_stretch and self.lasted_seconds() >= GOOD_STRETCH_SECONDS:
+            self._is_good_stretch = True
+            self.credential.succeeded()
+
+    def lasted_seconds(self) -> float:
+        return time.monotonic() - self._opened_at
+
+    def ended(self, ended: StreamEnded) -> Verdict:
+        """Twitter or the network ended the stream."""
+        code, self._disconnect_code = self._disconnect_code, None
+        cause = ended.cause if code is None else f"disconnect-{code}"
+        facts = {"detail": ended.detail, "lasted_s": round(self.lasted_seconds(), 1)}
+        if code in backoff.FINAL_DISCONNECTS:
+            return Verdict(cause, facts, refusal=f"disconnect {code}: {backoff.FINAL_DISCONNECTS[code]}")
+        if code is not None:
+            kind = backoff.DISCONNECTS.get(code, Kind.NETWORK)
+        else:
+            kind = ended.kind or (Kind.DROPPED if self._has_received else Kind.NETWORK)
+        return self._wait(kind, cause, facts)
+
+    def unreachable(self, error: TwitterClientError) -> Verdict:
+        """The network failed while the stream was being opened."""
+        return self._wait(Kind.NETWORK, "network", {"error": str(error)})
+
+    def answered(self, error: TwitterApiError) -> Verdict:
+        """Twitter answered with an error: it is meant for good, or to be waited out, for as long as it asks."""
+        status, headers = error.status_code, error.headers or {}
+        self._unauthorized = self._unauthorized + 1 if status == backoff.UNAUTHORIZED else 0
+        cause, facts = f"http-{status}", {"answer": str(error)}
+        if status is None or backoff.is_refusal(status, self._unauthorized or 1):
+            return Verdict(cause, facts, refusal=f"{status} {error}: {backoff.advice(status, headers, time.time())}")
+        asked_seconds = backoff.asked_wait_seconds(status, headers, time.time())
+        return self._wait(backoff.kind_of(status), cause, facts, asked_seconds)
+
+    def _wait(self, kind: Kind, cause: str, facts: dict[str, Any], asked_seconds: float | None = None) -> Verdict:
+        wait_seconds = self.credential.failed(kind, asked_seconds)
+        return Verdict(cause, {**facts, "wait_s": round(wait_seconds, 2)}, wait_seconds)

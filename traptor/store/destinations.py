@@ -1,0 +1,41 @@
+"""Which database a name means."""
+
+import os
+from datetime import timedelta
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from traptor.store.destination import Destination, WrongDestination
+
+ALLOWED = "sqlite:PATH, a path that ends in .db, or postgresql://user@host/database"
+
+
+def is_destination(name: str) -> bool:
+    return bool(urlsplit(name).scheme) or name.endswith(".db")
+
+
+def destination(
+    name: str,
+    password: str = "",
+    *,
+    keep_raw: bool = False,
+    keep: timedelta | None = None,
+    is_there: bool = False,
+) -> Destination:
+    """Not connected yet. Raises WrongDestination for a name that means nothing, or, where it should be there, no file;
+    ImportError where a package is missing."""
+    scheme = urlsplit(name).scheme
+    if scheme == "sqlite" or (not scheme and name.endswith(".db")):
+        from traptor.store.sqlite import SQLite
+
+        path = Path(name.removeprefix("sqlite:"))
+        if is_there and not path.exists():
+            raise WrongDestination(f"there is no file {path}")
+        if not os.access(path.parent, os.W_OK | os.X_OK):
+            raise WrongDestination(f"{path.parent} is no folder that we may write into")
+        return SQLite(path, keep_raw=keep_raw, keep=keep)
+    if scheme in {"postgresql", "postgres"}:
+        from traptor.store.postgresql import PostgreSQL
+
+        return PostgreSQL(name, password, keep_raw=keep_raw, keep=keep)
+    raise WrongDestination(f"{name.partition('@')[2] or name!r} is no destination; allowed are {ALLOWED}")
