@@ -14,7 +14,7 @@ CREATED_AT = "Sat Jun 21 14:05:12 +0000 2025"
 
 
 def messages(value: Any) -> list[dict[str, Any]]:
-    return [message for one in shapes.opened(value) for message in shapes.messages(one)]
+    return [message for one in shapes.opened(value) for message in shapes.shaped(one).messages]
 
 
 def ids(value: Any) -> list[str]:

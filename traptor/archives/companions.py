@@ -6,6 +6,8 @@ Of such a pair the one with the tweets is read, and what the other has is put in
 import re
 from collections.abc import Iterable, Iterator
 
+import msgspec
+
 from traptor.archives.forms import Message, Problem
 
 PAGE_BYTES = 4 << 20
@@ -39,7 +41,7 @@ def _pages(found: Iterable[Message | Problem], includes: bytes) -> Iterator[Mess
     page: list[Message] = []
     size_bytes = 0
     for one in found:
-        if isinstance(one, Problem):
+        if isinstance(one, Problem) or not _is_json(one.body):
             yield one
             continue
         page.append(one)
@@ -49,6 +51,15 @@ def _pages(found: Iterable[Message | Problem], includes: bytes) -> Iterator[Mess
             page, size_bytes = [], 0
     if page:
         yield _page(page, includes)
+
+
+def _is_json(body: bytes) -> bool:
+    """One that is not would take its whole page with it."""
+    try:
+        msgspec.json.decode(body, type=msgspec.Raw)
+    except (msgspec.DecodeError, RecursionError):
+        return False
+    return True
 
 
 def _page(page: list[Message], includes: bytes) -> Message:
