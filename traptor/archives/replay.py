@@ -123,8 +123,8 @@ class Replay:
     def _take(self, part: Part, batch: Batch, stopping: threading.Event) -> None:
         """Write what was found. When told to stop meanwhile, the rest of the batch is for the next run."""
         self._tell_problems(part.path, batch.problems)
-        for field in batch.tally.fields_left_out.keys() - self.tally.fields_left_out.keys():
-            self._say(f"replay: {part.place}: {field} does not fit: left out there and elsewhere, and counted")
+        for field in sorted(batch.tally.fields_left_out.keys() - self.tally.fields_left_out.keys()):
+            self._say(f"replay: {part.place}: {field} does not fit: left out wherever it is so, and counted")
         self.tally.add(batch.tally)
         self._note_file(part.path, batch.tally.counts)
         for notice in batch.notices:

@@ -43,7 +43,7 @@ def opened(value: Any) -> Iterator[Any]:
 
 def stream_line(line: bytes) -> Json | None:
     """The tweet of a line as v2's stream sends it, in one go; None for anything else."""
-    found = payload.decode(line) if line.startswith(b'{"data":') else None
+    found = payload.decode(line) if line.lstrip(b"{ ").startswith(b'"data"') else None
     return shape.posted(found.data, payload.included(found.includes or payload.Expansions())) if found else None
 
 
@@ -66,7 +66,8 @@ def shaped(value: Any) -> Shaped:
 
 def _of_v2(page: Json) -> Shaped:
     tweets, left_out = shape.shaped(page)
-    return Shaped(tweets, left_out, len(payload.data(page)) - len(tweets))
+    fields = tuple(path for path in left_out if path != "data")
+    return Shaped(tweets, fields, len(payload.data(page)) - len(tweets))
 
 
 def _unknown(value: Mapping[str, Any]) -> str:
