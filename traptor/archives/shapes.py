@@ -43,7 +43,7 @@ def opened(value: Any) -> Iterator[Any]:
 
 def stream_line(line: bytes) -> Json | None:
     """The tweet of a line as v2's stream sends it, in one go; None for anything else."""
-    found = payload.decode(line) if line.lstrip(b"{ ").startswith(b'"data"') else None
+    found = payload.decode(line) if line.startswith(b'{"data":') else None
     return shape.posted(found.data, payload.included(found.includes or payload.Expansions())) if found else None
 
 
