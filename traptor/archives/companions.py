@@ -6,9 +6,8 @@ Of such a pair the one with the tweets is read, and what the other has is put in
 import re
 from collections.abc import Iterable, Iterator
 
-import msgspec
-
 from traptor.archives.forms import Message, Problem
+from traptor.tweets import fields
 
 PAGE_BYTES = 4 << 20
 """Tweets that are put on one page with what they refer to."""
@@ -56,8 +55,8 @@ def _pages(found: Iterable[Message | Problem], includes: bytes) -> Iterator[Mess
 def _is_json(body: bytes) -> bool:
     """One that is not would take its whole page with it."""
     try:
-        msgspec.json.decode(body, type=msgspec.Raw)
-    except (msgspec.DecodeError, RecursionError):
+        fields.decode(body)
+    except ValueError:
         return False
     return True
 
