@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import re
 import threading
+import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -634,6 +635,16 @@ def test_a_field_that_does_not_fit_is_told_once_and_counted(tmp_path: Path) -> N
     assert result.exit_code == 0
     assert result.stderr.count("a.json: data.lang does not fit") == 1
     assert "damaged 0, fields left out 3 (data.lang 3), written 3" in result.stderr
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_what_is_named_twice_is_read_once(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_bytes(line())
+    with zipfile.ZipFile(tmp_path / "b.zip", "w") as archive:
+        archive.writestr("c.json", b"of before")
+        archive.writestr("c.json", line(id_str="2"))
+    result = invoke(tmp_path, *[str(tmp_path / name) for name in ("a.json", "b.zip") * 2])
+    assert [json.loads(text)["id_str"] for text in result.stdout.splitlines()] == ["1", "2"]
 
 
 def test_a_folder_without_archives_says_so(tmp_path: Path) -> None:

@@ -84,8 +84,9 @@ def parts(paths: Iterable[str]) -> Iterator[Part | Problem]:
                 yield Problem(file, reason(error))
 
 
-def _all_files(paths: Iterable[str]) -> Iterator[str | Problem]:
-    return chain.from_iterable(map(_files, companions.without(paths)))
+def _all_files(paths: Iterable[str]) -> Iterable[str | Problem]:
+    """Each once, however often it is named."""
+    return dict.fromkeys(chain.from_iterable(map(_files, companions.without(paths))))
 
 
 def _files(path: str) -> Iterator[str | Problem]:
@@ -209,9 +210,9 @@ def _zip_parts(file: str) -> Iterator[Part | Problem]:
 
 
 def _zip_names(archive: zipfile.ZipFile, choice: _Choice) -> list[str]:
-    return companions.without(
-        [one.filename for one in archive.infolist() if not one.is_dir() and choice.takes(one.filename)]
-    )
+    """Of several members of one name the last is meant, which has taken the place of the others."""
+    wanted = [one.filename for one in archive.infolist() if not one.is_dir() and choice.takes(one.filename)]
+    return companions.without(dict.fromkeys(wanted))
 
 
 class Reading:
