@@ -74,6 +74,17 @@ def test_a_companion_that_is_a_link_is_not_followed(folder: Path) -> None:
     assert read(folder / "data_6.json") == TWEETS
 
 
+@pytest.mark.parametrize("damaged", [b'{"id":', b'{"id":"\xff"}', b'{"id":1e999}', b'{"id":NaN}'])
+def test_a_damaged_line_takes_no_page_with_it(folder: Path, damaged: bytes) -> None:
+    path = folder / "data_6.json"
+    path.write_bytes(b"\n".join([json.dumps(TWEETS[0]).encode(), damaged, json.dumps(TWEETS[1]).encode()]))
+    [part] = reading.parts([str(path)])
+    assert isinstance(part, Part)
+    bodies = [one.body for one in Reading(part) if isinstance(one, Message)]
+    assert bodies[0] == damaged
+    assert [json.loads(body) for body in bodies[1:]] == READ[:1]
+
+
 def test_many_tweets_are_several_pages(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(companions, "PAGE_BYTES", 1)
     assert read(folder / "data_6.json") == [{"data": [tweet], "includes": INCLUDES} for tweet in TWEETS]

@@ -117,6 +117,12 @@ def test_a_value_without_an_end_does_not_fill_the_memory(
     assert [one.reason for one in found if isinstance(one, Problem)] == ["is longer than 10000 bytes"]
 
 
+def test_what_is_damaged_over_and_over_is_left() -> None:
+    found = read(b"[" + b'{"a":[' * 5000)
+    assert len(found) == forms.MOST_DAMAGED + 1
+    assert found[-1] == Problem("a, after line 1", "1000 damaged values in a row: it is left there")
+
+
 VALUES = st.lists(
     st.dictionaries(
         st.text(max_size=8),

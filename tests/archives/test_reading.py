@@ -331,7 +331,9 @@ def test_links_are_followed_within_the_folder_alone(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("pack", [bytes, gzip.compress])
-@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE, tarfile.CHRTYPE])
+@pytest.mark.parametrize(
+    "kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE, tarfile.CHRTYPE, tarfile.GNUTYPE_SPARSE]
+)
 def test_links_and_devices_in_a_tar_are_passed_over(
     tmp_path: Path, kind: bytes, pack: Callable[[bytes], bytes]
 ) -> None:
@@ -349,7 +351,23 @@ def test_links_and_devices_in_a_tar_are_passed_over(
     path.write_bytes(pack(packed.getvalue()))
     found = read(path)
     assert bodies(found) == [b"{}"]
-    assert [problem.reason for problem in problems(found)] == ["is a link or a device, not a file: skipped"]
+    assert [problem.reason for problem in problems(found)] == ["is a link, a device or sparse, not a file"]
+
+
+@pytest.mark.parametrize("pack", [bytes, gzip.compress])
+@pytest.mark.parametrize("kind", [tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME])
+def test_a_header_that_would_fill_the_memory_is_told(
+    tmp_path: Path, kind: bytes, pack: Callable[[bytes], bytes]
+) -> None:
+    header = tarfile.TarInfo("a.json")
+    header.type, header.size = kind, 1 << 32
+    path = tmp_path / "a.tar"
+    path.write_bytes(pack(tar({"0.json": b"{}\n"})[:1024] + header.tobuf() + bytes(2048)))
+    found = read(path)
+    assert bodies(found) == [b"{}"]
+    assert [problem.reason for problem in problems(found)] == [
+        f"ReadError: the tar archive has a header of {1 << 32} bytes"
+    ]
 
 
 def times_over(pack: Callable[[bytes], bytes], times: int) -> bytes:

@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import re
 import threading
+import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -71,6 +72,18 @@ def test_which_tweets_of_a_line_are_written(text: bytes, ids: list[str]) -> None
     found = enriched(text)
     assert [tweet["id_str"] for tweet in found] == ids
     assert all(tweet["traptor"]["rule_tag"] in ("weather", "") for tweet in found)
+
+
+def test_what_a_page_has_without_an_id_is_damage_and_a_field_that_does_not_fit_is_counted() -> None:
+    page = {
+        "data": [{"id": "5", "text": "storm", "lang": 7}, {"text": "storm"}, {"id": "x"}, {"id": "6", "text": "storm"}]
+    }
+    enricher = Enricher(TASK)
+    found: list[bytes] = []
+    with pytest.raises(ValueError, match=r"^2 of the tweets have no id$"):
+        found.extend(one.key for one in enricher.found_in(json.dumps(page).encode()))
+    assert found == [b"5", b"6"]
+    assert enricher.tally.fields_left_out == {"data.lang": 1, "data.id": 1}
 
 
 @pytest.mark.parametrize("text", [b'{"id_str":"1"', b"[1]", b'{"what":"is this"}', b"\xff", b"[" * 100_000])
@@ -616,6 +629,24 @@ def test_exit_code_1_is_for_nothing_read_and_strict_damage(
     assert invoke(tmp_path, str(tmp_path / "a.json"), *arguments).exit_code == code
 
 
+def test_a_field_that_does_not_fit_is_told_once_and_counted(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text('{"data":{"id":"5","text":"storm","lang":7}}\n' * 3)
+    result = invoke(tmp_path, "--strict", str(tmp_path / "a.json"))
+    assert result.exit_code == 0
+    assert result.stderr.count("a.json: data.lang does not fit") == 1
+    assert "damaged 0, fields left out 3 (data.lang 3), written 3" in result.stderr
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_what_is_named_twice_is_read_once(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_bytes(line())
+    with zipfile.ZipFile(tmp_path / "b.zip", "w") as archive:
+        archive.writestr("c.json", b"of before")
+        archive.writestr("c.json", line(id_str="2"))
+    result = invoke(tmp_path, *[str(tmp_path / name) for name in ("a.json", "b.zip") * 2])
+    assert [json.loads(text)["id_str"] for text in result.stdout.splitlines()] == ["1", "2"]
+
+
 def test_a_folder_without_archives_says_so(tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     (tmp_path / "folder" / "a.csv").touch()
@@ -670,6 +701,8 @@ SCRUB = notice("scrub_geo", user_id=7, user_id_str="7", up_to_status_id=5, up_to
         (line(id_str="6"), ["6"]),
         (line(id_str="6", retweeted_status={**TWEET, "id_str": "5"}), []),
         (line(id_str="6", quoted_status={**TWEET, "id_str": "5"}), ["6"]),
+        (b'{"id":5,"text":"a storm","user":{"id":7}}', []),
+        (line(id_str="6", retweeted_status={"id": 5, "text": "a storm", "user": {"id": 7}}), []),
     ],
 )
 def test_a_deleted_tweet_is_not_written(tmp_path: Path, tweet: bytes, ids: list[str], is_first: bool) -> None:

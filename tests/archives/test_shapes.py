@@ -14,7 +14,7 @@ CREATED_AT = "Sat Jun 21 14:05:12 +0000 2025"
 
 
 def messages(value: Any) -> list[dict[str, Any]]:
-    return [message for one in shapes.opened(value) for message in shapes.messages(one)]
+    return [message for one in shapes.opened(value) for message in shapes.shaped(one).messages]
 
 
 def ids(value: Any) -> list[str]:
@@ -39,6 +39,7 @@ V2 = {"id": str(ID), "text": "storm", "author_id": "12", "created_at": "2025-06-
         ([{"data": V2}, V2], [str(ID)] * 2),
         ({"id": ID, "text": "storm"}, [str(ID)]),
         ({"id": ID, "full_text": "storm"}, [str(ID)]),
+        ({"id": str(ID), "text": "storm", "user": {"id": 12}}, [str(ID)]),
         ({"tweet": V1}, [str(ID)]),
     ],
 )
@@ -47,7 +48,10 @@ def test_tweets_are_found_in_every_shape(value: Any, found: list[str]) -> None:
     assert all(message.get("text") == "storm" or "full_text" in message for message in messages(value))
 
 
-@pytest.mark.parametrize("value", [1, "x", None, {}, {"what": "is this"}, {"users": []}, {"tweet": {"text": "x"}}])
+@pytest.mark.parametrize(
+    "value",
+    [1, "x", None, {}, {"what": "is this"}, {"users": []}, {"tweet": {"text": "x"}}, {"id": 1.5e18, "text": "x"}],
+)
 def test_what_is_neither_tweet_nor_notice_is_an_error(value: Any) -> None:
     with pytest.raises(ValueError, match=r"neither a tweet nor a notice|users without their tweets|without an id"):
         messages(value)
@@ -58,6 +62,28 @@ def test_what_is_neither_tweet_nor_notice_is_an_error(value: Any) -> None:
 )
 def test_what_services_say_beside_tweets_is_no_damage(value: Any) -> None:
     assert messages(value) == [value]
+
+
+def test_a_tweet_of_v1_with_a_text_for_its_id_keeps_its_user() -> None:
+    [tweet] = messages({"id": str(ID), "text": "storm", "user": {"id": 12}})
+    assert tweet["user"] == {"id": 12}
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        {"data": V2},
+        {"data": {**V2, "id": ID}, "includes": {"users": [{"id": "12", "name": "A", "username": "a"}]}},
+        {"data": V2, "includes": None, "matching_rules": [{"id": "1", "tag": "w"}]},
+    ],
+)
+def test_a_line_of_the_stream_is_read_in_one_go_and_as_any_other(line: dict[str, Any]) -> None:
+    assert [shapes.stream_line(json.dumps(line, separators=(",", ":")).encode())] == messages(line)
+
+
+@pytest.mark.parametrize("line", [{"data": [V2]}, {"data": {**V2, "lang": 7}}, V1, {"data": None}])
+def test_what_is_no_sound_line_of_the_stream_is_taken_apart(line: dict[str, Any]) -> None:
+    assert shapes.stream_line(json.dumps(line, separators=(",", ":")).encode()) is None
 
 
 def test_a_flattened_tweet_is_the_page_it_came_from() -> None:

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable, Iterator
 
 from traptor.archives.forms import Message, Problem
+from traptor.tweets import fields
 
 PAGE_BYTES = 4 << 20
 """Tweets that are put on one page with what they refer to."""
@@ -39,7 +40,7 @@ def _pages(found: Iterable[Message | Problem], includes: bytes) -> Iterator[Mess
     page: list[Message] = []
     size_bytes = 0
     for one in found:
-        if isinstance(one, Problem):
+        if isinstance(one, Problem) or not _is_json(one.body):
             yield one
             continue
         page.append(one)
@@ -49,6 +50,15 @@ def _pages(found: Iterable[Message | Problem], includes: bytes) -> Iterator[Mess
             page, size_bytes = [], 0
     if page:
         yield _page(page, includes)
+
+
+def _is_json(body: bytes) -> bool:
+    """One that is not would take its whole page with it."""
+    try:
+        fields.decode(body)
+    except ValueError:
+        return False
+    return True
 
 
 def _page(page: list[Message], includes: bytes) -> Message:

@@ -44,7 +44,7 @@ def subjects(tweet: Tweet) -> tuple[Subject, ...]:
     """Of whom a message speaks, itself first."""
     user = tweet.user
     user_id = str(user.id_str or user.id or "") if user else ""
-    own = (tweet.id_str or "", user_id)
+    own = (tweet.id_str or str(tweet.id or ""), user_id)
     inside = [one for one in (tweet.retweeted_status, tweet.quoted_status) if one]
     return (own, *(subject for one in inside for subject in subjects(one))) if inside else (own,)
 
@@ -82,10 +82,10 @@ class Compliance:
         )
 
     def _is_deleted(self, status: Any) -> bool:
-        return isinstance(status, dict) and ("delete", str(status.get("id_str"))) in self._asked
+        return isinstance(status, dict) and ("delete", kinds.tweet_id(status)) in self._asked
 
     def _honour(self, status: Json) -> None:
-        tweet_id = str(status.get("id_str"))
+        tweet_id = kinds.tweet_id(status)
         user: Json = status["user"] if isinstance(status.get("user"), dict) else {}
         user_id = str(user.get("id_str") or user.get("id"))
         if self._is_deleted(status.get("quoted_status")):

@@ -20,6 +20,8 @@ from traptor.tweets import fields
 MAX_MESSAGE_BYTES = 16 << 20
 """A page of v2 search results may have a few MiB; nothing sound has more than this."""
 PIECE_BYTES = 1 << 18
+MOST_DAMAGED = 1000
+"""Values one after the other, where it has to be guessed where the next one begins."""
 LISTS = ("statuses", "results")
 """Names of the lists in the answers of v1.1's search, and of the premium and enterprise ones."""
 
@@ -100,6 +102,7 @@ def _skip_line(stream: "io.BufferedReader[Any]") -> None:
 def values(stream: Any, place: str, begun: bytes = b"") -> Iterator[Message | Problem]:
     """Values that may be of several lines each, or several on one, of a stream of which ``begun`` has been read."""
     text = _Text(stream, begun)
+    damaged = 0
     while text.is_at_value():
         is_beside = text.skip_name()  # what an answer has beside its list
         number = text.number()
@@ -109,8 +112,13 @@ def values(stream: Any, place: str, begun: bytes = b"") -> Iterator[Message | Pr
             if text.damage:
                 break
             yield Problem(f"{place}, line {number}", str(error))
+            damaged += 1
+            if damaged == MOST_DAMAGED:
+                yield Problem(f"{place}, after line {number}", f"{damaged} damaged values in a row: it is left there")
+                return
             text.recover()
         else:
+            damaged = 0
             if not is_beside:
                 yield Message(place, number, body)
     if text.damage:

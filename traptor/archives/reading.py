@@ -32,6 +32,11 @@ ZIPPED = (b"PK\x03\x04", b"PK\x05\x06")
 """How a zip archive begins, with members and without."""
 ZIP_STEP_BYTES = 512
 """zipfile unpacks all at once that it has read of a member packed with LZMA."""
+MAX_HEADER_BYTES = 1 << 20
+_BEFORE_ANOTHER = (
+    tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK
+)  # fmt: skip
+"""Headers with something to say of the next one, which tarfile reads whole."""
 MAX_NESTED = 3
 """Archives inside each other; some contain themselves."""
 _OTHERS = {stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device"}
@@ -79,8 +84,9 @@ def parts(paths: Iterable[str]) -> Iterator[Part | Problem]:
                 yield Problem(file, reason(error))
 
 
-def _all_files(paths: Iterable[str]) -> Iterator[str | Problem]:
-    return chain.from_iterable(map(_files, companions.without(paths)))
+def _all_files(paths: Iterable[str]) -> Iterable[str | Problem]:
+    """Each once, however often it is named."""
+    return dict.fromkeys(chain.from_iterable(map(_files, companions.without(paths))))
 
 
 def _files(path: str) -> Iterator[str | Problem]:
@@ -159,7 +165,17 @@ def _tar_parts(file: str) -> Iterator[Part | Problem]:
 
 
 class _Header(tarfile.TarInfo):
-    """At a damaged header tarfile stops without a word; a sound archive ends with a block of zeros."""
+    """At a damaged header tarfile stops without a word; a sound archive ends with a block of zeros.
+
+    What one has to say of the next has a bound.
+    """
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> "_Header":
+        header = super().frombuf(buf, encoding, errors)
+        if header.type not in _BEFORE_ANOTHER or header.size <= MAX_HEADER_BYTES:
+            return header
+        raise tarfile.ReadError(f"the tar archive has a header of {header.size} bytes")
 
     @classmethod
     def fromtarfile(cls, archive: tarfile.TarFile) -> "_Header":
@@ -178,8 +194,9 @@ def _members(archive: tarfile.TarFile, place: str) -> Iterator[tarfile.TarInfo |
         if member.isdir():
             continue
         if choice.takes(member.name):
-            is_file = member.isreg()
-            yield member if is_file else Problem(f"{place}!{member.name}", "is a link or a device, not a file: skipped")
+            # A sparse one has but a few bytes, and may say that it stands for any number of zeros.
+            is_file = member.isreg() and not member.issparse()
+            yield member if is_file else Problem(f"{place}!{member.name}", "is a link, a device or sparse, not a file")
         archive.members.clear()  # type: ignore[attr-defined] # else it keeps all of a month's
     yield from choice.problems()
 
@@ -193,9 +210,9 @@ def _zip_parts(file: str) -> Iterator[Part | Problem]:
 
 
 def _zip_names(archive: zipfile.ZipFile, choice: _Choice) -> list[str]:
-    return companions.without(
-        [one.filename for one in archive.infolist() if not one.is_dir() and choice.takes(one.filename)]
-    )
+    """Of several members of one name the last is meant, which has taken the place of the others."""
+    wanted = [one.filename for one in archive.infolist() if not one.is_dir() and choice.takes(one.filename)]
+    return companions.without(dict.fromkeys(wanted))
 
 
 class Reading:

@@ -14,7 +14,7 @@ from traptor.archives.bookmarks import DONE, Bookmarks
 from traptor.archives.compliance import Compliance
 from traptor.archives.forms import Problem
 from traptor.archives.reading import Part
-from traptor.archives.tally import Tally
+from traptor.archives.tally import Tally, top
 from traptor.archives.workers import Batch, Crew, Found, Task
 
 CHECKPOINT_SECONDS = 5.0
@@ -23,6 +23,8 @@ LONG_WAIT_SECONDS = 1.0
 
 PROBLEMS_TOLD = 20
 """Of one file, on standard error; all are counted."""
+FIELDS_TOLD = 5
+"""In the summary, the most frequent."""
 
 
 class Pace:
@@ -121,6 +123,8 @@ class Replay:
     def _take(self, part: Part, batch: Batch, stopping: threading.Event) -> None:
         """Write what was found. When told to stop meanwhile, the rest of the batch is for the next run."""
         self._tell_problems(part.path, batch.problems)
+        for field in sorted(batch.tally.fields_left_out.keys() - self.tally.fields_left_out.keys()):
+            self._say(f"replay: {part.place}: {field} does not fit: left out wherever it is so, and counted")
         self.tally.add(batch.tally)
         self._note_file(part.path, batch.tally.counts)
         for notice in batch.notices:
@@ -187,9 +191,16 @@ class Replay:
         told = [f"{name} {self.tally.counts[name]}" for name in names]
         if no_time := self.tally.counts["no_time"]:
             told.append(f"left out for having no time {no_time}")
+        if fields := self.tally.fields_left_out:
+            told.append(f"fields left out {sum(fields.values())} ({_counted(fields)})")
         if withdrawn := self.tally.counts["withdrawn"]:
             told.append(f"deleted by a notice {withdrawn}")
         told.append(f"written {self._outlet.counts['written']}")
         if refused := self._outlet.counts["refused"]:
             told.append(f"refused by Kafka {refused}")
         return ", ".join(told)
+
+
+def _counted(fields: Counter[str]) -> str:
+    named = ", ".join(f"{field} {count}" for field, count in top(fields, FIELDS_TOLD))
+    return f"{named} and {len(fields) - FIELDS_TOLD} others" if len(fields) > FIELDS_TOLD else named

@@ -1,11 +1,11 @@
 """What a JSON value of an archive holds, as tweets in the shape of v1.1 and as notices."""
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from traptor.archives import activities
 from traptor.archives.forms import LISTS
-from traptor.sources.v2 import shape
+from traptor.sources.v2 import payload, shape
 from traptor.tweets import kinds
 
 Json = dict[str, Any]
@@ -19,6 +19,17 @@ _NUMBERS = {
 """Fields that a user's own archive has as texts, and v1.1 as numbers."""
 
 
+class Shaped(NamedTuple):
+    """Tweets in the shape of v1.1, or a notice; the paths of v2's fields that did not fit, each once.
+
+    ``without_id`` are the tweets of a page that cannot be told apart, and are left out.
+    """
+
+    messages: list[Json]
+    left_out: tuple[str, ...] = ()
+    without_id: int = 0
+
+
 def opened(value: Any) -> Iterator[Any]:
     """What is in it, where it holds several: a list, or the answer of a search."""
     if isinstance(value, list):
@@ -30,21 +41,33 @@ def opened(value: Any) -> Iterator[Any]:
         yield value
 
 
-def messages(value: Any) -> list[Json]:
-    """Tweets in the shape of v1.1, or a notice. Raises ValueError for what is neither."""
+def stream_line(line: bytes) -> Json | None:
+    """The tweet of a line as v2's stream sends it, in one go; None for anything else."""
+    found = payload.decode(line) if line.startswith(b'{"data":') else None
+    return shape.posted(found.data, payload.included(found.includes or payload.Expansions())) if found else None
+
+
+def shaped(value: Any) -> Shaped:
+    """What there is in it. Raises ValueError for what is neither a tweet nor a notice."""
     if shape.is_v2(value):
-        return shape.tweets(value)
+        return _of_v2(value)
     if not isinstance(value, dict):
         raise ValueError("neither a tweet nor a notice")
     if activities.is_activity(value):
-        return [activities.message(value)]
+        return Shaped([activities.message(value)])
     if isinstance(value.get("tweet"), dict):
-        return [_own(value["tweet"], value.get("account"))]
+        return Shaped([_own(value["tweet"], value.get("account"))])
     if "id" in value and "id_str" not in value and ("text" in value or "full_text" in value):
-        return shape.tweets(_page(value)) if _is_of_v2(value) else [_with_id_str(value)]
+        return _of_v2(_page(value)) if _is_of_v2(value) else Shaped([_with_id_str(value)])
     if kinds.kind(value) == "unknown" and not any(name in value for name in _REMARKS):
         raise ValueError(_unknown(value))
-    return [value]
+    return Shaped([value])
+
+
+def _of_v2(page: Json) -> Shaped:
+    tweets, left_out = shape.shaped(page)
+    fields = tuple(path for path in left_out if path != "data")
+    return Shaped(tweets, fields, len(payload.data(page)) - len(tweets))
 
 
 def _unknown(value: Mapping[str, Any]) -> str:
@@ -54,12 +77,14 @@ def _unknown(value: Mapping[str, Any]) -> str:
 
 
 def _is_of_v2(tweet: Json) -> bool:
-    return isinstance(tweet["id"], str) or "author_id" in tweet
+    return "author_id" in tweet or (isinstance(tweet["id"], str) and "user" not in tweet)
 
 
 def _with_id_str(tweet: Json) -> Json:
     """A tweet of the time before 2010, or one that a program has written anew."""
-    return {**tweet, "id_str": str(tweet["id"])} if type(tweet["id"]) is int else tweet
+    if not (tweet_id := kinds.tweet_id(tweet)):
+        raise ValueError("a tweet without an id")
+    return {**tweet, "id_str": tweet_id}
 
 
 def _page(tweet: Json) -> Json:

@@ -48,13 +48,15 @@ class Tally:
     """Counters that add up.
 
     ``counts`` has lines, tweets, matched, written, notices, damaged, left_out by time or sample, of which no_time, and
-    withdrawn by a notice. The rest is for the report: ``read`` and
-    ``written`` tweets by minute (seconds since 1970), the languages, hashtags and accounts of those written.
+    withdrawn by a notice; ``fields_left_out`` has v2's fields that did not fit, by their paths. The rest is for the
+    report: ``read`` and ``written`` tweets by minute (seconds since 1970), the languages, hashtags and accounts of
+    those written.
     """
 
     def __init__(self) -> None:
         self.counts: Counter[str] = Counter()
         self.rules: Counter[str] = Counter()
+        self.fields_left_out: Counter[str] = Counter()
         self.read = Timeline()
         self.written = Timeline()
         self.languages: Counter[str] = Counter()
@@ -74,7 +76,7 @@ class Tally:
             self.accounts[facts.user.screen_name] += 1
 
     def add(self, other: "Tally") -> None:
-        for name in ("counts", "rules", "languages", "hashtags", "accounts"):
+        for name in ("counts", "rules", "fields_left_out", "languages", "hashtags", "accounts"):
             getattr(self, name).update(getattr(other, name))
         self.read.add(other.read)
         self.written.add(other.written)

@@ -90,6 +90,9 @@ class Enricher:
     def found_in(self, line: bytes) -> Iterator[Found]:
         """Raises ValueError for what is not JSON, and for what is neither a tweet nor a notice; after all the rest."""
         self.tally.counts["lines"] += 1
+        if tweet := shapes.stream_line(line):
+            yield from self._of(tweet)
+            return
         try:
             message = fields.decode(line)
         except JSONDecodeError as error:
@@ -115,12 +118,15 @@ class Enricher:
         errors: list[ValueError] = []
         for one in shapes.opened(value):
             try:
-                messages = shapes.messages(one)
+                shaped = shapes.shaped(one)
             except ValueError as error:
                 errors.append(error)
                 continue
-            for message in messages:
+            self.tally.fields_left_out.update(shaped.left_out)
+            for message in shaped.messages:
                 yield from self._of(message)
+            if shaped.without_id:
+                errors.append(ValueError(f"{shaped.without_id} of the tweets have no id"))
         if errors:
             raise ValueError(f"{len(errors)} of its messages: {errors[0]}" if len(errors) > 1 else str(errors[0]))
 
