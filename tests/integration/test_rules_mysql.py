@@ -44,16 +44,18 @@ class MariaDB(Server):
         install, self._binary = map(str, binaries)
         self.socket = folder / "db.sock"
         self._data = folder / "data"
+        # Each removes at its start what others have left in the folder of temporary tables, or use at this moment.
         made = subprocess.run(
             [install, "--no-defaults", f"--user={getpass.getuser()}", f"--datadir={self._data}",
-             "--auth-root-authentication-method=normal", "--skip-test-db", NO_AIO],
+             "--auth-root-authentication-method=normal", "--skip-test-db", NO_AIO, f"--tmpdir={folder}"],
             check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         )  # fmt: skip
         assert made.returncode == 0, made.stdout
 
     def command(self) -> list[str]:
         return [self._binary, "--no-defaults", NO_AIO, f"--user={getpass.getuser()}", f"--datadir={self._data}",
-                f"--socket={self.socket}", "--skip-networking", f"--pid-file={self.folder}/db.pid"]  # fmt: skip
+                f"--socket={self.socket}", "--skip-networking", f"--tmpdir={self.folder}",
+                f"--pid-file={self.folder}/db.pid"]  # fmt: skip
 
     def connect(self) -> "pymysql.Connection[pymysql.cursors.Cursor]":
         return pymysql.connect(unix_socket=str(self.socket), user="root", charset="utf8mb4", autocommit=True)
