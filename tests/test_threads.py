@@ -78,8 +78,8 @@ def test_a_wake_cuts_one_wait_short_however_often_it_was_called() -> None:
     pulse.wake()
     pulse.wait(0.01)
     assert pulse._calls.empty()
-    waiting = threading.Thread(target=lambda: pulse.pause(60, lambda: woken.is_set()), daemon=True)
     woken = threading.Event()
+    waiting = threading.Thread(target=lambda: pulse.pause(60, woken.is_set), daemon=True)
     waiting.start()
     woken.set()
     pulse.wake()
@@ -123,6 +123,7 @@ def test_what_is_done_is_told_with_its_result_and_its_error() -> None:
 def test_a_road_goes_on_whatever_surfaces_in_it(
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
+    *,
     error: Exception | None,
     level: int,
     message: str,

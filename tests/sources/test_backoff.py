@@ -122,3 +122,24 @@ def test_a_reset_is_meant_where_the_limit_is_reached(status: int, remaining: str
     headers = {"x-rate-limit-reset": str(int(NOW) + 90), **counted}
     assert backoff.asked_wait_seconds(status, headers, NOW) == expected
     assert backoff.asked_wait_seconds(status, {**headers, "Retry-After": "7"}, NOW) == 7
+
+
+DATE = "Mon, 22 Feb 2016 01:34:53 GMT"
+SENT_AT = 1456104893.0
+
+
+@pytest.mark.parametrize(
+    "status,date,skew_seconds,expected",
+    [
+        (401, DATE, 301, "the clock of this machine is +301 s off Twitter's: set it right"),
+        (401, DATE, -301, "the clock of this machine is -301 s off Twitter's: set it right"),
+        (401, DATE, 300, backoff.REFUSALS[401]),
+        (401, "yesterday", 301, backoff.REFUSALS[401]),
+        (401, None, 301, backoff.REFUSALS[401]),
+        (403, DATE, 301, backoff.REFUSALS[403]),
+        (None, None, 0, "its answer cannot be read"),
+    ],
+)
+def test_what_a_refusal_advises(status: int | None, date: str | None, skew_seconds: float, expected: str) -> None:
+    headers = {"Date": date} if date else {}
+    assert backoff.advice(status, headers, SENT_AT + skew_seconds) == expected

@@ -120,3 +120,38 @@ def test_a_key_that_means_nothing_is_somebody(conn: Any, held: str) -> None:
 def test_a_credential_is_named_by_its_public_parts(change: Callable[[Any], Any], is_same: bool) -> None:
     assert (credential_hash(change(APIKEYS)) == credential_hash(APIKEYS)) == is_same
     assert not any(part in credential_hash(APIKEYS) for part in APIKEYS.values())
+
+
+class Meddled(fakeredis.FakeRedis):
+    """Somebody else writes the key, once, after it was looked at and before ours is written."""
+
+    meddle: Callable[[], Any] | None = None
+
+    def transaction(self, func: Any, *watches: Any, **options: Any) -> Any:
+        def meddled(pipe: Any) -> Any:
+            result = func(pipe)
+            if meddle := self.meddle:
+                self.meddle = None
+                meddle()
+            return result
+
+        return super().transaction(meddled, *watches, **options)
+
+
+def test_of_two_that_look_at_once_one_has_it() -> None:
+    server = fakeredis.FakeServer()
+    meddled = Meddled(server=server)
+    first, second = Lease(fakeredis.FakeRedis(server=server), KEY, "track", 0), Lease(meddled, KEY, "track", 1)
+    meddled.meddle = first.take
+    assert (second.take() or {})["id"] == 0
+    assert first.take() is None
+
+
+def test_what_another_took_meanwhile_is_not_freed() -> None:
+    server = fakeredis.FakeServer()
+    conn, meddled = fakeredis.FakeRedis(server=server), Meddled(server=server)
+    one = Lease(meddled, KEY, "track", 1)
+    one.take()
+    meddled.meddle = lambda: conn.set(KEY, '{"host": "another"}')
+    one.release()
+    assert conn.get(KEY) == b'{"host": "another"}'

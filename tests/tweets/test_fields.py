@@ -136,6 +136,8 @@ def test_what_a_notice_speaks_of(notice: Any, subject: str | None) -> None:
         ({"user_id": 3}, None),
         ({"user_id": 3, "up_to_status_id_str": "twelve"}, None),
         ({"user_id": 3, "up_to_status_id_str": "²"}, None),
+        ({"user_id": 3, "up_to_status_id_str": "9" * 19}, ("3", int("9" * 19))),
+        ({"user_id": 3, "up_to_status_id_str": "9" * 20}, None),
         (None, None),
     ],
 )
