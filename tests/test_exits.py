@@ -17,10 +17,10 @@ WATCHED = (*ENDING, *MEANINGLESS, signal.SIGALRM)
 
 @pytest.fixture(autouse=True)
 def before() -> Iterator[dict[signal.Signals, Any]]:
-    """What the signals do is as it was after each test."""
-    before = {number: signal.getsignal(number) for number in WATCHED}
-    yield before
-    for number, handler in before.items():
+    """What the signals do inside a test; whoever runs the tests may have had some ignored, and has so again."""
+    ours = {number: signal.signal(number, signal.SIG_DFL) for number in WATCHED}
+    yield dict.fromkeys(WATCHED, signal.SIG_DFL)
+    for number, handler in ours.items():
         signal.signal(number, handler)
 
 
