@@ -129,13 +129,17 @@ class Meddled(fakeredis.FakeRedis):
 
     def transaction(self, func: Any, *watches: Any, **options: Any) -> Any:
         def meddled(pipe: Any) -> Any:
-            result = func(pipe)
-            if meddle := self.meddle:
-                self.meddle = None
-                meddle()
-            return result
+            look = pipe.get
+            pipe.get = lambda key: self._meddling(look(key))
+            return func(pipe)
 
         return super().transaction(meddled, *watches, **options)
+
+    def _meddling(self, found: Any) -> Any:
+        meddle, self.meddle = self.meddle, None
+        if meddle:
+            meddle()
+        return found
 
 
 def test_of_two_that_look_at_once_one_has_it() -> None:
