@@ -18,8 +18,12 @@ WATCHED = (*ENDING, *MEANINGLESS, signal.SIGALRM)
 @pytest.fixture(autouse=True)
 def before() -> Iterator[dict[signal.Signals, Any]]:
     """What the signals do inside a test; whoever runs the tests may have had some ignored, and has so again."""
-    ours = {number: signal.signal(number, signal.SIG_DFL) for number in WATCHED}
-    yield dict.fromkeys(WATCHED, signal.SIG_DFL)
+
+    def handler(number: int, frame: Any) -> None:
+        """Nobody is told."""
+
+    ours = {number: signal.signal(number, handler) for number in WATCHED}
+    yield dict.fromkeys(WATCHED, handler)
     for number, handler in ours.items():
         signal.signal(number, handler)
 
