@@ -47,6 +47,7 @@ def test_a_signal_that_means_nothing_does_nothing(number: signal.Signals) -> Non
     told: list[int] = []
     with heeding_signals(lambda number, frame: told.append(number)):
         os.kill(os.getpid(), number)
+        assert signal.getsignal(number) is signal.SIG_IGN
     assert told == []
 
 
