@@ -4,7 +4,6 @@ import inspect
 import json
 import logging
 import os
-import re
 import signal
 import socket
 import threading
@@ -274,14 +273,6 @@ def test_while_redis_is_away_the_last_whole_rules_stay() -> None:
     assert one.redis_rules == [{"rule_id": "0", "value": "happy"}]
 
 
-def test_a_redis_that_was_never_there_is_told_with_the_settings_to_look_at(caplog: pytest.LogCaptureFixture) -> None:
-    server = fakeredis.FakeServer()
-    server.connected = False
-    one = made(conn=fakeredis.FakeRedis(server=server))
-    assert one._read_rules(noticed=False) == []
-    assert "REDIS_HOST" in caplog.text
-
-
 def test_rules_that_are_not_utf_8_harm_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
     server = fakeredis.FakeServer()
     monkeypatch.setattr(redis, "Redis", lambda **options: fakeredis.FakeRedis(server=server, **_known(options)))
@@ -433,18 +424,6 @@ def test_what_twitter_means_for_good_ends_after_so_many_tries(status: int, tries
     (line,) = [call.args[0] for call in one.logger.critical.call_args_list]
     assert str(status) in line
     assert backoff.REFUSALS[status] in line
-
-
-def test_a_wrong_clock_is_named() -> None:
-    one = with_rules()
-    one.logger = MagicMock()
-    one.birdy_conn = MagicMock()
-    one.birdy_conn.stream.statuses.filter.post.side_effect = answer(401, Date="Mon, 22 Feb 2016 01:34:53 GMT")
-    for _ in range(2):
-        one._create_birdy_stream()
-    with pytest.raises(SystemExit):
-        one._create_birdy_stream()
-    assert re.search(r"the clock of this machine is \+\d+ s off", one.logger.critical.call_args.args[0])
 
 
 @pytest.mark.parametrize(
@@ -785,17 +764,6 @@ def test_a_notice_says_for_how_long_it_is_put_off(since_seconds: float, expected
     one.pubsub_conn.pubsub.return_value.get_message.return_value = {"type": "message", "data": "track:0"}
     one._check_redis_pubsub_for_restart()
     assert one.logger.info.call_args.kwargs["extra"]["put_off_s"] == pytest.approx(expected, abs=0.5)
-
-
-@pytest.mark.parametrize("noticed,expected", [(True, ["rules unchanged"]), (False, [])])
-def test_a_notice_without_a_change_is_answered(
-    noticed: bool, expected: list[str], caplog: pytest.LogCaptureFixture
-) -> None:
-    caplog.set_level("INFO")
-    one = with_rules()
-    one.redis_conn.hset("traptor-track:0:0", mapping={"value": "happy", "tag": "test"})
-    assert one._read_rules(noticed=noticed) == one.redis_rules
-    assert [record.message for record in caplog.records if record.name == "traptor.rules.watch"] == expected
 
 
 def test_a_notice_that_is_always_there_is_taken_each_time() -> None:

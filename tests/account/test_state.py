@@ -1,6 +1,8 @@
+from typing import Any
+
 import pytest
 
-from traptor.account.state import HEALTHY, QUIET_SECONDS, STALLED_SECONDS, State, of_stream, worst
+from traptor.account.state import HEALTHY, QUIET_SECONDS, STALLED_SECONDS, State, of_stream, read, worst
 
 
 @pytest.mark.parametrize(
@@ -62,3 +64,34 @@ def test_the_states_have_the_names_that_people_know() -> None:
             State.STOPPING,
         }
     )
+
+
+V2 = {"posts": 1, "cap": 2, "limit": 0, "cost": 0.1}
+
+
+@pytest.mark.parametrize(
+    "name,value,is_kept",
+    [
+        ("predicates", 0, True),
+        ("predicates", (1 << 63) - 1, True),
+        ("predicates", 1 << 63, False),
+        ("predicates", -1, False),
+        ("predicates", "7", False),
+        ("predicates", None, False),
+        ("ack_lag_seconds", 0.5, True),
+        ("state", "streaming", True),
+        ("state", 7, False),
+        ("rates", [0, 1.5], True),
+        ("rates", [], True),
+        ("rates", [0, "x"], False),
+        ("rates", {}, False),
+        ("rates", 7, False),
+        ("v2", V2, True),
+        ("v2", {**V2, "cost": "dear"}, False),
+        ("v2", {}, False),
+        ("v2", [], False),
+        ("host", None, True),
+    ],
+)
+def test_what_is_not_what_a_traptor_writes_is_not_read(name: str, value: Any, is_kept: bool) -> None:
+    assert read({name: value, "reason": "x"}) == ({name: value} if is_kept else {}) | {"reason": "x"}

@@ -134,3 +134,48 @@ def test_a_main_loop_that_is_stuck_has_no_heartbeat(
     monkeypatch.setattr(traptor._side_roads.stopped, "wait", lambda seconds: traptor._side_roads.stopped.set())
     traptor._send_heartbeat_message()
     assert beaten == [conn] * beats
+
+
+@pytest.fixture
+def now(monkeypatch: pytest.MonkeyPatch) -> float:
+    """A clock that stands."""
+    monkeypatch.setattr(time, "monotonic", lambda: 1000.0)
+    return 1000.0
+
+
+@pytest.mark.parametrize(
+    "byte_seconds,message_seconds,state",
+    [(0, 0, State.STREAMING), (29, 61, State.QUIET), (46, 61, State.STALLED), (46, 0, State.STALLED)],
+)
+def test_an_open_stream_is_judged_by_its_last_byte_and_message(
+    vitals: Vitals, now: float, byte_seconds: float, message_seconds: float, state: State
+) -> None:
+    vitals.stream = Mock(spec=FilterStream, last_byte=now - byte_seconds)
+    vitals.last_message_at = now - message_seconds
+    vitals.enter(State.STREAMING)
+    assert vitals.state() is state
+    vitals.enter(State.STOPPING)
+    assert vitals.state() is State.STOPPING
+
+
+def test_the_gauges_tell_ages_only_of_what_has_been(vitals: Vitals, now: float) -> None:
+    ages = {"seconds_since_last_byte", "seconds_since_last_tweet", "stall_percent_full"}
+    assert ages.isdisjoint(vitals.gauges())
+    vitals.stream = Mock(spec=FilterStream, last_byte=now - 3)
+    vitals.last_tweet_at, vitals.percent_full = now - 5, 60
+    told = vitals.gauges()
+    assert [told[name] for name in sorted(ages)] == [3, 5, 60]
+
+
+def test_the_bytes_of_the_open_stream_are_counted_and_stay_its_own(vitals: Vitals) -> None:
+    vitals.account.counts["received_bytes"] = 100
+    vitals.stream = Mock(received_bytes=20)
+    assert [vitals.counts()["received_bytes"] for _ in range(2)] == [120, 120]
+    vitals.stream = None
+    assert vitals.counts()["received_bytes"] == 100
+
+
+@pytest.mark.parametrize("since_seconds,is_alive", [(0, True), (STUCK_SECONDS, False), (STUCK_SECONDS + 1, False)])
+def test_it_is_alive_while_it_makes_progress(vitals: Vitals, now: float, since_seconds: float, is_alive: bool) -> None:
+    vitals.progress_at = now - since_seconds
+    assert vitals.is_alive() is is_alive

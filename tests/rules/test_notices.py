@@ -8,7 +8,7 @@ import pytest
 import redis
 
 from traptor.rules import notices
-from traptor.rules.notices import SUBSCRIBED
+from traptor.rules.notices import NOTICE, SUBSCRIBED, Listener
 
 CHANNEL = "traptor-notify"
 
@@ -38,3 +38,28 @@ def test_when_redis_goes_away_the_subscription_is_closed(broken: str) -> None:
     with pytest.raises(redis.ConnectionError):
         list(notices.payloads(conn, CHANNEL))
     conn.pubsub.return_value.close.assert_called_once_with()
+
+
+def test_a_listener_hears_what_is_for_its_traptor_and_is_subscribed_once() -> None:
+    conn = fakeredis.FakeRedis()
+    listener = Listener(conn, CHANNEL, "track", 0)
+    heard = listener.heard()
+    assert next(heard) is SUBSCRIBED
+    for payload in ("track:1", "track:0"):
+        conn.publish(CHANNEL, payload)
+    assert [one for one in islice(heard, 2) if one] == [NOTICE]
+    conn.publish(CHANNEL, "track:0")
+    assert next(listener.heard()) is NOTICE
+
+
+def test_a_listener_says_when_nothing_has_come() -> None:
+    assert list(islice(Listener(fakeredis.FakeRedis(), CHANNEL, "track", 0).heard(), 3)) == [SUBSCRIBED, None, None]
+
+
+def test_a_listener_subscribes_anew_after_redis_went_away() -> None:
+    conn = MagicMock()
+    conn.pubsub.return_value.get_message.side_effect = [redis.ConnectionError("gone"), {"data": "track:0"}]
+    listener = Listener(conn, CHANNEL, "track", 0)
+    with pytest.raises(redis.ConnectionError):
+        list(listener.heard())
+    assert list(islice(listener.heard(), 2)) == [SUBSCRIBED, NOTICE]

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from traptor import keys
 from traptor.rules import checked, stored
 from traptor.rules.checked import Problem
+from traptor.rules.progress import Progress
 from traptor.tweets.rule import version
 
 
@@ -244,3 +245,37 @@ def test_what_is_written_is_read_again(conn: fakeredis.FakeRedis) -> None:
     stored.write(conn, "track", 4, rule_set)
     assert stored.read(conn, "track", 4) == rule_set
     assert conn.exists(keys.rule("track", 4, 1), keys.rule("track", 4, 2)) == 2
+
+
+@pytest.mark.parametrize(
+    "only,found",
+    [
+        (None, {0: ["9", "10"], 2: ["b"], 11: ["1"]}),
+        ([], {}),
+        ([2], {2: ["b"]}),
+        ([0, 11], {0: ["9", "10"], 11: ["1"]}),
+        ([7], {}),
+    ],
+)
+def test_the_rules_of_all_traptors_of_a_type_or_of_some(
+    conn: fakeredis.FakeRedis, only: list[int] | None, found: dict[int, list[str]]
+) -> None:
+    names = ("track:0:10", "track:0:9", "track:2:b", "track:11:1", "follow:0:1", "track:x:1")
+    for name in names:
+        conn.hset(f"traptor-{name}", mapping={"value": name})
+    read = stored.read_all(conn, "track", only)
+    assert list(read) == list(found)
+    assert {traptor_id: list(rules) for traptor_id, rules in read.items()} == found
+    assert all(
+        rule == {"rule_id": rule_id, "value": f"track:{traptor_id}:{rule_id}"}
+        for traptor_id, rules in read.items()
+        for rule_id, rule in rules.items()
+    )
+
+
+def test_how_many_rules_have_been_read_is_told(conn: fakeredis.FakeRedis) -> None:
+    told: list[str] = []
+    for name in ("0:1", "0:2", "1:1"):
+        conn.hset(f"traptor-track:{name}", mapping={"value": "happy"})
+    stored.read_all(conn, "track", progress=Progress(told.append))
+    assert told == ["2 track rules read", "3 track rules read"]

@@ -170,3 +170,24 @@ def test_no_date_of_a_server_ends_the_process(date: str) -> None:
 def test_a_clock_that_is_off_is_named(date: str, is_clock: bool) -> None:
     assert ("clock of this machine is" in backoff.advice(401, {"Date": date}, NOW)) is is_clock
     assert "clock of this machine is" not in backoff.advice(403, {"Date": date}, NOW)
+
+
+DATE = "Mon, 22 Feb 2016 01:34:53 GMT"
+SENT_AT = 1456104893.0
+
+
+@pytest.mark.parametrize(
+    "status,date,skew_seconds,expected",
+    [
+        (401, DATE, 301, "the clock of this machine is +301 s off Twitter's: set it right"),
+        (401, DATE, -301, "the clock of this machine is -301 s off Twitter's: set it right"),
+        (401, DATE, 300, backoff.REFUSALS[401]),
+        (401, "yesterday", 301, backoff.REFUSALS[401]),
+        (401, None, 301, backoff.REFUSALS[401]),
+        (403, DATE, 301, backoff.REFUSALS[403]),
+        (None, None, 0, "its answer cannot be read"),
+    ],
+)
+def test_what_a_refusal_advises(status: int | None, date: str | None, skew_seconds: float, expected: str) -> None:
+    headers = {"Date": date} if date else {}
+    assert backoff.advice(status, headers, SENT_AT + skew_seconds) == expected

@@ -257,3 +257,48 @@ def test_a_rival_waits_though_no_word_can_be_left(
     monkeypatch.setattr(second._conn, "set", lambda *_, **__: second._conn.execute_command("NONSENSE"))
     assert second.take() is not None
     assert not second._held
+
+
+def test_a_good_stretch_forgets_every_failure(server: fakeredis.FakeServer) -> None:
+    one = credential(server)
+    one.failed(Kind.RATE_LIMITED)
+    one.succeeded()
+    assert 60 <= one.failed(Kind.RATE_LIMITED) <= 66
+
+
+def test_what_is_remembered_is_recalled_once_for_each_time_that_it_is_ours(server: fakeredis.FakeServer) -> None:
+    one = credential(server)
+    one.take()
+    state = {"failures": {"http": 3}, "not_before": time.time() + 100}
+    fakeredis.FakeRedis(server=server).set(keys.backoff(one.name), json.dumps(state))
+    one.take()
+    assert one.wait_seconds() == 0
+    one.release()
+    one.take()
+    assert 99 <= one.wait_seconds() <= 100
+
+
+def test_a_wait_that_is_longer_than_what_is_remembered_stays(server: fakeredis.FakeServer) -> None:
+    one = credential(server)
+    one.failed(Kind.HTTP, 500)
+    state = {"failures": {"http": 3}, "not_before": time.time() + 100}
+    fakeredis.FakeRedis(server=server).set(keys.backoff(one.name), json.dumps(state))
+    one.take()
+    assert one.wait_seconds() > 490
+
+
+def test_patience_with_another_ends_without_redis_coming_back_any_later(
+    server: fakeredis.FakeServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = credential(server), credential(server, traptor_id=1)
+    first.take()
+    second.take()
+    server.connected = False
+    second.take()
+    server.connected = True
+    first.release()
+    for after_seconds, is_free in ((TTL_SECONDS - 1, False), (TTL_SECONDS + 1, True)):
+        now = time.monotonic() + after_seconds
+        with monkeypatch.context() as moved:
+            moved.setattr(time, "monotonic", lambda now=now: now)
+            assert (second.take() is None) is is_free

@@ -174,3 +174,42 @@ def test_of_several_keys_it_takes_all_or_none(conn: Any) -> None:
     assert first.take() is not None
     first.release()
     assert conn.get("b") == conn.get("x") != conn.get("a")
+
+
+class Meddled(fakeredis.FakeRedis):
+    """Somebody else writes the key, once, after it was looked at and before ours is written."""
+
+    meddle: Callable[[], Any] | None = None
+
+    def transaction(self, func: Any, *watches: Any, **options: Any) -> Any:
+        def meddled(pipe: Any) -> Any:
+            look = pipe.get
+            pipe.get = lambda key: self._meddling(look(key))
+            return func(pipe)
+
+        return super().transaction(meddled, *watches, **options)
+
+    def _meddling(self, found: Any) -> Any:
+        meddle, self.meddle = self.meddle, None
+        if meddle:
+            meddle()
+        return found
+
+
+def test_of_two_that_look_at_once_one_has_it() -> None:
+    server = fakeredis.FakeServer()
+    meddled = Meddled(server=server)
+    first, second = Lease(fakeredis.FakeRedis(server=server), [KEY], "track", 0), Lease(meddled, [KEY], "track", 1)
+    meddled.meddle = first.take
+    assert (second.take() or {})["id"] == 0
+    assert first.take() is None
+
+
+def test_what_another_took_meanwhile_is_not_freed() -> None:
+    server = fakeredis.FakeServer()
+    conn, meddled = fakeredis.FakeRedis(server=server), Meddled(server=server)
+    one = Lease(meddled, [KEY], "track", 1)
+    one.take()
+    meddled.meddle = lambda: conn.set(KEY, '{"host": "another"}')
+    one.release()
+    assert conn.get(KEY) == b'{"host": "another"}'

@@ -12,6 +12,7 @@ from birdy.twitter import TwitterApiError, TwitterAuthError, TwitterClientError,
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.servers import wait_until
 from traptor.simulator import CREDENTIAL, Simulator
 from traptor.sources import stream, v1
 from traptor.sources.stream import FilterStream, Framer, StreamEnded
@@ -280,3 +281,46 @@ def test_a_server_that_closes_or_is_away_is_birdys_client_error() -> None:
         opened(twitter)
     assert not isinstance(dropped.value, TwitterApiError)
     assert not isinstance(away.value, TwitterApiError)
+
+
+class Raw:
+    """A socket with messages enough; remembers how many bytes it was asked for, and whether it was put away."""
+
+    def __init__(self, message: bytes, count: int) -> None:
+        self.left = [message] * count
+        self.is_closed = False
+        self.status_code, self.headers, self.reason, self.url = 503, {}, "Unavailable", "http://localhost"
+        self.raw = self
+
+    def read1(self, most: int, decode_content: bool) -> bytes:
+        return self.left.pop() if self.left else b""
+
+    def shutdown(self) -> None:
+        """There is no socket."""
+
+    iter_lines = shutdown
+
+    def close(self) -> None:
+        self.is_closed = True
+
+
+def test_what_waits_unread_is_bounded_and_nothing_is_lost() -> None:
+    """The rest stays in the socket, so that Twitter sees a reader that is slow."""
+    raw: Any = Raw(b"x" * (stream.READ_BYTES - 2) + b"\r\n", 100)
+    most = stream.ARRIVED_BYTES // stream.READ_BYTES + 2
+    filter_stream = FilterStream(raw, "POST")
+    wait_until(lambda: len(raw.left) <= 100 - most + 2, "the reader")
+    filter_stream._reader.join(3 * stream.IDLE_SECONDS)
+    assert 100 - most <= len(raw.left) <= 100 - most + 2
+    read: list[bytes] = []
+    with pytest.raises(StreamEnded, match="closed"):
+        read.extend(whole(filter_stream.messages()))
+    assert len(read) == 100
+    assert raw.is_closed
+
+
+def test_the_answer_to_a_refused_request_is_put_away() -> None:
+    response: Any = Raw(b"", 0)
+    with pytest.raises(TwitterApiError, match="Unavailable"):
+        MyBirdyClient(*CREDENTIAL).handle_response("POST", response)
+    assert response.is_closed

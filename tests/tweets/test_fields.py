@@ -1,4 +1,4 @@
-"""Messages: what they are, what is read of them, and what is added. Bytes and dicts tell the same."""
+"""What is read of a message: whole or not at all, and the same from bytes and from dicts."""
 
 import json
 from typing import Any
@@ -10,83 +10,12 @@ from hypothesis import strategies as st
 
 from traptor.rules import checked
 from traptor.traptor import Traptor
-from traptor.tweets import fields, kinds, times
+from traptor.tweets import fields, kinds
 from traptor.tweets.blocks import Blocks
 from traptor.tweets.fields import Hashtag, Tweet
 from traptor.tweets.matching import compile_rules
-from traptor.tweets.rule import Match
 
 CREATED_AT = "Mon Feb 22 01:34:53 +0000 2016"
-
-
-@pytest.mark.parametrize(
-    "created_at,iso",
-    [
-        (CREATED_AT, "2016-02-22T01:34:53+00:00"),
-        ("Thu Dec 31 23:59:60 +0000 2020", "2020-12-31T23:59:60+00:00"),
-        ("Tue Mar 21 20:50:14 -0500 2006", "2006-03-21T20:50:14-05:00"),
-        ("2016-02-22 01:34:53", "2016-02-22T01:34:53+00:00"),
-        ("2016-02-22T01:34:53.000Z", "2016-02-22T01:34:53+00:00"),
-        ("", None),
-        ("yesterday", None),
-        ("Mon Feb 99 01:34:53 +0000 2016 and more", None),
-        ("9" * 30, None),
-        (None, None),
-        (1456104893, None),
-        ({}, None),
-    ],
-)
-def test_times(created_at: Any, iso: str | None) -> None:
-    assert times.iso_time_or_none(created_at) == iso
-    if isinstance(created_at, str) and iso is None:
-        with pytest.raises(ValueError):  # noqa: PT011 - dateutil's own words
-            times.iso_time(created_at)
-
-
-@pytest.mark.parametrize(
-    "message,kind",
-    [
-        ({"id_str": "1"}, "tweet"),
-        ({"id_str": None}, "tweet"),
-        ({"id_str": "1", "delete": {}}, "tweet"),
-        ({"delete": {"status": {"id_str": "1"}}}, "delete"),
-        ({"limit": {"track": 5, "timestamp_ms": "1456104893000"}}, "limit"),
-        ({"warning": {"code": "FALLING_BEHIND", "percent_full": 60}}, "warning"),
-        ({"disconnect": {"code": 4, "stream_name": "", "reason": ""}}, "disconnect"),
-        ({"scrub_geo": {}}, "scrub_geo"),
-        ({"status_withheld": {}}, "status_withheld"),
-        ({"user_withheld": {}}, "user_withheld"),
-        ({}, "unknown"),
-        ({"id": 1, "text": "no id_str"}, "unknown"),
-        ({"id": 1, "text": "before 2010", "user": {}}, "tweet"),
-        ({"id": 1, "user": {}}, "unknown"),
-        ({"text": "x", "user": {}}, "unknown"),
-        ([], "unknown"),
-        ("id_str", "unknown"),
-        (7, "unknown"),
-        (None, "unknown"),
-    ],
-)
-def test_kinds(message: Any, kind: str) -> None:
-    assert kinds.kind(message) == kind
-
-
-@pytest.mark.parametrize(
-    "limit,count",
-    [
-        ({"track": 5}, 5),
-        ({"track": 0, "timestamp_ms": "1"}, 0),
-        ({"track": -1}, None),
-        ({"track": "5"}, None),
-        ({"track": None}, None),
-        ({"follow": 5}, None),
-        ({}, None),
-        (5, None),
-        (None, None),
-    ],
-)
-def test_limit_counts(limit: Any, count: int | None) -> None:
-    assert kinds.limit_count({"limit": limit}) == count
 
 
 @pytest.mark.parametrize(
@@ -111,87 +40,11 @@ def test_a_field_of_the_wrong_shape_counts_as_absent(given: dict[str, Any], expe
     assert fields.view(given) == expected
 
 
-@pytest.mark.parametrize(
-    "notice,subject",
-    [
-        ({"delete": {"status": {"id": 12, "id_str": "12", "user_id": 3}}}, "12"),
-        ({"delete": {"status": {"id": 12}}}, "12"),
-        ({"delete": {"direct_message": {"id": 12, "user_id": 3}}}, None),
-        ({"delete": "12"}, None),
-        ({"scrub_geo": {"user_id": 3, "user_id_str": "3", "up_to_status_id": 12, "up_to_status_id_str": "12"}}, "3"),
-        ({"status_withheld": {"id": 12, "user_id": 3, "withheld_in_countries": ["DE"]}}, "12"),
-        ({"user_withheld": {"id": 3, "withheld_in_countries": ["DE"]}}, "3"),
-        ({"limit": {"track": 5}}, None),
-        ({"user_withheld": {"id": [3]}}, None),
-        ({}, None),
-        (None, None),
-    ],
-)
-def test_what_a_notice_speaks_of(notice: Any, subject: str | None) -> None:
-    assert kinds.subject_id(notice) == subject
-
-
-@pytest.mark.parametrize(
-    "inside,scrubbed",
-    [
-        ({"user_id": 3, "user_id_str": "3", "up_to_status_id": 12, "up_to_status_id_str": "12"}, ("3", 12)),
-        ({"user_id": 3, "up_to_status_id": 12}, ("3", 12)),
-        ({"user_id": 3}, None),
-        ({"user_id": 3, "up_to_status_id_str": "twelve"}, None),
-        ({"user_id": 3, "up_to_status_id_str": "²"}, None),
-        (None, None),
-    ],
-)
-def test_what_scrub_geo_asks_for(inside: Any, scrubbed: tuple[str, int] | None) -> None:
-    assert kinds.scrubbed({"scrub_geo": inside}) == scrubbed
-
-
 RULES = [
     {"rule_id": "1", "tag": "weather", "value": "storm,flood warning"},
     {"rule_id": "2", "tag": "été", "value": "happy", "id": "not ours", "rule_tag": "nor this", "note": 'a "quote"'},
     {"rule_id": "3", "value": "#日本"},
 ]
-IDENTITY = {"id": 4, "id_str": "4", "rule_type": "track", "rule_set": "abc"}
-
-
-@pytest.mark.parametrize(
-    "matches,added",
-    [
-        ([], {"rule_tag": "Not Found", "rule_value": "Not Found", "rules": []}),
-        (
-            [Match(0, ("text", "urls"))],
-            {
-                "rule_tag": "weather", "rule_value": "storm,flood warning", **RULES[0],
-                "rules": [{**RULES[0], "matched_in": ["text", "urls"]}],
-            },
-        ),
-        (
-            [Match(0, ("text",)), Match(1, ("hashtags",))],
-            {
-                "rule_tag": "été", "rule_value": "happy", "rule_id": "2", "tag": "été", "value": "happy",
-                "note": 'a "quote"',
-                "rules": [{**RULES[0], "matched_in": ["text"]}, {**RULES[1], "matched_in": ["hashtags"]}],
-            },
-        ),
-        (
-            [Match(2, ("text",))],
-            {"rule_tag": "", "rule_value": "#日本", **RULES[2], "rules": [{**RULES[2], "matched_in": ["text"]}]},
-        ),
-    ],
-)  # fmt: skip
-def test_the_traptor_object(matches: list[Match], added: dict[str, Any]) -> None:
-    raw = b'{ "id_str": "7",\n "text" : "caf\\u00e9" }'
-    appended = Blocks("track", 4, RULES, "abc").append(raw, CREATED_AT, matches)
-    assert appended.startswith(raw[:-1] + b',"traptor":{')
-    assert appended.isascii()
-    tweet = json.loads(appended)
-    assert tweet.pop("traptor") == {**IDENTITY, "created_at_iso": "2016-02-22T01:34:53+00:00", **added}
-    assert tweet == json.loads(raw)
-
-
-def test_a_tweet_without_a_time_has_none_in_iso() -> None:
-    appended = Blocks("track", 0, [], "abc").append(b'{"id_str":"7"}', "soon", [])
-    assert json.loads(appended)["traptor"]["created_at_iso"] is None
 
 
 ODD: list[bytes] = [
@@ -345,35 +198,6 @@ def test_any_bytes_are_a_message_or_a_value_error(raw: bytes) -> None:
     kind = "tweet" if isinstance(message, Tweet) else kinds.kind(message)
     assert kind in ("tweet", "unknown", *kinds.KINDS)
     kinds.subject_id(message)
-
-
-@pytest.mark.parametrize(
-    "rule",
-    [{"rule_id": "1", "matched_in": "mine", "tag": "t", "value": "happy"}, {"matched_in": "", "value": "happy"}],
-)
-def test_a_rule_may_have_any_field_even_ours(rule: dict[str, str]) -> None:
-    blocks = Blocks("track", 0, [rule], "abc")
-    (listed,) = json.loads(blocks.matched([Match(0, ("text", "hashtags"))]))["rules"]
-    assert listed == {**rule, "matched_in": ["text", "hashtags"]}
-
-
-@pytest.mark.parametrize(
-    "notice,said",
-    [
-        ({"limit": {"track": 7}}, 7),
-        ({"limit": {"track": True}}, None),
-        ({"limit": {"track": 10**30}}, None),
-        ({"limit": {"track": -1}}, None),
-        ({"limit": "7"}, None),
-    ],
-)
-def test_what_a_limit_notice_says(notice: dict[str, Any], said: int | None) -> None:
-    assert kinds.limit_count(notice) == said
-
-
-@pytest.mark.parametrize("up_to", ["9" * 5000, "x", "²", None, 1.5])
-def test_a_scrub_geo_notice_of_nonsense_says_nothing(up_to: Any) -> None:
-    assert kinds.scrubbed({"scrub_geo": {"user_id_str": "1", "up_to_status_id_str": up_to}}) is None
 
 
 @pytest.mark.parametrize(

@@ -74,3 +74,16 @@ def test_without_redis_nothing_is_lost() -> None:
     with fakeredis.FakeRedis(server=server) as conn, pytest.raises(redis.ConnectionError):
         budget.write(conn)
     assert budget.read == 1
+
+
+@pytest.mark.parametrize("begins_with", ["reading", "noting"])
+def test_a_new_month_begins_with_whatever_is_done_first(begins_with: str) -> None:
+    clock = Clock(31, 8)
+    budget = Budget("app", 0, clock)
+    budget.note(5)
+    clock.now = datetime(2026, 9, 1, tzinfo=UTC)
+    if begins_with == "noting":
+        budget.note(2)
+        assert budget._unwritten == 2
+    else:
+        assert budget.read == 0

@@ -2,6 +2,9 @@
 
 import json
 import time
+from collections import Counter
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import fakeredis
@@ -12,8 +15,12 @@ from traptor import settings
 from traptor.rules.checked import Problem
 from traptor.rules.stored import write
 from traptor.sources.v2.client import Synchronised
+from traptor.sources.v2.rules import ServerRule, label
+from traptor.sources.v2.source import V2Source
 from traptor.sources.v2.stream import Translated
 from traptor.traptor import Traptor
+from traptor.tweets.enrichment import Enrichment
+from traptor.tweets.rule import Match
 
 STORM = {"rule_id": "1", "value": "storm"}
 
@@ -109,3 +116,87 @@ def test_a_rule_that_is_left_out_is_told_once_whoever_refuses_it(caplog: pytest.
         made._take_up_rules(made._read_rules(noticed=False))
     told = [vars(record)["rule_id"] for record in caplog.records if record.message == "rule left out"]
     assert sorted(told) == ["1", "2"]
+
+
+class Placing:
+    """A client that has placed so many rules, beside those of others, on an account that allows so many."""
+
+    def __init__(self, placed: int = 1, others: Sequence[ServerRule] = (), limit: int = 1000) -> None:
+        self.done = Synchronised(placed, [], list(others), limit)
+        self.opened: list[Any] = []
+
+    def synchronise(self, *_: Any, **__: Any) -> Synchronised:
+        return self.done
+
+    def open(self, minutes: int = 0, missed: Any = None) -> str:
+        self.opened.append((minutes, missed))
+        return "a stream"
+
+
+def source(client: Any = None, **wanted: Any) -> V2Source:
+    made = V2Source(settings.load({"TWITTER_API": "2", "BEARER_TOKEN": "one", **wanted}, {}, {}), Counter())
+    made.client = client
+    return made
+
+
+@pytest.mark.parametrize(
+    "client,told",
+    [
+        (Placing(), []),
+        (Placing(limit=999), ["the account allows fewer rules: lower V2_RULE_LIMIT"]),
+        (
+            Placing(others=[ServerRule("storm", "other:1", "7")]),
+            ["rules of others on the server: their posts are paid for, and dropped"],
+        ),
+    ],
+)
+def test_what_costs_is_told_when_the_stream_is_opened(
+    client: Placing, told: list[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    assert source(client, V2_RULE_LIMIT=1000).open("storm", [STORM], missed_since=None) == "a stream"
+    assert client.opened == [(0, None)]
+    assert [record.message for record in caplog.records] == told
+
+
+def test_without_a_rule_on_the_server_there_is_no_stream() -> None:
+    client = Placing(0)
+    assert source(client).open("storm", [STORM], missed_since=None) is None
+    assert client.opened == []
+    assert [source(Placing(placed)).change([STORM]) for placed in (0, 1, 2)] == [False, True, True]
+
+
+def test_what_was_missed_is_asked_for() -> None:
+    client = Placing()
+    source(client, V2_BACKFILL_MINUTES=5).open("storm", [STORM], missed_since=datetime.now(UTC) - timedelta(minutes=2))
+    assert client.opened[0][0] == 5
+
+
+HERE = Match(0, ("text",))
+
+
+@pytest.mark.parametrize(
+    "tags,local,matches,disagreed",
+    [
+        ([f"traptor:track:0:{label(STORM)}"], [HERE], [HERE], 0),
+        (["traptor:track:0:9=00"], [], None, 0),
+        (["somebody else's"], [], None, 0),
+        (["traptor:track:0:9=00"], [HERE], [HERE], 1),
+    ],
+)
+def test_a_post_is_ours_where_the_server_or_we_say_so(
+    tags: list[str], local: list[Match], matches: list[Match] | None, disagreed: int
+) -> None:
+    made = source()
+    raw = Translated(b"{}")
+    raw.tags = tags
+    assert made.attribute([raw], [local], Enrichment("track", 0, [STORM])) == [matches]
+    assert made._counts["disagreed"] == disagreed
+
+
+def test_what_is_left_out_is_counted_once_and_what_was_read_is_written() -> None:
+    conn, made = fakeredis.FakeRedis(), source()
+    made.note(5)
+    made._left_out["data.text"] = 2
+    made.report(conn)
+    assert made._counts["fields_left_out:data.text"] == 2
+    assert [int(conn.get(key) or 0) for key in conn.keys("traptor:posts:*")] == [5]
