@@ -275,14 +275,10 @@ def test_a_far_and_unsound_link_carries_the_stream(link: FarKafka, topic: str, t
     for number in range(300, 1500, 30):
         sender.send(range(number, number + 30))
         sender.until(lambda number=number: time.monotonic() >= began + (number - 300) / 30)
-    print("waiting", sender.door.waiting(), sender.door._main.limit_bytes)
-    sender.until(lambda: sender.door.waiting() < 60)
     sender.until(sender.is_drained)
-    print("seconds", time.monotonic() - began)
     sender.door.close(5)
     keys = arrived(link, topic, 1500)
     assert (len(keys), sender.counts["delivered"]) == (1500, 1500)
-    print("again", keys.total() - len(keys))
     assert keys.total() - len(keys) <= 0.05 * len(keys)
 
 
@@ -297,12 +293,11 @@ def test_a_link_that_gets_slow_after_a_high_rate(link: FarKafka, topic: str, tmp
     link.proxy.bytes_per_second = 1_000_000
     sender.send(range(6000, 7000))
     link.proxy.bytes_per_second = 100_000
-    began, before = time.monotonic(), sender.counts["delivered"]
-    sender.until(lambda: time.monotonic() > began + 30)
-    print("delivered in 30 s", sender.counts["delivered"] - before, sender.door.waiting())
+    before = sender.counts["delivered"]
+    sender.until(lambda: sender.counts["delivered"] >= before + 250)
     link.proxy.heal()
     sender.until(sender.is_drained, 60)
     sender.door.close(5)
     keys = arrived(link, topic, 7000)
-    print("again", keys.total() - len(keys))
     assert len(keys) == 7000
+    assert keys.total() - len(keys) <= 0.05 * len(keys)
