@@ -5,19 +5,28 @@
 
 import contextlib
 import random
-import re
+import signal
+import sqlite3
 import subprocess
+import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from kafka.admin import ConfigResource, ConfigResourceType, KafkaAdminClient, NewTopic
-from kafka.errors import KafkaError, TopicAlreadyExistsError
+from kafka.admin import (
+    ACL,
+    ACLOperation,
+    ACLPermissionType,
+    ConfigResource,
+    ConfigResourceType,
+    KafkaAdminClient,
+    ResourcePattern,
+    ResourceType,
+)
 
 from bench.trial import RATE, Outcome, Servers, Trial
-from scripts import apache_kafka
-from tests.servers import ApacheKafka, OwnBroker, wait_until
+from tests.servers import FarKafka, KafkaCluster, wait_until
 
 LARGE_BYTES = 600_000
 SMALL_SPOOL_BYTES = 200_000
@@ -92,57 +101,70 @@ def broker_restarted_often(trial: Trial, seconds: float) -> None:
     trial.wait_for_tweets(RATE)
 
 
-class SecondBroker(OwnBroker):
-    """A node that joins the cluster of another, and leads the topics that are made through it."""
+def cluster(replicas: Mapping[int, Sequence[int]]) -> Callable[[Servers], contextlib.AbstractContextManager[Servers]]:
+    """Three nodes instead of one; the topic's partitions are on the nodes with these numbers."""
 
-    kind = "second broker"
+    @contextlib.contextmanager
+    def prepare(servers: Servers) -> Iterator[Servers]:
+        with tempfile.TemporaryDirectory(dir=servers.folder) as folder, KafkaCluster(Path(folder)) as nodes:
+            yield servers._replace(broker=nodes, replicas=replicas)
 
-    def __init__(self, folder: Path, first: ApacheKafka) -> None:
-        super().__init__(folder)
-        folder.mkdir()
-        text = apache_kafka.properties(first.folder).read_text().replace(str(first.folder), str(folder))
-        text = text.replace("process.roles=broker,controller", "process.roles=broker").replace("node.id=1", "node.id=2")
-        text = re.sub("^listeners=.*$", f"listeners=PLAINTEXT://{self.hosts}", text, flags=re.MULTILINE)
-        apache_kafka.properties(folder).write_text(text)
-        meta = (first.folder / "store" / "meta.properties").read_text()
-        (cluster,) = re.findall("^cluster.id=(.*)$", meta, re.MULTILINE)
-        tool = ["kafka.tools.StorageTool", "format", "--no-initial-controllers", "--cluster-id", cluster]
-        properties = str(apache_kafka.properties(folder))
-        subprocess.run(apache_kafka.java(*tool, "--config", properties), check=True, stdout=subprocess.DEVNULL)
-        self.hosts = f"{first.hosts},{self.hosts}"
+    return prepare
 
-    def command(self) -> list[str]:
-        return apache_kafka.node(self.folder)
 
-    def answers(self) -> bool:
-        try:
-            with contextlib.closing(KafkaAdminClient(bootstrap_servers=self.hosts)) as admin:
-                return len(admin.describe_cluster()["brokers"]) == 2
-        except KafkaError:
-            return False
-
-    def create_topic(self, topic: str) -> None:
-        wait_until(lambda: self._has_created(topic), f"{topic} on the second broker")
-
-    def _has_created(self, topic: str) -> bool:
-        """Not before both brokers answer, and the controller trusts the second one with it."""
-        try:
-            with contextlib.closing(KafkaAdminClient(bootstrap_servers=self.hosts)) as admin:
-                admin.create_topics([NewTopic(topic, replica_assignments={0: [2]})])
-        except TopicAlreadyExistsError:
-            return True
-        except KafkaError:
-            return False
-        return True
+def leaders_move(trial: Trial, seconds: float) -> None:
+    """One node after the other goes and comes back, the last one by a kill."""
+    assert isinstance(trial.broker, KafkaCluster)
+    first, second, third = trial.broker.nodes
+    for node, end in ((first, first.stop), (second, second.stop), (third, third.kill)):
+        trial.wait_for_tweets(RATE)
+        end()
+        time.sleep(seconds)
+        node.start()
+        wait_until(trial.broker.answers, "all nodes")
+    trial.wait_for_tweets(RATE)
 
 
 @contextlib.contextmanager
-def led_by_a_second_broker(servers: Servers) -> Iterator[Servers]:
-    """The broker that goes leads the only partition; the other one stays and says so."""
-    assert isinstance(servers.broker, ApacheKafka)
-    with SecondBroker(servers.folder / "second", servers.broker) as second:
-        yield servers._replace(broker=second)
-        second.stop()  # it signs off: a broker that is killed is taken for alive a while longer
+def far(servers: Servers) -> Iterator[Servers]:
+    """A broker that only a link leads to."""
+    with tempfile.TemporaryDirectory(dir=servers.folder) as folder, FarKafka(Path(folder)) as broker:
+        yield servers._replace(broker=broker, settings={"KAFKA_HOSTS": broker.far_hosts})
+
+
+def link(**quality: float) -> Callable[[Trial, float], None]:
+    """It gets so slow or bad once much has gone over it quickly; then an outage, and then it has to carry all."""
+
+    def happens(trial: Trial, seconds: float) -> None:
+        assert isinstance(trial.broker, FarKafka)
+        trial.wait_for_tweets(RATE)
+        vars(trial.broker.proxy).update(quality)
+        trial.wait_for_tweets(RATE)
+        trial.broker.proxy.cut()
+        time.sleep(seconds)
+        trial.broker.proxy.mend()
+        trial.wait_for_tweets(RATE)
+
+    return happens
+
+
+def topic_forbidden(trial: Trial, seconds: float) -> None:
+    trial.wait_for_tweets(RATE)
+    forbid(trial.broker.hosts, trial.topic, is_forbidden=True)
+    time.sleep(seconds)
+    forbid(trial.broker.hosts, trial.topic, is_forbidden=False)
+    trial.wait_for_tweets(RATE)
+
+
+def forbid(hosts: str, topic: str, *, is_forbidden: bool) -> None:
+    """That anybody writes to it."""
+    pattern = ResourcePattern(ResourceType.TOPIC, topic)
+    acl = ACL("User:ANONYMOUS", "*", ACLOperation.WRITE, ACLPermissionType.DENY, pattern)
+    with contextlib.closing(KafkaAdminClient(bootstrap_servers=hosts)) as admin:
+        if is_forbidden:
+            admin.create_acls([acl])
+        else:
+            admin.delete_acls([acl])
 
 
 def too_large(trial: Trial, seconds: float) -> None:
@@ -170,6 +192,54 @@ def small_disk(servers: Servers) -> Iterator[Servers]:
         yield servers._replace(settings={"SPOOL_DIR": folder})
     finally:
         subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+# The spool, while the broker is away
+
+
+def spool_suffers(what: Callable[[Path, float], None]) -> Callable[[Trial, float], None]:
+    """From another program, in the middle of an outage three times as long."""
+
+    def happens(trial: Trial, seconds: float) -> None:
+        trial.wait_for_tweets(RATE)
+        trial.broker.stop()
+        time.sleep(seconds)
+        what(trial.spool, seconds)
+        time.sleep(seconds)
+        trial.broker.start()
+        trial.wait_for_tweets(RATE)
+
+    return happens
+
+
+def lock(spool: Path, seconds: float) -> None:
+    with contextlib.closing(sqlite3.connect(spool)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        time.sleep(seconds)
+
+
+def delete(spool: Path, seconds: float) -> None:
+    spool.unlink()
+
+
+def replace(spool: Path, seconds: float) -> None:
+    """By an older state of itself, as a restored backup is."""
+    older = spool.with_name("older")
+    with contextlib.closing(sqlite3.connect(spool)) as db, contextlib.closing(sqlite3.connect(older)) as copy:
+        db.backup(copy)
+    time.sleep(seconds)
+    older.replace(spool)
+
+
+def empty_rows(spool: Path, seconds: float) -> None:
+    with contextlib.closing(sqlite3.connect(spool)) as other, other:
+        other.execute("DELETE FROM waiting")
+
+
+def fill_disk(spool: Path, seconds: float) -> None:
+    with (spool.parent / "other").open("wb", buffering=0) as file, contextlib.suppress(OSError):
+        while True:
+            file.write(b"x" * 4096)
 
 
 # Redis
@@ -249,6 +319,16 @@ def sigkill(times: int, *, with_broker: bool) -> Callable[[Trial, float], None]:
     return kill_often
 
 
+def hangup_with_frozen_broker(trial: Trial, seconds: float) -> None:
+    trial.wait_for_tweets(RATE)
+    trial.broker.freeze()
+    trial.wait_for_tweets(2 * RATE)
+    trial.stop(signal.SIGHUP)
+    trial.broker.thaw()
+    trial.start()
+    trial.wait_for_tweets(RATE)
+
+
 def two_with_one_credential(trial: Trial, seconds: float) -> None:
     """The second waits; killed, the first leaves it the credential once the lease has run out."""
     trial.wait_for_tweets(RATE)
@@ -270,11 +350,23 @@ KAFKA = [
     Fault("broker frozen (SIGSTOP)", broker_frozen, 30),
     Fault("broker not there at the start", broker_comes, 30, prepare=broker_away),
     Fault("broker killed and started 4 times", broker_restarted_often, 3),
-    Fault("the partition's leader gone, another broker there", broker_stopped, 20, prepare=led_by_a_second_broker),
+    Fault("the partition's leader gone, another broker there", broker_stopped, 20, prepare=cluster({0: [2]})),
+    Fault("one of two partitions without a leader", broker_stopped, 120, prepare=cluster({0: [1], 1: [2]})),
+    Fault("leaders move: each of three nodes away for", leaders_move, 10,
+          prepare=cluster({0: [1, 2, 3], 1: [2, 3, 1]})),
+    Fault("a link of 100 KB a second after a quick one, cut", link(bytes_per_second=100_000), 20, rate=25,
+          prepare=far),
+    Fault("a link of 300 ms that loses 2 %, cut", link(latency_seconds=0.15, loss=0.02), 20, rate=50, prepare=far),
+    Fault("topic forbidden", topic_forbidden, 20, prepare=far),
     Fault("3 messages too large for the topic", too_large),
     Fault("spool full (SPOOL_MAX_BYTES), broker stopped", broker_stopped, 20,
           settings={"SPOOL_MAX_BYTES": SMALL_SPOOL_BYTES}),
     Fault("disk of the spool full, broker stopped", broker_stopped, 20, rate=1500, prepare=small_disk),
+    Fault("disk of the spool filled by another, broker stopped", spool_suffers(fill_disk), 5, prepare=small_disk),
+    Fault("spool locked by another, broker stopped", spool_suffers(lock), 10),
+    Fault("spool deleted by another, broker stopped", spool_suffers(delete), 5),
+    Fault("spool replaced by an older one, broker stopped", spool_suffers(replace), 5),
+    Fault("spool emptied by another, broker stopped", spool_suffers(empty_rows), 5),
 ]  # fmt: skip
 REDIS = [
     Fault("Redis stopped", redis_stopped, 60),
@@ -301,6 +393,7 @@ PROCESS = [
     Fault("SIGTERM at any moment, 8 times", sigterm_at_any_moment(8)),
     Fault("SIGKILL under load, 20 times", sigkill(20, with_broker=True)),
     Fault("SIGKILL under load with a frozen broker, 5 times", sigkill(5, with_broker=False)),
+    Fault("SIGHUP with a frozen broker", hangup_with_frozen_broker),
     Fault("two processes with one credential, one killed", two_with_one_credential),
 ]
 FAULTS = [*KAFKA, *REDIS, *TWITTER, *PROCESS]

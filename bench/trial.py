@@ -9,7 +9,7 @@ import threading
 import time
 import uuid
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple, Self
@@ -19,9 +19,10 @@ import requests
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.integration.daemon import Daemon
-from tests.servers import OwnBroker, RedisServer, free_port, wait_until
+from tests.servers import KafkaCluster, OwnBroker, RedisServer, free_port, wait_until
 from traptor import keys
 from traptor.account.ledger import Account
+from traptor.delivery.spool import file_name
 from traptor.rules import stored
 from traptor.simulator import Simulator
 from traptor.simulator.snowflakes import EPOCH_MS
@@ -41,8 +42,10 @@ class Servers(NamedTuple):
 
     folder: Path
     redis: RedisServer
-    broker: OwnBroker
+    broker: OwnBroker | KafkaCluster
     settings: Mapping[str, object] = {}
+    replicas: Mapping[int, Sequence[int]] = {}
+    """Of a cluster: which nodes have the topic's partitions."""
 
 
 class Sample(NamedTuple):
@@ -88,7 +91,7 @@ class Trial:
     def __init__(
         self, servers: Servers, *, rate: float = RATE, faults: Iterable[Mapping[str, Any]] = (), **settings: object
     ) -> None:
-        self.redis, self.broker = servers.redis, servers.broker
+        self.redis, self.broker, self._replicas = servers.redis, servers.broker, servers.replicas
         self.topic = f"chaos-{uuid.uuid4().hex[:12]}"
         self.folder = servers.folder / self.topic
         self.twitter = Simulator(rate=rate, faults=faults, keep_alive_seconds=5)
@@ -105,6 +108,7 @@ class Trial:
             **servers.settings,
             **settings,
         }
+        self.spool = Path(str(self._settings.get("SPOOL_DIR", self.folder / "spool"))) / file_name("track", 0)
         self._daemons: list[Daemon] = []
         self._exits = contextlib.ExitStack()
         self._done = threading.Event()
@@ -113,7 +117,10 @@ class Trial:
         self.folder.mkdir()
         self.write_rules()
         if self.broker.answers():
-            self.broker.create_topic(self.topic)
+            if isinstance(self.broker, KafkaCluster):
+                self.broker.create_topic(self.topic, self._replicas)
+            else:
+                self.broker.create_topic(self.topic)
         self._exits.enter_context(self.twitter)
         self.start()
         sampler = threading.Thread(target=self._take_samples, daemon=True)
@@ -151,11 +158,11 @@ class Trial:
         with self.client() as conn:
             wait_until(lambda: conn.exists(keys.status("track", 0)) == 1, "a status")
 
-    def stop(self) -> None:
-        """By SIGTERM. Before it has begun, a process ends by the signal."""
-        self.daemon.signal(signal.SIGTERM)
+    def stop(self, number: signal.Signals = signal.SIGTERM) -> None:
+        """Before it has begun, a process ends by the signal."""
+        self.daemon.signal(number)
         code = self.daemon.wait_for_exit()
-        assert code == 0 or (code == -signal.SIGTERM and not self.daemon.stderr.lines), self.daemon.said()
+        assert code == 0 or (code == -number and not self.daemon.stderr.lines), self.daemon.said()
 
     def kill(self) -> None:
         self.killed_at.append(time.time())

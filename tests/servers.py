@@ -219,17 +219,11 @@ class PostgreSQLServer(Server):
         return f"{address}/test{self._databases}"
 
 
-class Broker:
-    """A client's view of a broker: what the tests ask of Kafka."""
+class Readable:
+    """A client's view of one broker or several: what the tests ask of Kafka."""
 
     kind: str
     hosts: str
-
-    def create_topic(self, topic: str, partitions: int = 1) -> None:
-        """A topic that exists stays as it is."""
-        admin = contextlib.closing(KafkaAdminClient(bootstrap_servers=self.hosts))
-        with contextlib.suppress(TopicAlreadyExistsError), admin as client:
-            client.create_topics([NewTopic(name=topic, num_partitions=partitions, replication_factor=1)])
 
     def consume(self, topic: str, count: int, timeout_seconds: float = 30) -> list[tuple[bytes | None, bytes]]:
         """(key, value) of all messages from the beginning, once there are at least `count` of them or time is up."""
@@ -256,6 +250,16 @@ class Broker:
                 return len(admin.describe_cluster()["brokers"])
         except KafkaError:
             return 0
+
+
+class Broker(Readable):
+    """One that makes topics as they come."""
+
+    def create_topic(self, topic: str, partitions: int = 1) -> None:
+        """A topic that exists stays as it is."""
+        admin = contextlib.closing(KafkaAdminClient(bootstrap_servers=self.hosts))
+        with contextlib.suppress(TopicAlreadyExistsError), admin as client:
+            client.create_topics([NewTopic(name=topic, num_partitions=partitions, replication_factor=1)])
 
 
 class GivenKafka(Broker):
@@ -339,7 +343,7 @@ class FarKafka(ApacheKafka):
         self.proxy.__exit__(*error)
 
 
-class KafkaCluster(Broker):
+class KafkaCluster(Readable):
     """Three nodes, which elect leaders among them. ``stop`` and the like happen to the second one."""
 
     kind = "kafka cluster"
@@ -385,7 +389,7 @@ class KafkaCluster(Broker):
     def thaw(self) -> None:
         self.nodes[1].thaw()
 
-    def create_spread_topic(self, topic: str, replicas: Mapping[int, Sequence[int]]) -> None:
+    def create_topic(self, topic: str, replicas: Mapping[int, Sequence[int]]) -> None:
         """Partitions by the numbers of the nodes that have them, the first of which leads."""
         with contextlib.closing(KafkaAdminClient(bootstrap_servers=self.hosts)) as admin:
             wait_until(

@@ -46,6 +46,11 @@ def test_an_expression_names_what_exists(expression: str) -> None:
     assert expression.count("(") == expression.count(")")
 
 
+@pytest.mark.parametrize("state", ["kafka-down", "spool-fails", "waiting-for-rules"])
+def test_a_state_that_needs_somebody_has_an_alert(state: str) -> None:
+    assert [expression for expression in ALERT_EXPRESSIONS if f'"{state}"' in expression]
+
+
 def test_every_reason_for_a_drop_is_known_and_explained() -> None:
     source = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "traptor").rglob("*.py"))
     one_of_two = r'"(\w+)"(?: if .+ else "(\w+)")?'

@@ -306,7 +306,7 @@ class Raw:
 
 def test_what_waits_unread_is_bounded_and_nothing_is_lost() -> None:
     """The rest stays in the socket, so that Twitter sees a reader that is slow."""
-    raw: Any = Raw(b"x" * (stream.READ_BYTES - 2) + b"\r\n", 100)
+    raw: Any = Raw(b'{"x":"' + b"x" * (stream.READ_BYTES - 10) + b'"}\r\n', 100)
     most = stream.ARRIVED_BYTES // stream.READ_BYTES + 2
     filter_stream = FilterStream(raw, "POST")
     wait_until(lambda: len(raw.left) <= 100 - most + 2, "the reader")

@@ -295,6 +295,7 @@ class Kafka:
         failed = [entry for entry in answered if entry.future.failed() and not self._is_set_apart(route, entry)]
         route.suspects -= min(route.suspects, len(answered) - len(failed))
         if delivered:
+            lane.is_stuck = False
             route.acknowledged(delivered, self._clock())
             self._backlog.delivered(delivered)
             if self._acknowledged:
@@ -331,7 +332,7 @@ class Kafka:
 
     def _tell_if_slow(self) -> None:
         now = self._clock()
-        is_slow = any(lane.is_slow(now) for lane in self._lanes())
+        is_slow = sum(lane.note_if_stuck(now) for lane in self._lanes()) > 0
         if is_slow and not self._is_slow:
             log.warning("Kafka does not acknowledge: tweets wait in the spool", extra={"waiting": self.waiting()})
         if self._is_slow and not is_slow:

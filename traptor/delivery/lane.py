@@ -41,6 +41,8 @@ class Lane:
         """Has just come, and is younger than what is in the spool."""
         self.not_before = 0.0
         self.patience_seconds = SLOW_SECONDS
+        self.is_stuck = False
+        """Kafka has not acknowledged anything since it was late, or gave something back."""
 
     def is_clear(self) -> bool:
         """May what comes now be sent at once, as far as order is concerned?"""
@@ -55,6 +57,11 @@ class Lane:
 
     def is_slow(self, now: float) -> bool:
         return self.oldest_seconds(now) > self.patience_seconds
+
+    def note_if_stuck(self, now: float) -> bool:
+        is_late = self.is_slow(now) or bool(self.again)
+        self.is_stuck = is_late or (self.is_stuck and bool(self.on_way or not self.is_clear()))
+        return self.is_stuck
 
     def oldest_since(self) -> Iterator[float]:
         """When the oldest of each part in memory came or was sent."""
