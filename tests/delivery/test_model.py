@@ -256,14 +256,14 @@ class Delivery(RuleBasedStateMachine):
     @rule(seconds=SECONDS)
     @precondition(lambda self: self.spool.count)
     def other_locks(self, seconds: float) -> None:
-        with self.other() as db:
+        with self.other() as db, contextlib.suppress(sqlite3.DatabaseError):  # it may be damaged
             db.execute("BEGIN IMMEDIATE")
             self.time_passes(seconds)
 
     @rule(odd=st.booleans())
     @precondition(lambda self: self.spool.count)
     def other_takes_rows(self, odd: bool) -> None:
-        with self.other() as db:
+        with self.other() as db, contextlib.suppress(sqlite3.DatabaseError):  # it may be damaged
             db.execute("DELETE FROM waiting WHERE id % 3 = ?", (int(odd),))
         self.door.tick()
 
@@ -280,7 +280,10 @@ class Delivery(RuleBasedStateMachine):
     @rule()
     @precondition(lambda self: self.spool.apart)
     def other_puts_back(self) -> None:
-        with contextlib.closing(Spool(self.path, 1 << 20)) as spool:
+        with (
+            contextlib.closing(Spool(self.path, 1 << 20)) as spool,
+            contextlib.suppress(SpoolError),
+        ):  # it may be damaged
             spool.put_back()
         self.door.tick()
 
