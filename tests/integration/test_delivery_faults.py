@@ -274,7 +274,7 @@ def test_a_far_and_unsound_link_carries_the_stream(link: FarKafka, topic: str, t
     for number in range(300, 1500, 30):
         sender.send(range(number, number + 30))
         sender.until(lambda number=number: time.monotonic() >= began + (number - 300) / 30)
-    sender.until(sender.is_drained)
+    sender.until(sender.is_drained, 120)
     sender.door.close(5)
     keys = arrived(link, topic, 1500)
     assert (len(keys), sender.counts["delivered"]) == (1500, 1500)
