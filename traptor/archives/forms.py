@@ -25,10 +25,11 @@ MOST_DAMAGED = 1000
 LISTS = ("statuses", "results")
 """Names of the lists in the answers of v1.1's search, and of the premium and enterprise ones."""
 
-_OF_MANY = re.compile(rb"\s*(?:[\[\x1e]|[\w.$]++\s*=\s*\[)|\s+\{")
+_OF_MANY = re.compile(rb"\s*(?:[\[\x1e]|[\w.$]+\s*=\s*\[)|\s+\{")
 _LIST = rf'\{{\s*"(?:{"|".join(LISTS)})"\s*:(?=\s*\[)'
-_BETWEEN = re.compile(rf"(?:[\s,;\[\]}}\x1e\ufeff]++|[\w.$]++\s*=(?=\s*\[)|{_LIST})*+")
-"""What may stand before a value that is a message."""
+_BETWEEN = re.compile(rf"[\s,;\[\]}}\x1e\ufeff]+|[\w.$]+\s*=(?=\s*\[)|{_LIST}")
+"""What may stand before a value that is a message, piece by piece: Python's possessive quantifiers match wrongly before
+3.11.4, and others would try each way through many pieces."""
 _BETWEEN_CHARACTERS = 200
 _NAME = re.compile(r'"[^"\\]*"\s*:\s*')
 _LEAD = re.compile(r'\{\s*"[^"\\]{0,99}"\s*:')
@@ -157,8 +158,8 @@ class _Text:
     def is_at_value(self) -> bool:
         """Go to where the next value begins. False at the end."""
         while True:
-            between = _BETWEEN.match(self._text, self._at)
-            self._at = between.end() if between else self._at
+            while between := _BETWEEN.match(self._text, self._at):
+                self._at = between.end()
             if len(self._text) - self._at >= _BETWEEN_CHARACTERS or not self._more():
                 return self._at < len(self._text)
 
