@@ -171,6 +171,7 @@ class Delivery(RuleBasedStateMachine):
         self.was: Counter[str] = Counter()
         """The account of the runs before."""
         self.was_left = 0
+        """What stood in the file when runs ended: of one that the next finds damaged, nobody knows how much it had."""
 
     @initialize(room=st.sampled_from([2_000, 1 << 20]))
     def begin(self, room: int) -> None:
@@ -304,6 +305,7 @@ class Delivery(RuleBasedStateMachine):
         self.next_run()
 
     def next_run(self) -> None:
+        self.was_left += self.spool.count
         if self.door._backlog._finished or self.spool.is_full:
             self.kafka.acknowledged.clear()
         for producer in self.kafka.producers:
@@ -369,15 +371,18 @@ class Delivery(RuleBasedStateMachine):
             self.exits.close()
 
     def check_missing(self) -> None:
-        apart = {kept.message.value for kept in self.spool.kept()} if self.path.exists() else set()
+        apart: set[bytes] = set()
+        with contextlib.suppress(SpoolError):  # it may be damaged, and nothing has been read of it since
+            apart.update(kept.message.value for kept in self.spool.kept())
         arrived = {value for log in self.kafka.log.values() for value in log}
         missing = {message.value for message in self.messages} - arrived - apart - self.excused
         counts = self.was + self.counts
         named = sum(count for name, count in counts.items() if name.startswith("dropped:"))
-        assert len(missing) <= named + counts["apart"], counts
+        unknown = self.was_left if counts["spool_damaged_files"] else 0
+        assert len(missing) <= named + counts["apart"] + unknown, counts
 
 
 Delivery.TestCase.settings = settings(
-    derandomize=True, max_examples=60, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=80, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
 )
 TestDelivery = Delivery.TestCase

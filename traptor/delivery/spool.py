@@ -221,6 +221,9 @@ class Spool:
             raise SpoolError(f"{self.path}: {error}") from error
         if gone:
             lost = self._forget_all()
+            if gone == "emptied":
+                # Its connection, when it ended, has written back what it had of the latest transactions: a part.
+                self._unlink()
             raise SpoolLostError(f"{self.path}: {gone} by another program, with {lost} messages that waited", lost)
 
     def _compare(self, db: sqlite3.Connection) -> None:
@@ -285,9 +288,12 @@ class Spool:
             self._compare(db)
             if self.last_row == known:
                 db.close()
-                for suffix in _FILES:
-                    Path(f"{self.path}{suffix}").unlink(missing_ok=True)
+                self._unlink()
                 self._forget_all()
+
+    def _unlink(self) -> None:
+        for suffix in _FILES:
+            Path(f"{self.path}{suffix}").unlink(missing_ok=True)
 
     def _remove_if_empty(self) -> None:
         if not self.count and not self.apart:
