@@ -24,7 +24,7 @@ class SetApart:
         """But what may be of a deleted tweet. How many?"""
         gone = self._memory.ask({id_ for message, _ in messages for id_ in ids_in(message.value)}).deleted
         kept = [(message, reason) for message, reason in messages if gone.isdisjoint(ids_in(message.value))]
-        self._server.bulk([self._action(message, reason) for message, reason in kept])
+        self._server.put([self._action(message, reason) for message, reason in kept])
         return len(kept)
 
     def _action(self, message: Message, reason: str) -> Action:
@@ -57,7 +57,7 @@ class SetApart:
         self._delete([_key(one) for one in messages])
 
     def _delete(self, keys: Sequence[str]) -> None:
-        self._server.bulk([Action("delete", {"_index": self._index, "_id": key}) for key in keys])
+        self._server.put([Action("delete", {"_index": self._index, "_id": key}) for key in keys])
 
 
 def _key(message: Message | Apart) -> str:

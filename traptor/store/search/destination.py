@@ -79,7 +79,7 @@ class Search:
 
     def _advance(self, messages: Sequence[Message]) -> None:
         """Never back: another store may have got further with a partition that was ours."""
-        self._server.bulk([
+        self._server.put([
             Action(
                 "index",
                 {"_index": self._indices.progress, "_id": f"{topic}:{partition}", "version": offset,
@@ -110,14 +110,13 @@ class Search:
 
     def _note(self, notices: Notices) -> None:
         gaps = [
-            ({"_index": self._indices.gaps, "_id": f"{gap.traptor} {gap.since}"}, gap._asdict())
-            for gap in notices.gaps
+            ({"_index": self._indices.gaps, "_id": f"{gap.traptor} {gap.since}"}, gap._asdict()) for gap in notices.gaps
         ]
         limits = [
             ({"_index": self._indices.limits, "_id": f"{limit.at} {limit.tweets}"}, limit._asdict())
             for limit in notices.limits
         ]
-        self._server.bulk(Action("index", where, one) for where, one in gaps + limits)
+        self._server.put(Action("index", where, one) for where, one in gaps + limits)
 
     def _add(self, batch: Batch) -> Counter[str]:
         new = [document(one) for one in batch.tweets]
@@ -215,7 +214,7 @@ class Search:
 
     def _remove(self, index: str, query: Query, order: str) -> None:
         for hits in self._server.pages(index, query, [{order: "asc"}], _source=False):
-            self._server.bulk([Action("delete", {"_index": index, "_id": hit["_id"]}) for hit in hits])
+            self._server.put([Action("delete", {"_index": index, "_id": hit["_id"]}) for hit in hits])
 
     # What people ask for
 

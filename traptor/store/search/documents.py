@@ -83,7 +83,7 @@ def _match(match: Match) -> Document:
 
 
 def _present(fields: Document) -> Document:
-    return {name: value for name, value in fields.items() if value is not None and value != [] and value != {}}
+    return {name: value for name, value in fields.items() if value is not None and value not in ([], {})}
 
 
 def _text(id_: int | None) -> str | None:
@@ -93,16 +93,21 @@ def _text(id_: int | None) -> str | None:
 def merge(there: Document, came: Document) -> bool:
     """Add the matches that are not there, and the countries. Is it another document now?"""
     has = set(there.get("rules", ()))
-    new = [(rule, match) for rule, match in zip(came.get("rules", ()), came.get("matches", ())) if rule not in has]
+    new = [
+        (rule, match)
+        for rule, match in zip(came.get("rules", ()), came.get("matches", ()), strict=True)
+        if rule not in has
+    ]
     for rule, match in new:
         there.setdefault("rules", []).append(rule)
         there.setdefault("matches", []).append(match)
-    return withhold(there, came.get("withheld_in", ())) or bool(new)
+    is_withheld = withhold(there, came.get("withheld_in", ()))
+    return is_withheld or bool(new)
 
 
 def withhold(there: Document, countries: Iterable[str]) -> bool:
     """Say where it must not be shown. Was that new?"""
-    before = there.get("withheld_in", [])
+    before: list[str] = there.get("withheld_in", [])
     after = sorted({*before, *countries})
     if after != before:
         there["withheld_in"] = after
@@ -128,7 +133,8 @@ def take_out(one: Document, deleted: Set[int], scrubbed: Mapping[int, int]) -> b
         gone += ("quoted_user", "quoted_text")
     if "user" in one and id_ <= scrubbed.get(int(one["user"]["id"]), -1):
         gone += ("point", "place")
-    is_changed = any([one.pop(name, None) is not None for name in gone])
+    present = [name for name in gone if one.pop(name, None) is not None]
+    is_changed = bool(present)
     if "raw" in one:
         before = one["raw"].encode()
         after = raw.honoured(before, deleted, scrubbed)

@@ -86,7 +86,7 @@ class Memory:
             there = self._get(list(new))
             actions = [self._action(key, facts, there.get(key)) for key, facts in new.items()]
             outcomes = self._server.bulk(actions)
-            new = {key: new[key] for key, outcome in zip(new, outcomes) if outcome.reason}
+            new = {key: new[key] for key, outcome in zip(new, outcomes, strict=True) if outcome.reason}
             if refused := [one.reason for one in outcomes if one.reason and one.status != CONFLICT]:
                 raise Refused(refused[0])
 

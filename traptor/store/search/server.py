@@ -1,4 +1,4 @@
-"""A search server over plain HTTP, as OpenSearch and Elasticsearch both speak it: their clients refuse one another's."""
+"""A search server over plain HTTP, as OpenSearch and Elasticsearch speak it: their clients refuse one another's."""
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -7,7 +7,7 @@ from urllib.parse import unquote, urlsplit
 import msgspec
 import requests
 
-from traptor.store.destination import Away, WrongDestination
+from traptor.store.destination import Away, Refused, WrongDestination
 
 PORT = 9200
 TIMEOUT_SECONDS = (5.0, 30.0)
@@ -78,8 +78,8 @@ class Server:
             self.close()  # told to end while it waited: the answer would be taken for that of the next request
             raise
         if not response.ok and response.status_code not in allowed:
-            error = answer.get("error", {}) if isinstance(answer, dict) else {}
-            self._complain(response.status_code, *_told(error))
+            told = answer.get("error", {}) if isinstance(answer, dict) else {}
+            self._complain(response.status_code, *_told(told))
         return answer
 
     def _complain(self, status: int, kind: str, reason: str) -> None:
@@ -102,6 +102,11 @@ class Server:
                 outcomes.append(Outcome(result["status"], reason and f"{kind}: {reason}"))
         return outcomes
 
+    def put(self, actions: Iterable[Action]) -> None:
+        """All of them, but for those that somebody was before us with. Raises Away, Refused."""
+        if refused := [one.reason for one in self.bulk(actions) if one.reason and one.status != CONFLICT]:
+            raise Refused(refused[0])
+
     def refresh(self, index: str) -> None:
         """What was written is found by a search from now on."""
         self.call("POST", f"{index}/_refresh", ignore_unavailable="true", allow_no_indices="true")
@@ -114,7 +119,7 @@ class Server:
         )  # fmt: skip
 
     def pages(
-        self, index: str, query: Query, sort: Sequence[str], size: int = PAGE, **more: Any
+        self, index: str, query: Query, sort: Sequence[Query], size: int = PAGE, **more: Any
     ) -> Iterator[list[dict[str, Any]]]:
         """The hits, in this order, which no two share. What is written meanwhile may come or not."""
         body = {"query": query, "sort": list(sort), "size": size, "track_total_hits": False, **more}

@@ -72,7 +72,8 @@ class Tweets:
                 outcomes = self._server.bulk(actions)
                 is_done &= all(outcome.status != CONFLICT for outcome in outcomes)
                 deleted += sum(
-                    action.name == "delete" and outcome.status < 300 for action, outcome in zip(actions, outcomes)
+                    action.name == "delete" and not outcome.reason
+                    for action, outcome in zip(actions, outcomes, strict=True)
                 )
         return deleted
 

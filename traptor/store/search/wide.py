@@ -1,5 +1,6 @@
 """A document as the wide row of an export, which every database gives."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from traptor.store.search.documents import Document
@@ -46,5 +47,5 @@ def _number(id_: str | None) -> int | None:
     return None if id_ is None else int(id_)
 
 
-def _joined(texts: list[str | None], by: str = " ") -> str | None:
+def _joined(texts: Sequence[str | None], by: str = " ") -> str | None:
     return by.join(text for text in texts if text) or None
