@@ -215,9 +215,7 @@ class Settings:
         "select tag, value, type from rules", TEXT, "query of `rules load mysql://…`; its columns are a rule's fields"
     )
     MYSQL_PASSWORD: str = _setting("", SECRET, "password of the database of `rules load mysql://…`", secret=True)
-    STORE_PASSWORD: str = _setting(
-        "", SECRET, "password of the server of `traptor store`", secret=True
-    )
+    STORE_PASSWORD: str = _setting("", SECRET, "password of the server of `traptor store`", secret=True)
     REBALANCE_AFTER: float = _setting(
         60.0, _seconds(), "silence after which `rules rebalance` moves the rules of a Traptor", unit="s"
     )

@@ -36,7 +36,9 @@ def database(url: str) -> Iterator[PostgreSQL]:
     one = PostgreSQL(url, keep_raw=True)
     one.open()
     with one.transaction():
-        one.execute(f"TRUNCATE {', '.join([*TABLES, 'words', 'deleted', 'scrubbed', 'apart', 'apart_ids', 'progress'])}")
+        one.execute(
+            f"TRUNCATE {', '.join([*TABLES, 'words', 'deleted', 'scrubbed', 'apart', 'apart_ids', 'progress'])}"
+        )
     yield one
     one.close()
 

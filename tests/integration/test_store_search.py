@@ -223,3 +223,11 @@ def test_a_password_is_nowhere_to_be_seen() -> None:
     with pytest.raises(Away) as caught:
         one.open()
     assert "secret" not in f"{caught.value!r} {vars(one)}"
+
+
+def test_a_query_of_the_page_is_answered(database: Search) -> None:
+    database.write(messages(matched(tweet(1, "A storm comes")), tweet(2, "storm"), matched(tweet(3, "rain"))))
+    database._server.refresh(database._indices.tweets)
+    alias = database._indices.of_month("").rstrip("-")
+    found = call(database, "GET", f"{alias}/_search?q=text:storm+AND+matches.tag:weather")
+    assert [hit["_id"] for hit in found["hits"]["hits"]] == ["1"]

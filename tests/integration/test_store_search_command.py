@@ -79,3 +79,23 @@ def test_what_is_stored_comes_out_again(tmp_path: Path, server: OpenSearchServer
     assert run(tmp_path, "export", name, "--format", "ids").stdout == b"1\n"
     assert run(tmp_path, "store", "apart", name, "resend").stdout == b"store: 1 tried again, 0 stored\n"
     assert run(tmp_path, "report", name, "page.html").returncode == 0
+
+
+def test_a_frozen_server_does_not_hold_up_the_end(
+    tmp_path: Path, kafka_broker: KafkaBroker, topic: str, server: OpenSearchServer
+) -> None:
+    name = server.new_destination()
+    with store(tmp_path, kafka_broker, topic, name, LOG_JSON=True) as daemon:
+        send(kafka_broker, topic, [json.dumps(tweet(1)).encode()])
+        wait_until(lambda: count(server, name) == 1, "the first tweet")
+        server.freeze()
+        try:
+            send(kafka_broker, topic, [json.dumps(tweet(2)).encode()])
+            daemon.signal(signal.SIGTERM)
+            ended(daemon, 10)
+        finally:
+            server.thaw()
+    with store(tmp_path, kafka_broker, topic, "--once", "--group", f"{topic}-again", name) as daemon:
+        ended(daemon)
+    with closing(destination(name)) as database:
+        assert ids(database) == [1, 2]
