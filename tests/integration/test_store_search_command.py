@@ -1,6 +1,7 @@
 """`traptor store opensearch+http://…` as a process, on a real broker and a real OpenSearch."""
 
 import json
+import random
 import signal
 import uuid
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from tests.integration.test_store import DELETED, WHOLE, ended, run, send, store
 from tests.servers import KafkaBroker, OpenSearchServer, ServerMissing, wait_until
 from tests.store.facts import ids
 from tests.store.samples import tweet
+from traptor.store.destination import Selection
 from traptor.store.destinations import destination
 
 
@@ -99,3 +101,27 @@ def test_a_frozen_server_does_not_hold_up_the_end(
         ended(daemon)
     with closing(destination(name)) as database:
         assert ids(database) == [1, 2]
+
+
+@pytest.mark.heavy
+def test_killed_at_random_moments_it_loses_nothing_and_has_nothing_twice(
+    tmp_path: Path, kafka_broker: KafkaBroker, topic: str, server: OpenSearchServer
+) -> None:
+    send(kafka_broker, topic, values(WHOLE))
+    name = server.new_destination()
+    source = random.Random(1)
+    options = json.dumps({"max_poll_records": 50})
+    for time in range(10):
+        # A group of its own does not wait for the one that was killed; how far it was stands beside the documents.
+        arguments = ["--group", f"{topic}-{time}", name]
+        with store(tmp_path, kafka_broker, topic, *arguments, KAFKA_OPTIONS=options) as daemon:
+            wanted = min(count(server, name) + source.randrange(1, 250), 2900)
+            wait_until(lambda: count(server, name) >= wanted, "tweets")  # noqa: B023
+            daemon.process.kill()
+    with store(tmp_path, kafka_broker, topic, "--once", "--group", f"{topic}-last", name) as daemon:
+        ended(daemon)
+    with closing(destination(name)) as database:
+        assert ids(database) == [id_ for id_ in range(1, WHOLE + 1) if id_ not in DELETED]
+        assert len(list(database.apart())) == WHOLE // 100
+        twice = [row["id"] for row in database.tweets(Selection()) if row["rules"] == "track:0:1 track:1:1"]
+    assert len(twice) == WHOLE // 100
