@@ -13,7 +13,7 @@ TESTS :=
 CORES := $(shell getconf _NPROCESSORS_ONLN)
 IN_FRONT := .venv/bin/python -c 'import os; exit(not os.isatty(0) or os.tcgetpgrp(0) != os.getpgrp())'
 
-.PHONY: help demo demo-store test test-fast test-heavy test-deploy lint audit bench kafka kafka-start kafka-stop clean
+.PHONY: help demo demo-store test test-fast test-heavy test-deploy lint audit bench kafka kafka-start kafka-stop opensearch clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -67,6 +67,9 @@ kafka-start: ## run it on 127.0.0.1:9092
 
 kafka-stop: ## stop it
 	@$(PYTHON) -m scripts.apache_kafka stop
+
+opensearch: ## OpenSearch into .opensearch, for the tests; needs Java and Maven
+	@$(PYTHON) -m scripts.opensearch
 
 clean: ## remove .venv and the caches
 	@rm -rf .venv build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

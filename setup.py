@@ -29,7 +29,12 @@ setup(
     license="MIT",
     python_requires=">=3.11",
     packages=find_packages(include=["traptor", "traptor.*"]),
-    package_data={"traptor": ["py.typed"], "traptor.archives": ["report.html"], "traptor.store": ["*.sql"]},
+    package_data={
+        "traptor": ["py.typed"],
+        "traptor.archives": ["report.html"],
+        "traptor.store": ["*.sql"],
+        "traptor.store.search": ["*.json"],
+    },
     install_requires=requirements(),
     extras_require={
         "fast": ["confluent-kafka>=2.6.1,<3"],  # from 2.6.1 on with wheels for Python 3.13

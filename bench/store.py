@@ -15,12 +15,13 @@ from contextlib import closing
 from pathlib import Path
 
 import psycopg
+import requests
 
 from bench.tweets import rules, tweets
-from tests.servers import PostgreSQLServer, ServerMissing
-from traptor.store.destination import Message
+from tests.servers import OpenSearchServer, PostgreSQLServer, ServerMissing
+from traptor.store.destination import Destination, Message
 from traptor.store.postgresql import PostgreSQL
-from traptor.store.sql import Database
+from traptor.store.search.destination import Search
 from traptor.store.sqlite import SQLite
 from traptor.tweets.fields import dump
 
@@ -46,6 +47,12 @@ def main() -> None:
             with PostgreSQLServer(Path(folder)) as server:
                 url = server.new_database()
                 fill("PostgreSQL, tables and words", PostgreSQL(url), lines, wanted.parts, lambda: size(url))
+        except ServerMissing as error:
+            print(error)
+        try:
+            with OpenSearchServer(Path(folder)) as search:
+                database = Search(search.new_destination())
+                fill("OpenSearch, documents", database, lines, wanted.parts, lambda: size_of_indices(search.url))
         except ServerMissing as error:
             print(error)
 
@@ -75,7 +82,7 @@ def yardsticks(lines: Sequence[bytes], folder: Path) -> None:
         measured("executemany of the raw JSON, SQLite", len(lines), insert)
 
 
-def fill(name: str, database: Database, lines: Sequence[bytes], parts: int, size_bytes: Callable[[], int]) -> None:
+def fill(name: str, database: Destination, lines: Sequence[bytes], parts: int, size_bytes: Callable[[], int]) -> None:
     messages = [Message("bench", 0, offset, line) for offset, line in enumerate(lines)]
     part = -(-len(messages) // parts)
 
@@ -96,6 +103,12 @@ def size(url: str) -> int:
     with psycopg.connect(url) as db:
         row = db.execute("SELECT pg_database_size(current_database())").fetchone()
         return int(row[0]) if row else 0
+
+
+def size_of_indices(url: str) -> int:
+    requests.post(f"{url}/_flush", timeout=60).raise_for_status()
+    told = requests.get(f"{url}/_stats/store", timeout=60).json()
+    return int(told["_all"]["primaries"]["store"]["size_in_bytes"])
 
 
 def measured(name: str, count: int, act: Callable[[], object]) -> None:

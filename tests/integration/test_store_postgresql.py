@@ -8,9 +8,9 @@ import pytest
 
 from tests.integration.conftest import missing
 from tests.servers import PostgreSQLServer, ServerMissing
-from tests.store.facts import Facts, rows
 from tests.store.samples import delete, messages, tweet
-from traptor.store.destination import Away, WrongDestination
+from tests.store.sql_facts import SQLFacts, rows
+from traptor.store.destination import Away, Destination, WrongDestination
 from traptor.store.postgresql import PostgreSQL
 from traptor.store.sql import TABLES, Database
 from traptor.store.words import spaced
@@ -36,15 +36,18 @@ def database(url: str) -> Iterator[PostgreSQL]:
     one = PostgreSQL(url, keep_raw=True)
     one.open()
     with one.transaction():
-        one.execute(f"TRUNCATE {', '.join([*TABLES, 'words', 'deleted', 'scrubbed', 'apart', 'progress'])}")
+        one.execute(
+            f"TRUNCATE {', '.join([*TABLES, 'words', 'deleted', 'scrubbed', 'apart', 'apart_ids', 'progress'])}"
+        )
     yield one
     one.close()
 
 
-class TestPostgreSQL(Facts):
+class TestPostgreSQL(SQLFacts):
     keeps_accents = True
 
-    def search(self, database: Database, words: str) -> list[int]:
+    def search(self, database: Destination, words: str) -> list[int]:
+        assert isinstance(database, Database)
         found = rows(database, "SELECT tweet_id FROM words WHERE text @@ phraseto_tsquery('simple', ?)", spaced(words))
         return [id_ for (id_,) in found]
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.store.facts import rows
 from tests.store.samples import matched, messages, retweet, tweet
+from tests.store.sql_facts import rows
 from traptor.store.sqlite import SQLite
 
 DOCS = (Path(__file__).parents[2] / "docs/store.md").read_text(encoding="utf-8")

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.store.facts import Facts, rows
 from tests.store.samples import delete, matched, messages, quote, retweet, tweet
-from traptor.store.destination import Away, WrongDestination
+from tests.store.sql_facts import SQLFacts, rows
+from traptor.store.destination import Away, Destination, WrongDestination
 from traptor.store.sql import Database
 from traptor.store.sqlite import SQLite
 from traptor.store.words import phrase
@@ -39,8 +39,9 @@ def database(make: Make) -> SQLite:
     return make(keep_raw=True)
 
 
-class TestSQLite(Facts):
-    def search(self, database: Database, words: str) -> list[int]:
+class TestSQLite(SQLFacts):
+    def search(self, database: Destination, words: str) -> list[int]:
+        assert isinstance(database, Database)
         return [id_ for (id_,) in rows(database, "SELECT rowid FROM words WHERE words MATCH ?", phrase(words))]
 
 

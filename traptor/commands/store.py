@@ -29,10 +29,11 @@ Examples:
   traptor store tweets.db                               the Kafka topic, for as long as you like
   traptor store --once --from 2021-01-26T14:00 tweets.db
   traptor store --keep 90d postgresql://traptor@db/tweets
+  traptor store opensearch+https://traptor@search:9200/tweets
   traptor store apart tweets.db list                    what could not be stored: list, export, resend
   traptor store check tweets.db                         is all of the topic there?
   traptor export tweets.db --format csv > tweets.csv
-  traptor report --from tweets.db page.html
+  traptor report tweets.db page.html
 
 KAFKA_HOSTS, KAFKA_TOPIC, KAFKA_NOTICES_TOPIC and KAFKA_OPTIONS say where tweets are read; STORE_PASSWORD (or
 STORE_PASSWORD_FILE) is the password of a server.
@@ -94,8 +95,9 @@ def into(  # noqa: PLR0917 - click passes by name
 ) -> None:
     """Keep tweets in DESTINATION: from the Kafka topic, or from standard input with -.
 
-    DESTINATION is a file of SQLite (sqlite:PATH, or a path that ends in .db) or postgresql://user@host/database. Every
-    message of the topic is in it once; what its author deletes is taken out. Ctrl-C ends it in good order.
+    DESTINATION is a file of SQLite (sqlite:PATH, or a path that ends in .db), postgresql://user@host/database, or
+    opensearch+https://user@host:9200/prefix (elasticsearch+…, +http). Every message of the topic is in it once; what
+    its author deletes is taken out. Ctrl-C ends it in good order.
     """
     from traptor.store.loop import Store
 

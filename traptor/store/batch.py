@@ -15,6 +15,8 @@ _IDS = re.compile(rb'"id(?:_str)?"\s*:\s*"?([0-9]{1,19})\b')
 @dataclass
 class Batch:
     tweets: list[Rows] = field(default_factory=list)
+    messages: list[Message] = field(default_factory=list)
+    """Those of the tweets, in the same order."""
     notices: Notices = field(default_factory=Notices)
     apart: list[tuple[Message, str]] = field(default_factory=list)
     """Messages, each with the reason why it cannot be stored."""
@@ -27,6 +29,7 @@ def sort(messages: Iterable[Message], *, keep_raw: bool) -> Batch:
             found = read(message.value)
             if isinstance(found, Tweet):
                 batch.tweets.append(rows(found, message.value if keep_raw else None))
+                batch.messages.append(message)
             else:
                 batch.notices.add(found)
         except ValueError as error:

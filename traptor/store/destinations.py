@@ -7,7 +7,11 @@ from urllib.parse import urlsplit
 
 from traptor.store.destination import Destination, WrongDestination
 
-ALLOWED = "sqlite:PATH, a path that ends in .db, or postgresql://user@host/database"
+ALLOWED = (
+    "sqlite:PATH, a path that ends in .db, postgresql://user@host/database, opensearch+https://user@host:9200/prefix,"
+    " or elasticsearch+https://… (or +http)"
+)
+SEARCH = {f"{name}+{scheme}" for name in ("opensearch", "elasticsearch") for scheme in ("http", "https")}
 
 
 def is_destination(name: str) -> bool:
@@ -38,4 +42,8 @@ def destination(
         from traptor.store.postgresql import PostgreSQL
 
         return PostgreSQL(name, password, keep_raw=keep_raw, keep=keep)
+    if scheme in SEARCH:
+        from traptor.store.search.destination import Search
+
+        return Search(name, password, keep_raw=keep_raw, keep=keep)
     raise WrongDestination(f"{name.partition('@')[2] or name!r} is no destination; allowed are {ALLOWED}")

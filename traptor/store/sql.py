@@ -186,6 +186,8 @@ class Database(ABC):
             if gone.isdisjoint(ids_in(message.value))
         ]
         self.insert("apart", kept, _ELSE_NOTHING)
+        named = {(id_, *one[:3]) for one in kept for id_ in ids_in(one[-1])}
+        self.insert("apart_ids", sorted(named), _ELSE_NOTHING)
         return len(kept)
 
     def _insert(self, table: str, rows: Iterable[Sequence[Any]]) -> None:
@@ -270,12 +272,11 @@ class Database(ABC):
 
     def _take_out_of_apart(self, notices: Notices) -> None:
         """Nobody can read what was set apart, so what may be of a deleted tweet goes, and so may a place."""
-        concerned = notices.deleted | notices.scrubbed.keys()
-        for topic, partition, offset, value in list(
-            self.execute('SELECT topic, "partition", "offset", value FROM apart')
+        concerned = list(notices.deleted | notices.scrubbed.keys())
+        for place in list(
+            self.execute('SELECT DISTINCT topic, "partition", "offset" FROM apart_ids WHERE id IN ?', concerned)
         ):
-            if not concerned.isdisjoint(ids_in(bytes(value))):
-                self._forget(topic, partition, offset)
+            self._forget(*place)
 
     # What is set apart
 
@@ -294,7 +295,10 @@ class Database(ABC):
                 self._forget(one.topic, one.partition, one.offset)
 
     def _forget(self, topic: str, partition: int, offset: int) -> None:
-        self.execute('DELETE FROM apart WHERE topic = ? AND "partition" = ? AND "offset" = ?', topic, partition, offset)
+        for table in ("apart", "apart_ids"):
+            self.execute(
+                f'DELETE FROM {table} WHERE topic = ? AND "partition" = ? AND "offset" = ?', topic, partition, offset
+            )
 
     # What is too old
 

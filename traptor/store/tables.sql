@@ -133,6 +133,12 @@ CREATE TABLE IF NOT EXISTS apart (
     PRIMARY KEY (topic, "partition", "offset")
 );
 
+-- The ids that stand in a message of apart, by which it goes when its tweet is deleted.
+CREATE TABLE IF NOT EXISTS apart_ids (
+    id bigint, topic text, "partition" integer, "offset" bigint, PRIMARY KEY (id, topic, "partition", "offset")
+);
+CREATE INDEX IF NOT EXISTS apart_ids_place ON apart_ids (topic, "partition", "offset");
+
 -- Up to where each partition is stored: the next offset to read.
 CREATE TABLE IF NOT EXISTS progress (
     topic text, "partition" integer, "offset" bigint NOT NULL, PRIMARY KEY (topic, "partition")

@@ -146,7 +146,8 @@ class Topics:
                 raise LookupError(
                     f"{partition.topic}, partition {partition.partition}, has {self._ends[partition]} messages, the"
                     f" database has {offset} of them: the topic was made anew. To begin it again:"
-                    f" DELETE FROM progress WHERE topic = '{partition.topic}'"
+                    f" DELETE FROM progress WHERE topic = '{partition.topic}', or the documents of a search server's"
+                    " index of that name"
                 )
             if offset is not None and offset < first[partition]:
                 facts = {
