@@ -1,5 +1,6 @@
 """Out to standard output, one message per line."""
 
+import signal
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -50,7 +51,11 @@ class StandardOutput:
     def close(self, timeout_seconds: float) -> None:
         """Nothing waits here."""
 
+    def give_up_in(self, seconds: float) -> None:
+        """Whoever reads us may have stopped reading without closing: then a write never returns. Main thread only."""
+        signal.signal(signal.SIGALRM, _give_up)
+        signal.setitimer(signal.ITIMER_REAL, seconds)
 
-def give_up_writing(*_: object) -> None:
-    """For SIGALRM: end a write to standard output that nobody reads."""
+
+def _give_up(*_: object) -> None:
     raise BrokenPipeError("nobody reads our standard output")
