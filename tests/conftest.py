@@ -7,10 +7,16 @@ from hypothesis import HealthCheck, settings
 from traptor import redaction
 
 LOOPBACK = ("127.", "localhost", "::1")
+MOST_OF_AN_ID = 200
 
 # How long an example takes says how busy the machine is.
 settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("any machine")
+
+
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """A long value names no test, and one that is packed has the time in it: no two workers would have the same tests."""
+    return argname if isinstance(val, bytes | str) and len(val) > MOST_OF_AN_ID else None
 
 
 @pytest.fixture(autouse=True)
