@@ -15,7 +15,7 @@ settings.load_profile("any machine")
 
 
 def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
-    """A long value names no test, and one that is packed has the time in it: no two workers would have the same tests."""
+    """A long value names no test; and one that is packed has the time in it, so that workers have different tests."""
     return argname if isinstance(val, bytes | str) and len(val) > MOST_OF_AN_ID else None
 
 
