@@ -223,8 +223,8 @@ class Spool:
             raise SpoolError(f"{self.path}: {error}") from error
         if gone:
             lost = self._forget_all()
-            # Its connection, when it ended, has written a part of the latest transactions back into an emptied file, and
-            # left them beside one that came in its place, to which they do not belong.
+            # Its connection, when it ended, has written a part of the latest transactions back into an emptied file,
+            # and left them beside one that came in its place, to which they do not belong.
             if gone == "emptied":
                 self._unlink(_FILES)
             elif self._latest is not None and self._latest == self._latest_now():
