@@ -78,7 +78,7 @@ class Broker:
         self._connect_until_there()
 
     def _connect_until_there(self) -> None:
-        told = ""
+        told = set()
         while not self._closing.is_set():
             try:
                 producer = self._connect_cautiously() if self.is_cautious else self._connect()
@@ -91,13 +91,15 @@ class Broker:
                 log.info("Kafka connected", extra={"topic": self.topic})
                 return
             except Exception as error:
+                if self._closing.is_set():
+                    return  # it was broken off
                 if isinstance(error, SettingError) and not self._was_there:
                     self.refusal = error
                     return
                 reason = f"{type(error).__name__}: {error}"
-                if reason != told:
+                if reason not in told:
                     self._tell(error, reason)
-                    told = reason
+                    told.add(reason)
             self._wait()
 
     def _wait(self) -> None:

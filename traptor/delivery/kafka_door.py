@@ -10,6 +10,7 @@ from typing import Any
 
 from kafka.errors import KafkaError, RetriableError
 
+from traptor.delivery import reasons
 from traptor.delivery.backlog import Backlog
 from traptor.delivery.lane import SLOW_SECONDS, Entry, Lane
 from traptor.delivery.message import Message
@@ -326,7 +327,8 @@ class Kafka:
         now = self._clock()
         is_slow = sum(lane.note_if_stuck(now) for lane in self._lanes()) > 0
         if is_slow and not self._is_slow:
-            log.warning("Kafka does not acknowledge: tweets wait in the spool", extra={"waiting": self.waiting()})
+            facts = {"waiting": self.waiting(), "reason": reasons.lately()}
+            log.warning("Kafka does not acknowledge: tweets wait in the spool", extra=facts)
         if self._is_slow and not is_slow:
             log.info("Kafka acknowledges again", extra={"waiting": self.waiting()})
             # kafka-python leaves the sockets of refused connections in cycles: after months they would be too many.
