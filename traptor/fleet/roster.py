@@ -1,6 +1,7 @@
 """The fleet as Redis shows it, and changes to its rules: all at once, then a notice to exactly those they concern."""
 
 import contextlib
+import math
 import re
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -223,13 +224,14 @@ def change(
     *,
     dry_run: bool = False,
     living: Iterable[int] | None = None,
+    wait_seconds: float = math.inf,
     progress: Progress = SILENT,
 ) -> tuple[Changes, list[Name]]:
     """Plan and make changes of all these types at once, while nobody else does. Returns them and who was told.
 
     Raises Locked and redis.RedisError.
     """
-    with RulesLock(conn, progress=progress) as lock:
+    with RulesLock(conn, wait_seconds, progress) as lock:
         members = look(conn)
         changes = {name: plan(shards(conn, name, members, living=living, progress=progress)) for name in types}
         return (changes, []) if dry_run else apply(conn, lock, channel, changes, progress=progress)

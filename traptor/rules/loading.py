@@ -21,6 +21,8 @@ FORMATS = ("gnip", "jsonl", "csv", "list")
 TYPES = {"keyword": "track", "username": "follow", "geo": "locations", **{name: name for name in keys.TYPES}}
 """What a source may call the types; the first three are the words of the original's database."""
 CONNECT_TIMEOUT_SECONDS = 10
+SILENT_SECONDS = 60
+"""Without a word from a database it counts as away."""
 
 
 class Row(NamedTuple):
@@ -170,6 +172,8 @@ def _mysql_rows(url: str, query: str, password: str) -> Iterator[Row]:
             unix_socket=dict(parse_qsl(parts.query)).get("unix_socket"),
             charset="utf8mb4",
             connect_timeout=CONNECT_TIMEOUT_SECONDS,
+            read_timeout=SILENT_SECONDS,
+            write_timeout=SILENT_SECONDS,
             cursorclass=pymysql.cursors.SSDictCursor,
         )
         with contextlib.closing(conn), conn.cursor() as cursor:

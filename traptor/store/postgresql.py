@@ -17,7 +17,7 @@ try:
 except ImportError as error:
     raise ImportError("psycopg is not installed; pip install 'traptor[postgresql]' brings it") from error
 
-from traptor.store.destination import Away, Refused, WrongDestination
+from traptor.store.destination import Away, Refused, WrongDestination, group
 from traptor.store.rows import TweetRow
 from traptor.store.sql import Database
 from traptor.store.words import spaced
@@ -46,7 +46,8 @@ class PostgreSQL(Database):
     def __init__(self, url: str, password: str = "", *, keep_raw: bool = False, keep: timedelta | None = None) -> None:
         super().__init__(keep_raw=keep_raw, keep=keep)
         parts = urlsplit(url)
-        self.name = f"postgresql://{parts.hostname or ''}{parts.path}"
+        self.name = f"postgresql://{parts.netloc.rpartition('@')[2]}{parts.path}"
+        self.group = group(self.name)
         self._url = url
         self._password = password
         self._db: psycopg.Connection[Any] | None = None

@@ -44,6 +44,7 @@ class Database(ABC):
     """A Destination. ``keep`` is how long a tweet stays; None for ever."""
 
     name: str
+    group: str
 
     def __init__(self, *, keep_raw: bool = False, keep: timedelta | None = None) -> None:
         self._keep_raw = keep_raw

@@ -22,7 +22,8 @@ from traptor.store.destination import (
     Refused,
     Selection,
     WrongDestination,
-)  # fmt: skip
+    group,
+)
 from traptor.store.notices import Notices
 from traptor.store.overview import Overview
 from traptor.store.rows import Withheld
@@ -52,6 +53,7 @@ class Search:
             raise WrongDestination(f"{prefix!r} cannot begin the names of indices: small letters, digits, - and _")
         self._server = Server(url.partition("+")[2], password)
         self.name = f"{self._server.url}/{prefix}"
+        self.group = group(self.name)
         self._indices = Indices(self._server, prefix)
         self._memory = Memory(self._server, self._indices.remembered)
         self._tweets = Tweets(self._server, self._indices)
