@@ -39,7 +39,9 @@ type_argument = click.argument("traptor_type", metavar="TYPE", type=click.Choice
 
 @contextlib.contextmanager
 def connection(wanted: settings.Settings) -> Iterator["redis.Redis"]:
-    """A Redis client; what fails in Redis ends the command with one line."""
+    """A Redis client; what fails in Redis ends the command with one line. Names that are nearly settings are told."""
+    for misnomer in wanted.misnomers:
+        click.echo(f"traptor: {misnomer}", err=True)
     # Rules leave no cycles; looking for some among half a million of them costs a quarter of the time.
     gc.set_threshold(50_000)
     try:

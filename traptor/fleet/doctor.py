@@ -85,6 +85,8 @@ def settings_and_sources(wanted: Settings, *, every_setting: bool = False) -> It
 
 def _weak(wanted: Settings) -> Iterator[Finding]:
     """What is allowed, and not wise."""
+    for misnomer in wanted.misnomers:
+        yield warning("setting", str(misnomer), "correct its name, or take it out")
     for name in wanted.short_secrets:
         text = f"{name} has fewer than {SHORTEST} characters: it is not looked for in what servers and libraries say"
         yield warning("setting", text, "take a longer one")
