@@ -11,6 +11,7 @@ from rich.console import Console
 
 from traptor import settings
 from traptor.commands.console import (
+    Command,
     connection,
     dry_run_option,
     json_option,
@@ -32,7 +33,7 @@ ROWS_PER_UPDATE = 1000
 SIGNS = {"added": "+", "changed": "~", "moved": ">", "removed": "-"}
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("source")
 @click.option("--format", "source_format", type=click.Choice(loading.FORMATS), help="Told by name and content.")
 @click.option(

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from traptor import settings
-from traptor.commands.console import json_option, say_json, say_some, say_table
+from traptor.commands.console import Group, json_option, say_json, say_some, say_table
 from traptor.delivery.spool import Kept, Spool, SpoolError, file_name
 from traptor.keys import TYPES
 
@@ -30,7 +30,7 @@ type_option = click.option("--type", "wanted_type", type=click.Choice(TYPES), he
 id_option = click.option("--id", "wanted_id", type=click.IntRange(0), help="Only the Traptor with this id.")
 
 
-@click.group(epilog=EXAMPLES)
+@click.group(cls=Group, epilog=EXAMPLES)
 def spool() -> None:
     """What waits on disk while Kafka is away, and what Kafka has refused for good."""
 
