@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from traptor import kafka_options, misnomers, permissions
+from traptor import folders, kafka_options, misnomers, permissions
 from traptor.misnomers import Misnomer
 from traptor.redaction import SHORTEST, Secret, redact
 from traptor.values import (
@@ -136,7 +136,11 @@ class Settings:
     KAFKA_OPTIONS: dict[str, Any] | None = _setting(
         None, KAFKA_OPTIONS, "more arguments of kafka-python's producer: TLS, SASL, compression", secret=True
     )
-    SPOOL_DIR: str = _setting("/var/spool/traptor", TEXT, "directory of the spool: what waits while Kafka is away")
+    SPOOL_DIR: str = _setting(
+        folders.SYSTEM["SPOOL_DIR"],
+        TEXT,
+        "directory of the spool: what waits while Kafka is away; unset, and not to be written: one of the user's own",
+    )
     SPOOL_MAX_BYTES: int = _setting(1 << 30, whole(0), "size up to which messages are spooled", unit="bytes")
     STOP_TIMEOUT: float = _setting(8.0, seconds(), "time to deliver what was received when told to stop", unit="s")
     DEDUPE_WINDOW: int = _setting(10_000, whole(0), "tweets among which duplicates are found and dropped")
@@ -147,7 +151,11 @@ class Settings:
     LOG_LEVEL: str = _setting(
         "INFO", one_of("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL", change=str.upper), "least level logged"
     )
-    LOG_DIR: str = _setting("/var/log/traptor", TEXT, "directory of the log file; `none` = no file")
+    LOG_DIR: str = _setting(
+        folders.SYSTEM["LOG_DIR"],
+        TEXT,
+        "directory of the log file; `none` = no file; unset, and not to be written: one of the user's own",
+    )
     LOG_FILE: str = _setting("traptor.log", TEXT, "name of the log file", alias="LOG_FILE_NAME")
     LOG_JSON: bool = _setting(False, BOOLEAN, "one JSON object per log line")
     LOG_STDOUT: bool = _setting(True, BOOLEAN, "log to the terminal as well (to standard error, in spite of the name)")
@@ -222,6 +230,8 @@ def load(
         raw, sources[one.name] = _find(one, levels)
         if raw is not None:
             values[one.name] = parsed(one.name, one.metadata["kind"], raw, secret=one.metadata["secret"])
+        elif one.name in folders.SYSTEM:
+            values[one.name] = folders.usual(one.name)
     in_file = list(misnomers.in_file([*local, *_apikeys(local)], path, _names() | {"APIKEYS"}))
     if in_file and values.get("STRICT_LOCALSETTINGS"):
         raise SettingError("; ".join(map(str, in_file)))

@@ -14,7 +14,7 @@ from typing import Any
 
 from birdy.twitter import TwitterApiError, TwitterClientError
 
-from traptor import exits, kafka_options, keys, logs, settings
+from traptor import exits, folders, kafka_options, keys, logs, settings
 from traptor.account import counters, heartbeat, journal, metrics
 from traptor.account.gaps import Gap, Gaps
 from traptor.account.intake import Intake
@@ -297,6 +297,7 @@ class Traptor(DictMethods):
             for risk in self._vitals.risks:
                 self.logger.warning("KAFKA_OPTIONS put tweets at risk", extra={"risk": risk})
             self._door = self._make_kafka_door()
+            folders.tell(self._door.spool.path, self.settings.sources)
             self._door.open()
         self._vitals.door = self._door
 
