@@ -148,6 +148,8 @@ class Traptor(DictMethods):
         self.rule_counters: dict[str, counters.RollingCounter] = {}
         self.limit_counter: Any = None
         self.account = Account()
+        self.output: Any = None
+        """In the place of standard output: what has ``writelines`` and ``flush``."""
         self._furnish(wanted)
 
     def _furnish(self, wanted: settings.Settings) -> None:
@@ -274,6 +276,10 @@ class Traptor(DictMethods):
         """This run in figures: tweets received and matched, messages delivered; what waits or was dropped, if any."""
         return self.account.summary(waiting=self._door.waiting())
 
+    def status(self) -> dict[str, Any]:
+        """What stands in the status key."""
+        return self._vitals.status()
+
     # Setting up
 
     def _setup(self) -> None:
@@ -289,7 +295,7 @@ class Traptor(DictMethods):
     def _setup_kafka(self) -> None:
         """Set up the door: Kafka, looked for in the background until it is there, or standard output."""
         if not self.kafka_enabled or self.test:
-            self._door = StandardOutput(self.account.counts)
+            self._door = StandardOutput(self.account.counts, self.output)
         else:
             options = self.settings.KAFKA_OPTIONS or {}
             producers.check(options, self.settings.KAFKA_CLIENT)
