@@ -13,14 +13,18 @@ TESTS :=
 CORES := $(shell getconf _NPROCESSORS_ONLN)
 IN_FRONT := .venv/bin/python -c 'import os; exit(not os.isatty(0) or os.tcgetpgrp(0) != os.getpgrp())'
 
-.PHONY: help demo demo-store test test-fast test-heavy test-deploy lint audit bench kafka kafka-start kafka-stop opensearch clean
+.PHONY: help demo demo-json demo-store test test-fast test-heavy test-deploy lint audit bench kafka kafka-start kafka-stop opensearch clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
 
-# In front of a terminal the demo gets a process group of its own (set -m): Ctrl-C is for it, not for make.
-demo: .venv/run ## enriched sample tweets, without accounts or servers; Ctrl-C ends it
-	@if $(IN_FRONT); then set -m; fi; .venv/bin/python -m traptor --demo --test $(JQ)
+# In front of a terminal the demo gets a process group of its own (set -m), once the shell has not become it (|| exit):
+# Ctrl-C is for it, not for make.
+demo: .venv/run ## tweets to look at, without accounts or servers; Ctrl-C ends it
+	@if $(IN_FRONT); then set -m; fi; .venv/bin/python -m traptor --demo --look || exit
+
+demo-json: .venv/run ## the same as they go to Kafka, in JSON
+	@if $(IN_FRONT); then set -m; fi; .venv/bin/python -m traptor --demo --test $(JQ) || exit
 
 demo-store: .venv/run ## the same into a file, tweets.db, to look at; Ctrl-C ends it
 	@echo "demo: look at it while it grows:" >&2

@@ -166,6 +166,8 @@ def set_up(settings: Settings) -> None:
     if problem:
         facts = {"log_dir": settings.LOG_DIR, "error": str(problem)}
         log.warning("no log file: set LOG_DIR to a directory that can be written", extra=facts)
+    for misnomer in settings.misnomers:
+        log.warning(str(misnomer))
 
 
 def _file(settings: Settings, terminal: logging.Handler) -> LogFile:
