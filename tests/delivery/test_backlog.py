@@ -14,17 +14,18 @@ from traptor.delivery.backlog import FULL_SECONDS, GATHER_SECONDS, LAST_SECONDS,
 from traptor.delivery.lane import Entry, Lane
 from traptor.delivery.message import Message
 from traptor.delivery.spool import Spool, SpoolError
+from traptor.delivery.wishes import Wish, Wishes
 
 
 class Desk:
     """A backlog of one lane, with its clock in our hands."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, max_bytes: int = 1 << 20) -> None:
         self.path = path
         self.now = 1000.0
         self.lane = Lane()
         self.counts: Counter[str] = Counter()
-        self.spool = Spool(path, 1 << 20)
+        self.spool = Spool(path, max_bytes)
         self.backlog = Backlog(
             self.spool, self.counts, lambda: self.now, lambda topic, key: self.lane, lambda: [self.lane]
         )
@@ -34,11 +35,22 @@ class Desk:
         for key in keys:
             self.backlog.add(self.lane, Entry(message(key, text), self.now))
 
-    def save(self, *keys: str) -> None:
+    def save(self, *keys: str, text: str = "coffee") -> None:
         """Have them on disk."""
-        self.add(*keys)
+        self.add(*keys, text=text)
         self.now += GATHER_SECONDS
         self.backlog.save_old()
+
+    def refused(self, *keys: str) -> None:
+        """Kafka will never take these, which have just come."""
+        for key in keys:
+            self.add(key)
+            entry = self.lane.fresh[0]
+            self.backlog.take_first(self.lane)
+            self.backlog.set_apart(entry, ValueError("too large"))
+
+    def loses_its_disk(self) -> None:
+        self.spool.path = Path("/dev/null/spool")
 
     def read(self, most: int) -> list[Entry]:
         with contextlib.closing(self.backlog.read(self.lane)) as found:  # type: ignore[type-var]
@@ -203,3 +215,110 @@ def test_room_is_given_back_only_when_nothing_waits(desk: Desk, monkeypatch: pyt
     assert shrunk == []
     desk.backlog.tidy()
     assert shrunk == [0]
+
+
+def told(caplog: pytest.LogCaptureFixture, message: str) -> int:
+    return [record.message for record in caplog.records].count(message)
+
+
+def test_a_spool_that_fails_is_told_at_once_and_then_once_in_a_while(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    desk.save("1")
+    monkeypatch.setattr(desk.spool, "append", no_space)
+    for seconds, times in [(0.0, 1), (FULL_SECONDS - 1, 1), (0.9, 1), (0.1, 2)]:
+        desk.now += seconds
+        desk.save("2")
+        desk.now -= GATHER_SECONDS
+        assert (told(caplog, "spool fails"), desk.backlog.trouble()) == (times, "no space left on device")
+
+
+def test_a_spool_that_cannot_be_read_is_told(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    desk.save("1")
+    desk.backlog.list_anew()
+    monkeypatch.setattr(desk.spool, "keys_after", no_space)
+    desk.backlog.list_more()
+    assert (desk.backlog.trouble(), desk.backlog.is_listed()) == ("no space left on device", True)
+
+
+def test_that_messages_are_dropped_is_told_once_in_a_while(desk: Desk, caplog: pytest.LogCaptureFixture) -> None:
+    desk.add("1", "2", "3", "4", "5")
+    taken = list(desk.lane.fresh)
+    for entry, seconds, times in zip(taken, [0.0, 1.0, 2.0, FULL_SECONDS, 0.0], [1, 1, 1, 2, 2], strict=True):
+        desk.now += seconds
+        desk.backlog.drop(entry, "spool_full")
+        assert told(caplog, "messages are dropped") == times
+
+
+# What is set apart
+
+
+def test_what_cannot_be_set_apart_is_kept_in_memory_up_to_a_bound(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(backlog, "BATCH", 2)
+    desk.loses_its_disk()
+    for key, dropped in [("1", 0), ("2", 0), ("3", 1)]:
+        desk.refused(key)
+        desk.backlog.tidy()
+        assert (desk.counts["dropped:refused_by_kafka"], desk.counts["apart"]) == (dropped, 0)
+    assert desk.backlog.waiting() == 2
+    desk.backlog.close()
+    assert (desk.counts["dropped:refused_by_kafka"], desk.counts["dropped:unsaved"]) == (3, 0)
+
+
+def test_what_its_author_deletes_is_not_set_apart(desk: Desk) -> None:
+    desk.refused("1", "2")
+    desk.backlog.wish(Wish("1", None, desk.now))
+    desk.backlog.tidy()
+    assert [(kept.message.key, kept.reason) for kept in desk.spool.kept()] == [(b"2", "ValueError: too large")]
+    assert (desk.counts["dropped:deleted"], desk.counts["apart"], desk.backlog.waiting()) == (1, 1, 0)
+
+
+def test_what_finds_no_room_to_be_set_apart_is_dropped(tmp_path: Path) -> None:
+    desk = Desk(tmp_path / "track-0.spool", max_bytes=message("1").size_bytes())
+    desk.refused("1", "2")
+    desk.backlog.tidy()
+    assert (desk.counts["apart"], desk.counts["dropped:refused_by_kafka"], desk.backlog.waiting()) == (1, 1, 0)
+    desk.spool.close()
+
+
+# What authors take back
+
+
+def test_what_is_taken_back_on_disk_goes_bit_by_bit(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(backlog, "CHANGED", 2)
+    desk.save("1", "2", "3", "4", "5", text='{"user":{"id_str":"9"},"id_str":"1","geo":1}')
+    desk.backlog.wish(Wish("9", 5, desk.now))
+    for scrubbed in (2, 4, 5, 5, 5):
+        desk.backlog.tidy()
+        assert sum(b'"geo":null' in kept.message.value for kept in desk.spool.kept()) == scrubbed
+
+
+def test_a_wish_is_forgotten_once_nothing_older_is_in_memory(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    wishes = Wishes()
+    monkeypatch.setattr(backlog, "Wishes", lambda: wishes)
+    forgetful = Desk(desk.path)
+    forgetful.add("1")
+    forgetful.now += 0.1
+    forgetful.backlog.wish(Wish("7", None, forgetful.now))
+    forgetful.backlog.tidy()
+    assert wishes.fulfilled(message("7"), 0.0) is None
+    forgetful.backlog.take_first(forgetful.lane)
+    forgetful.backlog.tidy()
+    assert wishes.fulfilled(message("7"), 0.0) == message("7")
+
+
+# The end
+
+
+def test_at_the_end_what_was_delivered_is_taken_out_and_the_file_let_go(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(backlog, "BATCH", 2)
+    for key in "123456":
+        desk.save(key)
+    desk.backlog.delivered(desk.read(2) + desk.read(2) + desk.read(1))
+    desk.backlog.close()
+    links = [str(link.resolve()) for link in Path("/proc/self/fd").iterdir()]
+    assert not [link for link in links if link.startswith(str(desk.path))]
+    assert [kept.message.key for kept in desk.spool.kept()] == [b"6"]
+    assert (desk.counts["delivered"], desk.counts["dropped:unsaved"]) == (5, 0)
