@@ -9,7 +9,7 @@ import msgspec
 import redis
 from redis.client import Pipeline, PubSub
 
-from traptor.redaction import reveal
+from traptor import redis_options
 from traptor.settings import Settings
 
 _WAITS: dict[str, Any] = {
@@ -44,7 +44,8 @@ def connect_to_redis(wanted: Settings) -> "redis.Redis":
     """
     options = {**_WAITS, "protocol": 2, "decode_responses": True, "encoding_errors": "surrogateescape"}
     if wanted.REDIS_URL:
-        conn = _Client.from_url(reveal(wanted.REDIS_URL), **options)
+        url = wanted.REDIS_URL
+        conn = _Client.from_url(redis_options.address(url), **{**options, **redis_options.options(url)})
     else:
         conn = _Client(host=wanted.REDIS_HOST, port=wanted.REDIS_PORT, db=wanted.REDIS_DB, **options)
     pool = conn.connection_pool
