@@ -53,8 +53,7 @@ lint: .venv/test ## ruff, mypy, and the layers
 audit: .venv/test .venv/audit ## are the packages those that are asked for, and is a hole known in one of them?
 	@.venv/bin/pip check
 	@$(PIP) install --dry-run --no-index --requirement requirements-test.txt
-	@.venv/audit/bin/pip-audit --progress-spinner off --skip-editable \
-		--path "$$(.venv/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')"
+	@.venv/bin/python -m scripts.audit .venv/audit/bin/pip-audit
 
 bench: .venv/test ## what a tweet costs, beside a relay, a loop and json.loads; a quarter of an hour
 	@for one in enrich pipeline latency memory store; do .venv/bin/python -m bench.$$one || exit; done
