@@ -14,6 +14,7 @@ from traptor.commands.console import (
     connection,
     dry_run_option,
     json_option,
+    look_out_for_password,
     needs_a_person,
     progress,
     say_json,
@@ -111,6 +112,7 @@ def read(
     wanted: settings.Settings, source: str, source_format: str | None, wanted_type: str | None, *, as_is: bool = False
 ) -> loading.Loaded:
     """All rules of a source, with progress on a terminal."""
+    look_out_for_password(source, "MYSQL_PASSWORD")
     found = loading.rows(source, source_format, query=wanted.RULES_QUERY, password=reveal(wanted.MYSQL_PASSWORD))
     try:
         return loading.load(_counted(found), wanted_type, as_is=as_is)
