@@ -9,6 +9,7 @@ import threading
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice, zip_longest
 from typing import Any, NoReturn
+from urllib.parse import urlsplit
 
 import click
 import redis
@@ -23,6 +24,7 @@ from traptor.connections import connect_to_redis
 from traptor.exits import Exit
 from traptor.keys import TYPES
 from traptor.printable import harmless, in_json
+from traptor.redaction import SecretUrl
 from traptor.rules.lock import Locked
 from traptor.rules.progress import Progress
 
@@ -92,6 +94,15 @@ def progress() -> Iterator[Progress]:
         return
     with console.status("") as line:
         yield Progress(step=lambda text: line.update(Text(text)), waits=lambda text: line.update(Text(harmless(text))))
+
+
+def look_out_for_password(url: str, setting: str) -> None:
+    """What is typed stands in the list of processes, for everybody on the machine to read: says so."""
+    with contextlib.suppress(ValueError):
+        if urlsplit(url).password:
+            SecretUrl(url)  # from now on it is blotted out wherever it is said
+            told = f"others can read this password in the list of processes: take it out, and set {setting}"
+            click.echo(f"warning: {told} or {setting}_FILE", err=True)
 
 
 def needs_a_person() -> NoReturn:

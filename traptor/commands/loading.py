@@ -18,6 +18,7 @@ from traptor.commands.console import (
     connection,
     dry_run_option,
     json_option,
+    look_out_for_password,
     needs_a_person,
     progress,
     say_json,
@@ -188,6 +189,7 @@ def read(
     wanted: settings.Settings, source: str, source_format: str | None, wanted_type: str | None, *, as_is: bool = False
 ) -> loading.Loaded:
     """All rules of a source, with progress on a terminal."""
+    look_out_for_password(source, "MYSQL_PASSWORD")
     try:
         return loading.load(_counted(_rows(wanted, source, source_format)), wanted_type, as_is=as_is)
     except loading.SourceError as error:

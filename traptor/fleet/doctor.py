@@ -16,7 +16,7 @@ import redis
 import requests
 from birdy.twitter import TwitterApiError, TwitterClientError
 
-from traptor import folders, keys
+from traptor import folders, keys, redis_options
 from traptor.fleet import kafka_check, roster
 from traptor.fleet.finding import Finding, error, ok, warning
 from traptor.logs import NO_FILE
@@ -117,6 +117,8 @@ def redis_server(conn: "redis.Redis", wanted: Settings) -> Iterator[Finding]:
     except redis.RedisError as failed:
         yield error("redis", f"cannot be used: {failed}", "set REDIS_HOST and REDIS_PORT, or REDIS_URL")
         return
+    for risk in redis_options.risks(wanted.REDIS_URL):
+        yield warning("redis", risk, "see REDIS_URL")
     told = f"answers in {seconds * 1000:.1f} ms"
     yield ok("redis", told) if seconds < SLOW_REDIS_SECONDS else warning("redis", told, "move closer to it")
     yield from _permissions(conn, wanted)

@@ -66,6 +66,8 @@ def rows(source: str, source_format: str | None = None, *, query: str = "", pass
     if source.startswith("mysql://"):
         yield from _mysql_rows(source, query, password)
         return
+    if found := re.match(r"\w+://", source):
+        raise SourceError(f"{found[0]} is no source of rules; allowed are a path, -, and mysql://user@host/db")
     text = _text(source)
     readers = {"gnip": _gnip_rows, "jsonl": _json_lines, "csv": _csv_rows, "list": _list_rows}
     yield from readers[source_format or _format(source, text)](_name(source), text)
