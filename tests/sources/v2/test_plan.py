@@ -151,7 +151,16 @@ def test_what_is_said_names_cost_and_cap(rules: str) -> None:
     with Simulator(rate=10) as twitter:
         environment = {"TWITTER_API_URL": twitter.url, "BEARER_TOKEN": bearer_token(CREDENTIAL), "TWITTER_API": "2"}
         done = CliRunner().invoke(command, [rules], env=environment, catch_exceptions=False)
-    assert "A month: about 51,840,000 posts, more than the 3,000,000 allowed, 259,200.00 USD at most" in done.stdout
+    assert (
+        "A month: about 51,840,000 posts, more than the 3,000,000 allowed, 259,200.00 USD for them alone" in done.stdout
+    )
+
+
+def test_what_is_left_out_of_a_plan_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "rules.jsonl"
+    path.write_text('{"value":"storm"}\n')
+    done = CliRunner().invoke(command, [str(path), "--api", "2"], catch_exceptions=False)
+    assert "'storm' has no type: name one with --type" in done.stderr
 
 
 def test_a_sample_is_for_v2(rules: str, tmp_path: Path) -> None:
