@@ -3,8 +3,8 @@
 FROM python:3.13-slim AS build
 WORKDIR /source
 RUN python -m venv /opt/traptor
-COPY requirements.txt .
-RUN /opt/traptor/bin/pip install --no-cache-dir --requirement requirements.txt
+COPY requirements.lock .
+RUN /opt/traptor/bin/pip install --no-cache-dir --require-hashes --requirement requirements.lock
 COPY . .
 RUN /opt/traptor/bin/pip install --no-cache-dir --no-deps .
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from traptor import settings
+from traptor import folders, settings
 from traptor.redaction import redact
 from traptor.settings import SettingError, Settings
 
@@ -19,7 +19,8 @@ def load(
     return settings.load(command_line or {}, environ or {}, local or {})
 
 
-def test_the_defaults_are_those_of_the_original() -> None:
+def test_the_defaults_are_those_of_the_original(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(folders, "can_be_written", lambda path: True)
     made = load()
     originals = {
         "TRAPTOR_TYPE": "track", "TRAPTOR_ID": 0, "RULE_CHECK_INTERVAL": 60, "KAFKA_ENABLED": True,

@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Callable
 from typing import Any
+from unittest.mock import MagicMock
 
 import pytest
 import redis
@@ -147,6 +148,13 @@ def test_a_road_goes_on_whatever_surfaces_in_it(
     told = [(one.levelno, one.message, vars(one)["in"]) for one in caplog.records]
     assert told == ([(level, message, "road")] * 2 if error else [])
     assert reported == ([error] * 2 if is_reported else [])
+
+
+def test_a_step_that_somebody_has_replaced_is_taken() -> None:
+    roads, replaced = SideRoads(lambda error: None), MagicMock()
+    roads.every(0.001, replaced)
+    wait_until(lambda: replaced.called, "the step")
+    roads.stopped.set()
 
 
 def test_a_road_that_stopped_is_not_taken_again(monkeypatch: pytest.MonkeyPatch) -> None:

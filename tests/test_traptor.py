@@ -29,6 +29,7 @@ from traptor.rules.checked import LIMITS
 from traptor.simulator import CREDENTIAL, Simulator
 from traptor.sources import backoff
 from traptor.sources.stream import StreamEnded
+from traptor.threads import in_background
 from traptor.traptor import MyBirdyClient, Traptor
 
 APIKEYS = dict(zip(settings.APIKEY_NAMES, CREDENTIAL, strict=True))
@@ -254,13 +255,14 @@ def test_waiting_for_rules_ends_as_soon_as_there_are_some() -> None:
 def test_rules_left_out_are_counted_at_each_look() -> None:
     one = with_rules()
     RulesToRedis(one.redis_conn).send_rules("track", [{"value": "happy"}, {"value": "x" * 61}])
-    one._read_rules(noticed=False)
-    assert one._vitals.rules[1:] == (1, 1, 1)
+    one._wait_for_rules()
+    one._make_twitter_rules(one.redis_rules)
+    assert (one._vitals.rules[1:], one._vitals.status()["left_out"]) == ((1, 1), 1)
     one.redis_conn.delete("traptor-track:0:0")
     one.restart_flag = True
     one._pulse.pause = lambda seconds, is_over: one.stop()  # type: ignore[method-assign]
     one._wait_for_rules()
-    assert one._vitals.rules[1:] == (0, 0, 1)
+    assert (one._vitals.rules[1:], one._vitals.status()["left_out"]) == ((0, 0), 1)
 
 
 def test_while_redis_is_away_the_last_whole_rules_stay() -> None:
@@ -709,7 +711,17 @@ def test_a_replaced_making_of_the_producer_is_honoured(returned: bool) -> None:
     one = Mine(*[fakeredis.FakeRedis()] * 3, apikeys=APIKEYS)
     one._setup_kafka()
     wait_until(lambda: one.kafka_conn is mine, "the producer")
-    assert one._make_producer(**producers.CAUTIOUS) is mine
+    assert producers.cautiously(one._make_producer) is mine
+
+
+def test_only_the_producer_that_is_to_be_cautious_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are made side by side, one for each topic, all by the method that people replace."""
+    made_with: list[dict[str, Any]] = []
+    monkeypatch.setattr(producers, "KafkaProducer", lambda **options: made_with.append(options) or MagicMock())
+    one = Traptor.from_settings(settings.load({**APIKEYS, "KAFKA_OPTIONS": '{"linger_ms": 7}'}))
+    producers.cautiously(lambda: [one._make_producer(), in_background(one._make_producer, lambda: None).result(10)])
+    one._make_producer()
+    assert [options["linger_ms"] for options in made_with] == [0, 7, 7]
 
 
 def test_a_making_that_makes_no_producer_is_an_error() -> None:

@@ -4,7 +4,7 @@ A Traptor has them all. Where one is replaced, every message passes through them
 of ``passage``.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from traptor import keys
@@ -15,6 +15,7 @@ from traptor.delivery.address import Address
 from traptor.delivery.door import Door
 from traptor.passage import Passage
 from traptor.settings import Settings
+from traptor.sources.stream import FilterStream
 from traptor.tweets import fields, kinds, times
 from traptor.tweets.enrichment import Enrichment
 from traptor.tweets.rule import Match
@@ -27,6 +28,7 @@ class DictMethods:
     traptor_type: str
     traptor_id: int
     enable_stats_collection: bool
+    birdy_stream: Any
     redis_rules: list[dict[str, str]]
     rule_counters: dict[str, counters.RollingCounter]
     limit_counter: Any
@@ -38,11 +40,27 @@ class DictMethods:
     _address: Address
     _door: Door
 
+    def _way_of_messages(self) -> tuple[Iterator[Sequence[Any]], Callable[[Sequence[Any]], None]]:
+        """What the stream brings, and the method that takes it: bytes, unless somebody has replaced the stream, or a
+        method that takes dicts.
+        """
+        if not isinstance(self.birdy_stream, FilterStream):
+            # None stands for a moment in which nothing came.
+            singly = ([] if message is None else [message] for message in self.birdy_stream.stream())
+            return singly, self._handle_dicts
+        if self._is_dict_method_replaced():
+            return self.birdy_stream.reads(), self._handle_bytes_as_dicts
+        return self.birdy_stream.reads(), self._handle_bytes
+
     def _is_dict_method_replaced(self) -> bool:
         """Has a subclass, or somebody who holds this one, replaced a method that messages pass through?"""
         return any(
             name in vars(self) or getattr(type(self), name) is not getattr(DictMethods, name) for name in REPLACEABLE
         )
+
+    def _handle_bytes(self, received: Sequence[bytes]) -> None:
+        """Messages on the short way, as bytes from end to end."""
+        self._passage.portion(received, self._enrichment, self._door, self._enrich_tweet)
 
     def _handle_bytes_as_dicts(self, received: Sequence[bytes]) -> None:
         self._handle_dicts([message for _, message in self._intake.decoded(received, fields.load)])
@@ -114,23 +132,6 @@ class DictMethods:
         self.account.counts["matched" if matches else "unmatched"] += 1
         for match in matches:
             self._increment_rule_counter(self._enrichment.rule_ids[match.position])
-
-    def _make_rule_counters(self) -> dict[str, counters.RollingCounter]:
-        """Make ``self.rule_counters``, by rule_id; the counters of rules that stay go on counting."""
-        rule_ids = [rule.get("rule_id", "") for rule in self.redis_rules if self.enable_stats_collection]
-        self.rule_counters = {
-            rule_id: self.rule_counters.get(rule_id) or self._create_rule_counter(rule_id) for rule_id in rule_ids
-        }
-        return self.rule_counters
-
-    def _create_rule_counter(self, rule_id: str) -> counters.RollingCounter:
-        """A counter of one rule's matches within the rolling window."""
-        key = keys.stats(self.traptor_type, self.traptor_id, rule_id)
-        return counters.RollingCounter(key, self.settings.STATS_COLLECTION_WINDOW)
-
-    def _delete_rule_counters(self) -> None:
-        """Forget the rule counters; what they wrote to Redis goes with its TTL."""
-        self.rule_counters = {}
 
     def _increment_rule_counter(self, rule_value: str) -> None:
         """Count a match of the rule with this rule_id."""

@@ -10,12 +10,13 @@ import contextlib
 import dataclasses
 import os
 import runpy
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from traptor import kafka_options, permissions
+from traptor import folders, kafka_options, misnomers, permissions
+from traptor.misnomers import Misnomer
 from traptor.redaction import SHORTEST, Secret, redact
 from traptor.values import (
     BOOLEAN,
@@ -135,7 +136,11 @@ class Settings:
     KAFKA_OPTIONS: dict[str, Any] | None = _setting(
         None, KAFKA_OPTIONS, "more arguments of kafka-python's producer: TLS, SASL, compression", secret=True
     )
-    SPOOL_DIR: str = _setting("/var/spool/traptor", TEXT, "directory of the spool: what waits while Kafka is away")
+    SPOOL_DIR: str = _setting(
+        folders.SYSTEM["SPOOL_DIR"],
+        TEXT,
+        "directory of the spool: what waits while Kafka is away; unset, and not to be written: one of the user's own",
+    )
     SPOOL_MAX_BYTES: int = _setting(1 << 30, whole(0), "size up to which messages are spooled", unit="bytes")
     STOP_TIMEOUT: float = _setting(8.0, seconds(), "time to deliver what was received when told to stop", unit="s")
     DEDUPE_WINDOW: int = _setting(10_000, whole(0), "tweets among which duplicates are found and dropped")
@@ -146,15 +151,24 @@ class Settings:
     LOG_LEVEL: str = _setting(
         "INFO", one_of("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL", change=str.upper), "least level logged"
     )
-    LOG_DIR: str = _setting("/var/log/traptor", TEXT, "directory of the log file; `none` = no file")
+    LOG_DIR: str = _setting(
+        folders.SYSTEM["LOG_DIR"],
+        TEXT,
+        "directory of the log file; `none` = no file; unset, and not to be written: one of the user's own",
+    )
     LOG_FILE: str = _setting("traptor.log", TEXT, "name of the log file", alias="LOG_FILE_NAME")
     LOG_JSON: bool = _setting(False, BOOLEAN, "one JSON object per log line")
     LOG_STDOUT: bool = _setting(True, BOOLEAN, "log to the terminal as well (to standard error, in spite of the name)")
     LOG_MAX_BYTES: int = _setting(10_000_000, whole(0), "size at which the log file is rotated", unit="bytes")
     LOG_BACKUPS: int = _setting(5, whole(0), "rotated log files that are kept")
+    STRICT_LOCALSETTINGS: bool = _setting(
+        False, BOOLEAN, "a name in localsettings.py that is no setting stops the start; otherwise it is told"
+    )
 
     sources: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
     """Where each value came from: ``command line``, ``environment``, a path, ``file PATH`` or ``default``."""
+    misnomers: Sequence[Misnomer] = field(default=(), repr=False, compare=False)
+    """Names that are nearly settings, and were not read."""
 
     @property
     def apikeys(self) -> dict[str, Secret]:
@@ -203,10 +217,12 @@ def load(
     ``local`` is what ``localsettings.py`` defines; by default the file is looked for. Raises SettingError.
     """
     local = local_settings() if local is None else local
+    environ = os.environ if environ is None else environ
+    path = str(local.get("__file__", "localsettings.py"))
     levels = [
         ("command line", command_line or {}),
-        ("environment", os.environ if environ is None else environ),
-        (local.get("__file__", "localsettings.py"), {**_apikeys(local), **local}),
+        ("environment", environ),
+        (path, {**_apikeys(local), **local}),
     ]
     values: dict[str, Any] = {}
     sources: dict[str, str] = {}
@@ -214,7 +230,19 @@ def load(
         raw, sources[one.name] = _find(one, levels)
         if raw is not None:
             values[one.name] = parsed(one.name, one.metadata["kind"], raw, secret=one.metadata["secret"])
-    return Settings(**values, sources=sources)
+        elif one.name in folders.SYSTEM:
+            values[one.name] = folders.usual(one.name)
+    in_file = list(misnomers.in_file([*local, *_apikeys(local)], path, _names() | {"APIKEYS"}))
+    if in_file and values.get("STRICT_LOCALSETTINGS"):
+        raise SettingError("; ".join(map(str, in_file)))
+    in_environment = misnomers.in_environment(environ.items(), _names())
+    return Settings(**values, sources=sources, misnomers=[*in_environment, *in_file])
+
+
+def _names() -> set[str]:
+    """Every name under which a setting is read."""
+    names = {name for one in known() for name in (one.name, one.metadata["alias"]) if name}
+    return names | {f"{one.name}_FILE" for one in known() if one.metadata["secret"]}
 
 
 def with_secrets_read_again(current: Settings) -> Settings:

@@ -68,7 +68,7 @@ class SideRoads:
 
     def start(self, *roads: Callable[[], None]) -> None:
         for road in roads:
-            threading.Thread(target=self._guarded, args=(road,), name=road.__name__, daemon=True).start()
+            threading.Thread(target=self._guarded, args=(road,), name=_name(road), daemon=True).start()
 
     def every(self, seconds: float, step: Callable[[], object]) -> None:
         """Take this step once in so many seconds, in a thread of its own."""
@@ -77,11 +77,11 @@ class SideRoads:
             while not self.stopped.wait(seconds):
                 step()
 
-        road.__name__ = step.__name__
+        road.__name__ = _name(step)
         self.start(road)
 
     def _guarded(self, road: Callable[[], None]) -> None:
-        name = road.__name__.strip("_")
+        name = _name(road)
         while not self.stopped.is_set():
             try:
                 road()
@@ -91,6 +91,11 @@ class SideRoads:
                 log.exception("a thread failed and is started again", extra={"in": name})
                 self._report(error)
             self.stopped.wait(RETRY_SECONDS)
+
+
+def _name(road: Callable[[], object]) -> str:
+    """One that somebody has replaced may have none."""
+    return getattr(road, "__name__", "replaced").strip("_")
 
 
 def in_background(work: Callable[[], _T], then: Callable[[], None]) -> "Future[_T]":

@@ -3,18 +3,15 @@
 import logging
 import math
 import runpy
-import signal
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from http.server import ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-from birdy.twitter import TwitterApiError, TwitterClientError
-
-from traptor import exits, kafka_options, keys, logs, settings
+from traptor import exits, folders, kafka_options, keys, logs, settings
 from traptor.account import counters, heartbeat, journal, metrics
 from traptor.account.gaps import Gap, Gaps
 from traptor.account.intake import Intake
@@ -28,18 +25,18 @@ from traptor.delivery.address import Address
 from traptor.delivery.door import OutputError
 from traptor.delivery.kafka_door import Kafka
 from traptor.delivery.spool import Message, Spool, file_name
-from traptor.delivery.standard_output import StandardOutput, give_up_writing
+from traptor.delivery.standard_output import StandardOutput
 from traptor.dict_methods import DictMethods
 from traptor.exits import Exit
 from traptor.passage import Passage, portions
 from traptor.reports import Reporter
-from traptor.rules import checked, notices, stored
+from traptor.rule_methods import RuleMethods
+from traptor.rules import notices
 from traptor.rules.watch import Watch
-from traptor.sources import backoff
 from traptor.sources.credential import Credential
 from traptor.sources.lease import RENEW_SECONDS
 from traptor.sources.source import chosen
-from traptor.sources.stream import FilterStream, StreamEnded
+from traptor.sources.stream import StreamEnded
 from traptor.sources.turn import Turn, Verdict, Wait
 from traptor.sources.v1 import MyBirdyClient
 from traptor.threads import Pulse, SideRoads, say_farewell
@@ -54,11 +51,9 @@ TICK_SECONDS = 0.1
 REPORT_SECONDS = 1.0
 FAREWELL_SECONDS = 0.7
 """What Redis may take, twice, of the time to stop."""
-RETRY_SECONDS = 15.0
-"""Between tries to bring changed rules to a server, where it asks for nothing else."""
 
 
-class Traptor(DictMethods):
+class Traptor(RuleMethods, DictMethods):
     """Reads rules from Redis, opens a birdy stream, enriches, and delivers to Kafka.
 
     ``redis_conn``, ``pubsub_conn`` and ``heartbeat_conn`` are redis-py clients, or anything that behaves like them.
@@ -148,6 +143,8 @@ class Traptor(DictMethods):
         self.rule_counters: dict[str, counters.RollingCounter] = {}
         self.limit_counter: Any = None
         self.account = Account()
+        self.output: Any = None
+        """In the place of standard output: what has ``writelines`` and ``flush``."""
         self._furnish(wanted)
 
     def _furnish(self, wanted: settings.Settings) -> None:
@@ -160,15 +157,13 @@ class Traptor(DictMethods):
         self._turn = Turn(Credential(self.redis_conn, wanted.credential, *name))
         self._gaps = Gaps(*name, self._tell_gap)
         self._vitals = Vitals(
-            *name, self._source, account=self.account, gaps=self._gaps, credential=self._turn.credential
+            *name, self._source, account=self.account, gaps=self._gaps, turn=self._turn, watch=self._watch
         )
         window = max(wanted.DEDUPE_WINDOW, self._source.most_repeated) if wanted.DEDUPE_WINDOW else 0
         self._intake = Intake(self._vitals, self._gaps, self._turn, RecentIds(window))
         self._address = Address(self.kafka_topic, wanted.KAFKA_NOTICES_TOPIC)
         self._passage = Passage(self._source, self._intake, self._address, self._count_matches)
         self._door: Kafka | StandardOutput = StandardOutput(counts)
-        self._producer_options: dict[str, Any] = {}
-        """What the producer is to have whatever KAFKA_OPTIONS say."""
         self._journal = Journal(self.heartbeat_conn, *name, max(15, round(3 * wanted.HEARTBEAT_INTERVAL)))
         self._latency = metrics.Latency()
         self._metrics_server: ThreadingHTTPServer | None = None
@@ -176,7 +171,6 @@ class Traptor(DictMethods):
         self._side_roads = SideRoads(lambda error: self._reporter.report(error))  # noqa: PLW0108 - it is another one later
         self._pulse = Pulse(self._tick, lambda: self._stopping)
         self._limit_watch = counters.LimitWatch()
-        self._may_have_missed_notices = False
         self._tweet_limit: int | None = None
         self._stopping = False
         self._stop_by = math.inf
@@ -203,7 +197,7 @@ class Traptor(DictMethods):
     @property
     def kafka_conn(self) -> Any:
         """The producer; None while there is none."""
-        return self._door.producer if isinstance(self._door, Kafka) else None
+        return getattr(self._door, "producer", None)
 
     @kafka_conn.setter
     def kafka_conn(self, producer: Any) -> None:
@@ -233,7 +227,8 @@ class Traptor(DictMethods):
             raise
 
     def _live(self) -> None:
-        self._side_roads.start(self._listen_for_notices, self._send_heartbeat_message)
+        self._side_roads.start(self._send_heartbeat_message)
+        self._side_roads.every(self.settings.PUBSUB_CHECK_INTERVAL, self._check_redis_pubsub_for_restart)
         self._side_roads.every(RENEW_SECONDS, self._hold_credential)
         self._side_roads.every(REPORT_SECONDS, self._report)
         try:
@@ -251,9 +246,7 @@ class Traptor(DictMethods):
     def _told_to_stop(self, *_: object) -> None:
         self.stop()
         if isinstance(self._door, StandardOutput):
-            # Whoever reads our output may have stopped reading without closing it: then a write never returns.
-            signal.signal(signal.SIGALRM, give_up_writing)
-            signal.setitimer(signal.ITIMER_REAL, self.settings.STOP_TIMEOUT)
+            self._door.give_up_in(self.settings.STOP_TIMEOUT)
 
     def _shut_down(self) -> None:
         """Leave within ten seconds: STOP_TIMEOUT, since we were told to, for what was received; a moment for Redis."""
@@ -274,6 +267,10 @@ class Traptor(DictMethods):
         """This run in figures: tweets received and matched, messages delivered; what waits or was dropped, if any."""
         return self.account.summary(waiting=self._door.waiting())
 
+    def status(self) -> dict[str, Any]:
+        """What stands in the status key."""
+        return self._vitals.status()
+
     # Setting up
 
     def _setup(self) -> None:
@@ -289,14 +286,13 @@ class Traptor(DictMethods):
     def _setup_kafka(self) -> None:
         """Set up the door: Kafka, looked for in the background until it is there, or standard output."""
         if not self.kafka_enabled or self.test:
-            self._door = StandardOutput(self.account.counts)
+            self._door = StandardOutput(self.account.counts, self.output)
         else:
             options = self.settings.KAFKA_OPTIONS or {}
             producers.check(options, self.settings.KAFKA_CLIENT)
-            self._vitals.risks = kafka_options.risks(options)
-            for risk in self._vitals.risks:
-                self.logger.warning("KAFKA_OPTIONS put tweets at risk", extra={"risk": risk})
+            self._vitals.accept(kafka_options.risks(options))
             self._door = self._make_kafka_door()
+            folders.tell(self._door.spool.path, self.settings.sources)
             self._door.open()
         self._vitals.door = self._door
 
@@ -307,13 +303,12 @@ class Traptor(DictMethods):
             Spool(path, self.settings.SPOOL_MAX_BYTES),
             self.account.counts,
             self._acknowledged,
-            connect_cautiously=lambda: self._make_producer(**producers.CAUTIOUS),
+            connect_cautiously=partial(producers.cautiously, self._make_producer),
             topic=self.kafka_topic,
         )
 
-    def _make_producer(self, **options: Any) -> Any:
+    def _make_producer(self) -> Any:
         """What ``_create_kafka_producer`` returns or, as the original's did, sets as ``kafka_conn``."""
-        self._producer_options = options
         producer = self._create_kafka_producer() or self.kafka_conn
         if producer is None:
             raise TypeError("_create_kafka_producer neither returned a producer nor set kafka_conn")
@@ -321,8 +316,8 @@ class Traptor(DictMethods):
 
     def _create_kafka_producer(self) -> Any:
         """Create the Kafka producer. Raises kafka.errors.KafkaError where no broker answers."""
-        wanted = {**(self.settings.KAFKA_OPTIONS or {}), **self._producer_options}
-        return producers.connect(self.kafka_hosts, self.kafka_topic, wanted, client=self.settings.KAFKA_CLIENT)
+        options = self.settings.KAFKA_OPTIONS or {}
+        return producers.connect(self.kafka_hosts, self.kafka_topic, options, client=self.settings.KAFKA_CLIENT)
 
     def _setup_birdy(self) -> None:
         """Create ``self.birdy_conn``. Connects to nothing yet."""
@@ -349,8 +344,8 @@ class Traptor(DictMethods):
             self._stream_ended(ended)
         finally:
             self._close_stream()
-            self.account.counts["received_bytes"] += getattr(self.birdy_stream, "received_bytes", 0)
-            self.birdy_stream = self._vitals.stream = None
+            self._vitals.closed()
+            self.birdy_stream = None
 
     def _wait_for_turn(self) -> None:
         """Wait for the credential, for what the source says, and wait out the back-off.
@@ -367,14 +362,11 @@ class Traptor(DictMethods):
             self._journal.is_silent = False
 
     def _hold_back(self, wait: Wait) -> None:
-        """Not now; the reason is told once."""
+        """Not now."""
         if wait.holder is None:
             self._door.take_up()
         self._journal.is_silent = wait.holder == (self.traptor_type, self.traptor_id)
         if wait.reason:
-            if (self._vitals.phase, self._vitals.reason) != (State.BACKING_OFF, wait.reason):
-                told = "waiting for the credential" if wait.holder else "no stream for now"
-                self.logger.warning(told, extra={"reason": wait.reason})
             self._vitals.enter(State.BACKING_OFF, wait.reason)
         self._pulse.wait(wait.seconds)
 
@@ -397,9 +389,7 @@ class Traptor(DictMethods):
             self.logger.info("new credentials")
             self.settings, self.apikeys = fresh, fresh.apikeys
             logs.set_up(fresh)
-            self._turn.credential.release()
-            fresh_credential = Credential(self.redis_conn, fresh.credential, self.traptor_type, self.traptor_id)
-            self._turn.credential = self._vitals.credential = fresh_credential
+            self._turn.exchange(Credential(self.redis_conn, fresh.credential, self.traptor_type, self.traptor_id))
             self._setup_birdy()
 
     def _stream_ended(self, ended: StreamEnded) -> None:
@@ -411,111 +401,13 @@ class Traptor(DictMethods):
         """There is no stream, and the verdict says why. One that is meant for good ends the process."""
         self._gaps.begin(since or datetime.now(UTC), verdict.cause)
         if verdict.refusal:
+            if verdict.answer:
+                self._reporter.report(verdict.answer)
             self._vitals.enter(State.REFUSED, verdict.refusal)
             self.logger.critical(f"Twitter refuses us, do not restart: {verdict.refusal}")
             raise SystemExit(Exit.REFUSED)
         self._vitals.enter(State.BACKING_OFF, verdict.cause)
         self.logger.warning("no stream", extra={"cause": verdict.cause, **verdict.facts})
-
-    # Rules
-
-    def _wait_for_rules(self) -> None:
-        """Wait for rules to appear in Redis, looking every ``rule_check_interval`` seconds and at every notice.
-
-        While Redis cannot be read, the last whole set stays.
-        """
-        told = False
-        while not self._stopping:
-            found = self._pulse.result(self._next_look())
-            if found is None:
-                return
-            self.redis_rules = found
-            if found:
-                return
-            self._vitals.rules = checked.facts(self.traptor_type, found, len(self._watch.problems))
-            self._vitals.enter(State.WAITING_FOR_RULES)
-            if not told:
-                self.logger.info("waiting for rules", extra={"keys": keys.rules(self.traptor_type, self.traptor_id)})
-                told = True
-            self.logger.debug("no rules yet", extra={"look_again_s": self.rule_check_interval})
-            self._pulse.pause(self.rule_check_interval, self._is_noticed)
-
-    def _next_look(self) -> Callable[[], list[dict[str, str]]]:
-        """A look at the rules. The flag is cleared before it is made: a notice that comes meanwhile means another."""
-        noticed = self.restart_flag
-        self.restart_flag = self._may_have_missed_notices = False
-        return partial(self._read_rules, noticed=noticed)
-
-    def _read_rules(self, *, noticed: bool) -> list[dict[str, str]]:
-        """The rules as Redis has them now, or the last whole set."""
-        now = self._vitals.progress_at
-        found = self._watch.read(self._get_redis_rules, self.redis_rules, now, noticed=noticed)
-        self._vitals.rules = self._vitals.rules._replace(left_out=len(self._watch.problems))
-        return found
-
-    def _get_redis_rules(self) -> Iterator[dict[str, str]]:
-        """Yield this Traptor's rules from Redis: those that one connection may ask for, in order of rule_id.
-
-        Each is a hash under ``traptor-<type>:<id>:<rule_id>``; a connection may have 5000 follow rules, 400 track
-        phrases or 25 locations boxes. What Twitter would refuse is left out with a warning. Raises redis.RedisError.
-        """
-        found = self._source.choose(stored.read(self.redis_conn, self.traptor_type, self.traptor_id))
-        self._watch.left_out(found.problems)
-        yield from found.rules
-
-    def _make_twitter_rules(self, rules_from_redis: list[dict[str, str]]) -> str:
-        """The rules, dicts as they come from Redis, as the value of Twitter's parameter. Compiles the matcher."""
-        sound = self._source.choose(sorted(rules_from_redis, key=checked.order))
-        if sound.problems:
-            self._watch.left_out(sound.problems)
-        self._enrichment = Enrichment(self.traptor_type, self.traptor_id, sound.rules)
-        if self.traptor_type == "locations":
-            self.locations_rule = self._get_locations_traptor_rule()
-        asked = self._source.ask(sound.rules)
-        self._vitals.rules = checked.facts(self.traptor_type, sound.rules, len(self._watch.problems))
-        self.logger.debug("rules for Twitter", extra={"rules": asked})
-        return asked
-
-    def _get_locations_traptor_rule(self) -> dict[str, Any]:
-        """A dict with the single rule that a locations Traptor reports if there is one; of several, the last."""
-        rule = self.redis_rules[-1] if self.redis_rules else {}
-        return {"rule_tag": rule.get("tag"), "rule_value": rule.get("value"), **rule} if rule else {}
-
-    def _is_restart_due(self) -> bool:
-        """Has a look at the rules, in the background, found some that need another stream?"""
-        noticed, now = self._is_noticed(), self._vitals.progress_at
-        if self._watch.is_due(now, noticed=noticed):
-            self._watch.look(now, self._next_look(), self._pulse.wake)
-        found = self._watch.found()
-        if found is None or self._take_up_rules(found):
-            return False
-        self._watch.answered(now)
-        return True
-
-    def _take_up_rules(self, found: list[dict[str, str]]) -> bool:
-        """Take these rules up on the open stream; False where it must be opened anew instead."""
-        before, self.redis_rules = self.redis_rules, found
-        if not found or found == before:
-            return bool(found)
-        if not self._source.changes_rules_while_open and self._source.ask(found) != self.twitter_rules:
-            return False
-        # The matcher knows the new rules before the server does, so that none of their tweets is without one.
-        self.twitter_rules = self._make_twitter_rules(found)
-        self._make_rule_counters()
-        try:
-            is_placed = self._pulse.result(partial(self._source.change, found))
-        except (TwitterApiError, TwitterClientError) as error:
-            self._try_rules_again(before, error)
-            return True
-        self._watch.refused(self._source.refused())
-        self.logger.info("rules taken up without reconnecting", extra={"rule_set": self.rule_set})
-        return is_placed is not False
-
-    def _try_rules_again(self, before: list[dict[str, str]], error: TwitterClientError) -> None:
-        self.logger.warning("rules not changed on the server: trying again", extra={"error": str(error)})
-        self.redis_rules = before
-        asked_seconds = backoff.asked_wait_seconds(error.status_code, error.headers or {}, time.time())
-        self._watch.plan(self._vitals.progress_at, asked_seconds or RETRY_SECONDS)
 
     # Connecting
 
@@ -525,41 +417,23 @@ class Traptor(DictMethods):
         Ends the process with exit code 3 if Twitter's answer is meant for good, so that no supervisor restarts it and
         gets the account locked out.
         """
-        create = {
-            "track": self._create_twitter_track_stream,
-            "follow": self._create_twitter_follow_stream,
-            "locations": self._create_twitter_locations_stream,
-        }[self.traptor_type]
         self.birdy_stream = None
         self._vitals.enter(State.CONNECTING)
         self._gaps.tried()
-        try:
-            self._pulse.result(create)
-        except TwitterApiError as error:
-            verdict = self._turn.answered(error)
-            if verdict.refusal:
-                self._reporter.report(error)
+        create = getattr(self, f"_create_twitter_{self.traptor_type}_stream")
+        if verdict := self._turn.attempt(partial(self._pulse.result, create)):
             self._no_stream(verdict)
-        except TwitterClientError as error:
-            self._no_stream(self._turn.unreachable(error))
-        else:
-            self._stream_opened() if self.birdy_stream is not None else self._nothing_to_ask_for()
-
-    def _create_twitter_follow_stream(self) -> None:
-        """Create a Twitter follow stream."""
-        self.birdy_stream = self._open_stream()
+        elif self.birdy_stream is not None:
+            self._stream_opened()
+        elif not self._stopping:
+            self._nothing_to_ask_for()
 
     def _create_twitter_track_stream(self) -> None:
-        """Create a Twitter track stream."""
-        self.birdy_stream = self._open_stream()
-
-    def _create_twitter_locations_stream(self) -> None:
-        """Create a Twitter locations stream."""
-        self.birdy_stream = self._open_stream()
-
-    def _open_stream(self) -> Any:
+        """Create ``self.birdy_stream``, under the name for this type of rules, for each may be replaced by itself."""
         missed_since = datetime.fromisoformat(self._gaps.open.since) if self._gaps.open else None
-        return self._source.open(self.twitter_rules or "", self.redis_rules, missed_since=missed_since)
+        self.birdy_stream = self._source.open(self.twitter_rules or "", self.redis_rules, missed_since=missed_since)
+
+    _create_twitter_follow_stream = _create_twitter_locations_stream = _create_twitter_track_stream
 
     def _stream_opened(self) -> None:
         self._turn.opened()
@@ -572,11 +446,10 @@ class Traptor(DictMethods):
         self.logger.info("streaming", extra={"url": url, **facts})
 
     def _nothing_to_ask_for(self) -> None:
-        """The server can have none of the rules; or we are to stop."""
-        if not self._stopping:
-            self.logger.error("none of the rules can be on the server: no stream")
-            self._vitals.enter(State.WAITING_FOR_RULES, "none of the rules can be on the server")
-            self._pulse.pause(self.rule_check_interval, self._is_noticed)
+        """The server can have none of the rules."""
+        self.logger.error("none of the rules can be on the server: no stream")
+        self._vitals.enter(State.WAITING_FOR_RULES, "none of the rules can be on the server")
+        self._pulse.pause(self.rule_check_interval, self._is_noticed)
 
     # Collecting
 
@@ -597,18 +470,6 @@ class Traptor(DictMethods):
             if not is_ending and (cause := self._cause_to_end()):
                 self._end_stream(cause)
                 is_ending = True
-
-    def _way_of_messages(self) -> tuple[Iterator[Sequence[Any]], Callable[[Sequence[Any]], None]]:
-        """What the stream brings, and the method that takes it: bytes, unless somebody has replaced the stream, or a
-        method that takes dicts.
-        """
-        if not isinstance(self.birdy_stream, FilterStream):
-            # None stands for a moment in which nothing came.
-            singly = ([] if message is None else [message] for message in self.birdy_stream.stream())
-            return singly, self._handle_dicts
-        if self._is_dict_method_replaced():
-            return self.birdy_stream.reads(), self._handle_bytes_as_dicts
-        return self.birdy_stream.reads(), self._handle_bytes
 
     def _cause_to_end(self) -> str:
         """Why we are to end the stream ourselves; empty while we are not."""
@@ -634,36 +495,12 @@ class Traptor(DictMethods):
         counts = self.account.counts
         return self._tweet_limit is not None and counts["matched"] + counts["unmatched"] >= self._tweet_limit
 
-    def _handle_bytes(self, received: Sequence[bytes]) -> None:
-        """Messages on the short way, as bytes from end to end."""
-        self._passage.portion(received, self._enrichment, self._door, self._enrich_tweet)
-
     def _acknowledged(self, delivered: Sequence[Message], now: float) -> None:
         """Kafka has them."""
         tweet_ids = [message.key for message in delivered if message.key and message.topic == self.kafka_topic]
         self._latency.observe(tweet_ids, now)
 
     # Side roads: each runs in a thread of its own, and only sets flags
-
-    def _listen_for_notices(self) -> None:
-        while not self._side_roads.stopped.is_set():
-            self._check_redis_pubsub_for_restart()
-
-    def _check_redis_pubsub_for_restart(self) -> None:
-        """Look for a notice for this Traptor; when one has come, set ``restart_flag`` and return."""
-        for heard in self._listener.heard():
-            if heard is notices.SUBSCRIBED:
-                # One may have been published before the subscription stood.
-                self._may_have_missed_notices = True
-                self._pulse.wake()
-            elif heard is notices.NOTICE:
-                put_off_seconds = self._watch.put_off_seconds(time.monotonic())
-                self.logger.info("restart notice", extra={"put_off_s": round(put_off_seconds, 2)})
-                self.restart_flag = True
-                self._pulse.wake()
-                return
-            elif self._side_roads.stopped.wait(self.settings.PUBSUB_CHECK_INTERVAL):
-                return
 
     def _send_heartbeat_message(self) -> None:
         """Write a heartbeat to Redis every HEARTBEAT_INTERVAL, for as long as the main loop makes progress."""
@@ -697,9 +534,6 @@ class Traptor(DictMethods):
         if message := self._address.gap(keys.notice(self.traptor_type, self.traptor_id), record):
             self.account.counts["received:gap"] += 1
             self._door.send([message])
-
-    def _is_noticed(self) -> bool:
-        return self.restart_flag or self._may_have_missed_notices
 
     def _tick(self) -> None:
         """What is due between two messages: show progress, and let things settle."""

@@ -20,8 +20,10 @@ from traptor.delivery.backlog import FULL_SECONDS, GATHER_SECONDS
 from traptor.delivery.kafka_door import SLOW_SECONDS, Kafka
 from traptor.delivery.spool import Message, Spool
 from traptor.rules.checked import Facts
+from traptor.rules.watch import Watch
 from traptor.sources.credential import Credential
 from traptor.sources.stream import FilterStream
+from traptor.sources.turn import Turn
 from traptor.sources.v1 import V1Source
 from traptor.traptor import Traptor
 
@@ -41,9 +43,10 @@ def vitals(conn: Any) -> Vitals:
         V1Source(settings.load(APIKEYS, {}, {})),
         account=Account(),
         gaps=Gaps("track", 0, lambda gap: None),
-        credential=Credential(conn, APIKEYS, "track", 0),
+        turn=Turn(Credential(conn, APIKEYS, "track", 0)),
+        watch=Watch(300, 5, 60),
     )
-    made.rules = Facts("f00d", 3, 4, 1)
+    made.rules = Facts("f00d", 3, 4)
     return made
 
 
@@ -88,7 +91,7 @@ def test_kafka_and_the_spool_come_before_the_stream(vitals: Vitals, tmp_path: Pa
 
 
 def test_a_wait_says_why_and_until_when(vitals: Vitals) -> None:
-    vitals.credential.not_before = time.monotonic() + 60
+    vitals._turn.credential.not_before = time.monotonic() + 60
     vitals.enter(State.BACKING_OFF, "http-420")
     told = vitals.status()
     assert (told["state"], told["reason"]) == ("backing-off", "http-420")

@@ -121,6 +121,14 @@ def test_rules_of_traptors_that_live_and_fit_are_not_read(said: dict[str, int], 
         assert overview.orphans(conn, roster.look(conn)) == count
 
 
+def test_a_risk_that_was_chosen_is_shown_and_needs_nobody() -> None:
+    one = member(state="streaming", risks="acks 1: what a broker has acknowledged")
+    assert overview.needs(one) == []
+    assert overview.remarks(one) == [
+        "runs with KAFKA_OPTIONS that put tweets at risk: acks 1: what a broker has acknowledged"
+    ]
+
+
 V2 = {"posts": 1200, "cap": 3000, "limit": 0, "cost": 6.0}
 
 

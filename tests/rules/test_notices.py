@@ -1,5 +1,6 @@
 """Restart messages, from a publish to its payload."""
 
+import contextlib
 from itertools import islice
 from unittest.mock import MagicMock
 
@@ -8,7 +9,7 @@ import pytest
 import redis
 
 from traptor.rules import notices
-from traptor.rules.notices import NOTICE, SUBSCRIBED, Listener
+from traptor.rules.notices import SUBSCRIBED, Listener
 
 CHANNEL = "traptor-notify"
 
@@ -44,16 +45,16 @@ def test_a_listener_hears_what_is_for_its_traptor_and_is_subscribed_once() -> No
     conn = fakeredis.FakeRedis()
     listener = Listener(conn, CHANNEL, "track", 0)
     heard = listener.heard()
-    assert next(heard) is SUBSCRIBED
+    assert next(heard) is False
     for payload in ("track:1", "track:0"):
         conn.publish(CHANNEL, payload)
-    assert [one for one in islice(heard, 2) if one] == [NOTICE]
+    assert next(heard) is True
     conn.publish(CHANNEL, "track:0")
-    assert next(listener.heard()) is NOTICE
+    assert next(listener.heard()) is True
 
 
 def test_a_listener_says_when_nothing_has_come() -> None:
-    assert list(islice(Listener(fakeredis.FakeRedis(), CHANNEL, "track", 0).heard(), 3)) == [SUBSCRIBED, None, None]
+    assert list(islice(Listener(fakeredis.FakeRedis(), CHANNEL, "track", 0).heard(), 3)) == [False, False, False]
 
 
 def test_a_listener_subscribes_anew_after_redis_went_away() -> None:
@@ -62,4 +63,18 @@ def test_a_listener_subscribes_anew_after_redis_went_away() -> None:
     listener = Listener(conn, CHANNEL, "track", 0)
     with pytest.raises(redis.ConnectionError):
         list(listener.heard())
-    assert list(islice(listener.heard(), 2)) == [SUBSCRIBED, NOTICE]
+    assert next(listener.heard()) is True
+    assert conn.pubsub.call_count == 2
+
+
+@pytest.mark.parametrize("gone", [False, True])
+def test_what_came_before_a_subscription_may_have_been_missed(gone: bool) -> None:
+    conn = MagicMock()
+    conn.pubsub.return_value.get_message.side_effect = [redis.ConnectionError("gone") if gone else None, None]
+    listener = Listener(conn, CHANNEL, "track", 0)
+    assert not listener.may_have_missed
+    for _ in range(2):
+        with contextlib.suppress(redis.ConnectionError):
+            next(listener.heard())
+        assert listener.may_have_missed is (gone or not _)
+        listener.may_have_missed = False

@@ -26,7 +26,8 @@ from traptor.simulator import CREDENTIAL, Credential, Simulator
 from traptor.simulator.faults import KINDS, parse
 from traptor.simulator.feed import Synthetic, Template, encode
 from traptor.simulator.predicates import Filter, Predicates
-from traptor.simulator.snowflakes import EPOCH_MS, Snowflakes
+from traptor.simulator.snowflakes import Snowflakes
+from traptor.tweets.snowflakes import EPOCH_MS
 
 DOCUMENTATION = Path(__file__).parents[2] / "docs" / "simulator.md"
 PATH = "/1.1/statuses/filter.json"

@@ -65,6 +65,46 @@ def test_first_the_credential_is_waited_for_then_the_source_then_the_back_off(cl
     assert list(waits) == []
 
 
+def test_each_reason_to_wait_is_logged_once_and_a_back_off_is_none(caplog: pytest.LogCaptureFixture) -> None:
+    server = fakeredis.FakeServer()
+    first, second = made(server), made(server, 7)
+    list(first.waits(lambda: ""))
+    closed = ["the budget is spent"] * 2 + [""]
+    second.credential.failed(Kind.NETWORK)
+    waits = second.waits(lambda: closed.pop(0))
+    held = [next(waits) for _ in range(2)]
+    first.credential.release()
+    assert [next(waits).reason for _ in range(3)] == ["the budget is spent"] * 2 + [""]
+    told = [(one.message, vars(one)["reason"]) for one in caplog.records if hasattr(one, "reason")]
+    assert told == [("waiting for the credential", held[0].reason), ("no stream for now", "the budget is spent")]
+
+
+@pytest.mark.parametrize(
+    "error,cause", [(None, None), (answer(503), "http-503"), (TwitterClientError("no route"), "network")]
+)
+def test_a_try_to_connect_fails_with_a_verdict(turn: Turn, error: Exception | None, cause: str | None) -> None:
+    verdict = turn.attempt(MagicMock(side_effect=error))
+    assert (verdict and verdict.cause) == cause
+    assert (turn.credential.wait_seconds() > 0) is (error is not None)
+
+
+def test_a_refusal_comes_with_its_answer(turn: Turn) -> None:
+    error = answer(403)
+    verdict = turn.attempt(MagicMock(side_effect=error))
+    assert verdict
+    assert (bool(verdict.refusal), verdict.answer) == (True, error)
+
+
+def test_another_credential_takes_the_place_of_one_that_is_let_go() -> None:
+    server = fakeredis.FakeServer()
+    turn, other = made(server), made(server, 7)
+    list(turn.waits(lambda: ""))
+    new = Credential(fakeredis.FakeRedis(server=server), {**APIKEYS, "ACCESS_TOKEN": "new"}, "track", 0)
+    turn.exchange(new)
+    assert turn.credential is new
+    assert list(other.waits(lambda: "")) == []
+
+
 @pytest.mark.parametrize(
     "code,has_received,cause,least,most",
     [

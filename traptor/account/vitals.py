@@ -13,12 +13,13 @@ from traptor import __version__
 from traptor.account.gaps import Gaps, iso
 from traptor.account.ledger import Account
 from traptor.account.state import State, of_stream, worst
-from traptor.delivery import door, kafka_door
+from traptor.delivery import door, kafka_door, reasons
 from traptor.printable import harmless
 from traptor.rules.checked import LIMITS, Facts
-from traptor.sources.credential import Credential
+from traptor.rules.watch import Watch
 from traptor.sources.source import Source
 from traptor.sources.stream import KEEP_ALIVE_SECONDS, FilterStream
+from traptor.sources.turn import Turn
 
 STUCK_SECONDS = 15.0
 """Without progress of the main loop for so long, nobody says that we are alive."""
@@ -37,13 +38,13 @@ class Vitals:
         *,
         account: Account,
         gaps: Gaps,
-        credential: Credential,
+        turn: Turn,
+        watch: Watch,
     ) -> None:
         self.account = account
-        self.credential = credential
         self.door: door.Door | None = None
         self.stream: Any = None
-        self.rules = Facts("", 0, 0, 0)
+        self.rules = Facts("", 0, 0)
         self.phase = State.STARTING
         self.reason = ""
         self.risks: list[str] = []
@@ -57,6 +58,8 @@ class Vitals:
         self._id = traptor_id
         self._source = source
         self._gaps = gaps
+        self._turn = turn
+        self._watch = watch
         self._log = logging.getLogger(f"traptor.{traptor_type}-{traptor_id}")
         self._telling = threading.Lock()
         self._told = State.STARTING
@@ -75,6 +78,17 @@ class Vitals:
         self._gaps.end(rule_set)
         self.stream = stream
         self.enter(State.STREAMING)
+
+    def closed(self) -> None:
+        """The stream is over: its bytes are the account's."""
+        self.account.counts["received_bytes"] += getattr(self.stream, "received_bytes", 0)
+        self.stream = None
+
+    def accept(self, risks: list[str]) -> None:
+        """The settings allow these: told now, and for as long as we run."""
+        self.risks = risks
+        for risk in risks:
+            self._log.warning("KAFKA_OPTIONS put tweets at risk", extra={"risk": risk})
 
     def is_alive(self) -> bool:
         """Does the main loop make progress?"""
@@ -98,7 +112,9 @@ class Vitals:
         """More about this state."""
         if state is State.SPOOL_FAILS and isinstance(self.door, kafka_door.Kafka):
             return self.door.spool_trouble()
-        if rival := self.credential.rival:
+        if state is State.KAFKA_DOWN:
+            return reasons.lately()
+        if rival := self._turn.credential.rival:
             waits = "{host} pid {pid} waits to run as this Traptor too".format_map(defaultdict(str, rival))
             return f"{self.reason}; {waits}" if self.reason else waits
         return self.reason
@@ -132,7 +148,7 @@ class Vitals:
             "gap_seconds": self._gaps.seconds,
             "waiting_messages": self.door.waiting() if self.door else 0,
             "rules": self.rules.rules,
-            "rules_left_out": self.rules.left_out,
+            "rules_left_out": len(self._watch.problems),
         }
         if isinstance(self.door, kafka_door.Kafka):
             gauges["spool_messages"] = self.door.spool.count
@@ -149,7 +165,7 @@ class Vitals:
     def status(self) -> dict[str, Any]:
         """What stands in the status key."""
         state, counts, gauges = self.tell(), self.account.counts, self.gauges()
-        until = datetime.now(UTC) + timedelta(seconds=self.credential.wait_seconds())
+        until = datetime.now(UTC) + timedelta(seconds=self._turn.credential.wait_seconds())
         gaps_day, gap_seconds_day = self._gaps.of_last_day()
         return {
             "type": self._type,
@@ -167,7 +183,7 @@ class Vitals:
             "rules": self.rules.rules,
             "predicates": self.rules.predicates,
             "predicate_limit": LIMITS[self._type],
-            "left_out": self.rules.left_out,
+            "left_out": gauges["rules_left_out"],
             "tweets_per_second": self.account.rate(),
             "rates": self.account.rates(),
             "last_tweet_at": _ago(gauges.get("seconds_since_last_tweet")),
@@ -187,7 +203,7 @@ class Vitals:
             "ack_lag_seconds": round(gauges.get("ack_lag_seconds", 0.0), 1),
             "gaps_day": gaps_day,
             "gap_seconds_day": gap_seconds_day,
-            "credential": self.credential.name,
+            "credential": self._turn.credential.name,
             **self._source.status(),
         }
 

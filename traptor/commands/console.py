@@ -37,9 +37,39 @@ type_option = click.option("--type", "wanted_type", type=click.Choice(TYPES), he
 type_argument = click.argument("traptor_type", metavar="TYPE", type=click.Choice(TYPES))
 
 
+class Command(click.Command):
+    """One whose values may begin with a minus, such as ``-122.75,36.8,-121.75,37.8``, with options before or after."""
+
+    def parse_args(self, context: click.Context, args: list[str]) -> list[str]:
+        """Options first, then ``--``, then the values, in their order."""
+        named = [one for one in self.get_params(context) if isinstance(one, click.Option)]
+        known = {name for one in named for name in (*one.opts, *one.secondary_opts)}
+        with_value = {name for one in named if not (one.is_flag or one.count) for name in one.opts}
+        options: list[str] = []
+        values: list[str] = []
+        left = iter(args)
+        for arg in left:
+            if arg == "--":
+                values += left
+            elif arg.startswith("--") or arg in known or f"-{arg}" in known:
+                taken = [*islice(left, int(arg in with_value))]
+                if arg in with_value and not taken:
+                    raise click.BadOptionUsage(arg, f"Option {arg!r} requires an argument.", context)
+                options += [arg, *taken]
+            else:
+                values.append(arg)
+        return super().parse_args(context, [*options, "--", *values])
+
+
+class Group(click.Group):
+    command_class = Command
+
+
 @contextlib.contextmanager
 def connection(wanted: settings.Settings) -> Iterator["redis.Redis"]:
-    """A Redis client; what fails in Redis ends the command with one line."""
+    """A Redis client; what fails in Redis ends the command with one line. Names that are nearly settings are told."""
+    for misnomer in wanted.misnomers:
+        click.echo(f"traptor: {misnomer}", err=True)
     # Rules leave no cycles; looking for some among half a million of them costs a quarter of the time.
     gc.set_threshold(50_000)
     try:

@@ -122,8 +122,8 @@ def _fleet(members: dict[Name, Member], complaints: Sequence[str], console: Cons
     shown = [member for member in members.values() if overview.is_shown(member)]
     if not shown:
         return Group(Text("no Traptor and no rules in this Redis"))
-    spent = [Text(f"{member.name} {text}") for member in shown if (text := overview.spent(member))]
-    return Group(_fitting([overview.line(member) for member in shown], console), *spent, *_in_red(complaints))
+    remarks = [Text(harmless(f"{member.name} {text}")) for member in shown for text in overview.remarks(member)]
+    return Group(_fitting([overview.line(member) for member in shown], console), *remarks, *_in_red(complaints))
 
 
 def _fitting(lines: Sequence[Sequence[Text]], console: Console) -> Table:

@@ -14,6 +14,7 @@ from rich.console import Console
 
 from traptor import logs, settings
 from traptor.commands.console import (
+    Command,
     connection,
     dry_run_option,
     json_option,
@@ -39,7 +40,7 @@ SIGNS = {"added": "+", "changed": "~", "moved": ">", "removed": "-"}
 log = logging.getLogger(__name__)
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("source")
 @click.option("--format", "source_format", type=click.Choice(loading.FORMATS), help="Told by name and content.")
 @click.option(

@@ -11,6 +11,7 @@ import click
 from traptor import logs, settings
 from traptor.commands import planning_v2
 from traptor.commands.console import (
+    Command,
     connection,
     dry_run_option,
     json_option,
@@ -29,7 +30,7 @@ from traptor.rules.shards import Shards, needed
 from traptor.tweets.rule import Rule
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("source", required=False)
 @click.option("--format", "source_format", type=click.Choice(loading.FORMATS), help="Told by name and content.")
 @click.option("--type", "wanted_type", type=click.Choice(TYPES), help="Type of rows that name none; leaves out others.")

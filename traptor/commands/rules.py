@@ -12,6 +12,7 @@ import redis
 
 from traptor import settings
 from traptor.commands.console import (
+    Group,
     connection,
     dry_run_option,
     encodable,
@@ -53,7 +54,7 @@ Exit codes: 0 done, or all well; 1 a person is needed; 2 wrong usage or settings
 RULE_FIELDS = ("type", "rule_id", "value", "tag")
 
 
-@click.group(epilog=EXAMPLES)
+@click.group(cls=Group, epilog=EXAMPLES)
 def rules() -> None:
     """Rules in Redis: load, look at, plan and move them."""
 

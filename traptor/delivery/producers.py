@@ -1,6 +1,8 @@
 """Producers: made from the settings, by either client, and what they answer that is for good."""
 
 import logging
+from collections.abc import Callable
+from contextvars import ContextVar
 from importlib.util import find_spec
 from types import ModuleType
 from typing import Any
@@ -16,7 +18,7 @@ from kafka.errors import (
 from kafka.net.compat import KafkaNetClient
 
 from traptor import kafka_options
-from traptor.delivery import broker
+from traptor.delivery import broker, reasons
 from traptor.delivery.partitioner import KeyPartitioner
 from traptor.settings import KAFKA_PYTHON, SettingError
 
@@ -51,11 +53,22 @@ NEVER_TAKEN = (
 """What is wrong with the message itself, not with Kafka."""
 
 CAUTIOUS = {"enable_idempotence": False, "batch_size": 1, "linger_ms": 0}
-"""For a producer that answers for each message by itself.
+"""For a producer that answers for each message by itself, whatever the user's options say.
 
 An idempotent one of kafka-python refuses everything, for the same reason, from the first message on that a broker
 refuses; and of a batch it does not say which message is to blame.
 """
+
+_is_cautious = ContextVar("_is_cautious", default=False)
+
+
+def cautiously(make: Callable[[], Any]) -> Any:
+    """What this makes, where a producer that it connects is a CAUTIOUS one."""
+    token = _is_cautious.set(True)
+    try:
+        return make()
+    finally:
+        _is_cautious.reset(token)
 
 
 def connect(hosts: str, topic: str, options: dict[str, Any], *, client: str = KAFKA_PYTHON) -> Any:
@@ -64,10 +77,11 @@ def connect(hosts: str, topic: str, options: dict[str, Any], *, client: str = KA
     Raises KafkaError where the broker does not answer or does not have a topic; SettingError where the client is not
     there or makes no producer with such options, which kafka-python finds out when a broker has answered.
     """
-    wanted = {**PRODUCER, **kafka_options.revealed(options)}
-    if client == KAFKA_PYTHON:
-        return _connect_kafka_python(hosts, topic, wanted)
-    return _confluent().connect(hosts, topic, wanted)
+    wanted = {**PRODUCER, **kafka_options.revealed(options), **(CAUTIOUS if _is_cautious.get() else {})}
+    with reasons.told():
+        if client == KAFKA_PYTHON:
+            return _connect_kafka_python(hosts, topic, wanted)
+        return _confluent().connect(hosts, topic, wanted)
 
 
 def _connect_kafka_python(hosts: str, topic: str, options: dict[str, Any]) -> KafkaProducer:

@@ -7,7 +7,7 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Collection, Generator, Iterable, Iterator, Sequence
+from collections.abc import Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -84,6 +84,8 @@ class Spool:
         self._db: sqlite3.Connection | None = None
         self._file = -1
         """Holds a shared lock for as long as the file is in use here."""
+        self._latest: tuple[int, int] | None = None
+        """The file that has our latest transactions."""
         self._is_alone = False
         self._checkpoint_at = 0.0
         self._found = 0
@@ -221,9 +223,12 @@ class Spool:
             raise SpoolError(f"{self.path}: {error}") from error
         if gone:
             lost = self._forget_all()
+            # Its connection, when it ended, has written a part of the latest transactions back into an emptied file,
+            # and left them beside one that came in its place, to which they do not belong.
             if gone == "emptied":
-                # Its connection, when it ended, has written back what it had of the latest transactions: a part.
-                self._unlink()
+                self._unlink(_FILES)
+            elif self._latest is not None and self._latest == self._latest_now():
+                self._unlink(_FILES[1:])
             raise SpoolLostError(f"{self.path}: {gone} by another program, with {lost} messages that waited", lost)
 
     def _compare(self, db: sqlite3.Connection) -> None:
@@ -239,6 +244,14 @@ class Spool:
             (found,) = db.execute("SELECT COUNT(*) FROM waiting WHERE id > ?", (last_row,)).fetchone()
         self._found += found
         self._lost += known + found - self.count
+
+    def having(self, messages: Mapping[int, Message]) -> set[int]:
+        """The rows of those of these messages that stand in the file that is there now."""
+        if not messages or not self._is_there():
+            return set()
+        with self._reading() as db:
+            fields = "SELECT key, value, topic FROM waiting WHERE id = ?"
+            return {row for row, message in messages.items() if db.execute(fields, (row,)).fetchone() == message}
 
     def missing(self, rows: Collection[int]) -> set[int]:
         """Those of these rows that are not there."""
@@ -288,11 +301,18 @@ class Spool:
             self._compare(db)
             if self.last_row == known:
                 db.close()
-                self._unlink()
+                self._unlink(_FILES)
                 self._forget_all()
 
-    def _unlink(self) -> None:
-        for suffix in _FILES:
+    def _latest_now(self) -> tuple[int, int] | None:
+        """Which file has the latest transactions; None where there is none."""
+        with contextlib.suppress(OSError):
+            found = os.stat(f"{self.path}-wal")
+            return found.st_dev, found.st_ino
+        return None
+
+    def _unlink(self, suffixes: Sequence[str]) -> None:
+        for suffix in suffixes:
             Path(f"{self.path}{suffix}").unlink(missing_ok=True)
 
     def _remove_if_empty(self) -> None:
@@ -353,6 +373,7 @@ class Spool:
         except BaseException:
             os.close(self._file)
             raise
+        self._latest = self._latest_now()
         self._version = -1
         self._checkpoint_at = time.monotonic() + CHECKPOINT_SECONDS
         self._compare(db)

@@ -16,7 +16,7 @@ import redis
 import requests
 from birdy.twitter import TwitterApiError, TwitterClientError
 
-from traptor import keys
+from traptor import folders, keys
 from traptor.fleet import kafka_check, roster
 from traptor.fleet.finding import Finding, error, ok, warning
 from traptor.logs import NO_FILE
@@ -85,6 +85,8 @@ def settings_and_sources(wanted: Settings, *, every_setting: bool = False) -> It
 
 def _weak(wanted: Settings) -> Iterator[Finding]:
     """What is allowed, and not wise."""
+    for misnomer in wanted.misnomers:
+        yield warning("setting", str(misnomer), "correct its name, or take it out")
     for name in wanted.short_secrets:
         text = f"{name} has fewer than {SHORTEST} characters: it is not looked for in what servers and libraries say"
         yield warning("setting", text, "take a longer one")
@@ -297,10 +299,8 @@ def disk(wanted: Settings) -> Iterator[Finding]:
 
 
 def _folder(subject: str, path: str, wanted_bytes: int, setting: str) -> Iterator[Finding]:
-    there = Path(path).absolute()
-    while not there.exists():
-        there = there.parent
-    if not (there.is_dir() and os.access(there, os.W_OK | os.X_OK)):
+    there = folders.standing(Path(path))
+    if there.is_file() or not folders.can_be_written(there):
         yield error(subject, f"{path} cannot be written", f"set {setting}, or change who owns {there}")
         return
     if there == Path(path).absolute() and (mode := stat.S_IMODE(there.stat().st_mode)) & 0o077:

@@ -53,9 +53,15 @@ def needs(member: Member) -> list[str]:
         found.append(f"has set {apart} messages apart, which Kafka never takes: `spool list` shows them")
     if (v2 := member.status.get("v2")) and 0 < v2["limit"] <= v2["posts"]:
         found.append("has read the posts of V2_MONTHLY_POST_LIMIT: no stream until next month")
+    return found
+
+
+def remarks(member: Member) -> list[str]:
+    """What is worth a line, though nobody has to see to it."""
+    found = [spent(member)]
     if risks := member.status.get("risks"):
         found.append(f"runs with KAFKA_OPTIONS that put tweets at risk: {risks}")
-    return found
+    return [text for text in found if text]
 
 
 def spent(member: Member) -> str:

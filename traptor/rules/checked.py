@@ -33,12 +33,11 @@ class Problem(NamedTuple):
 
 
 class Facts(NamedTuple):
-    """A rule set in figures: its version, its rules, the predicates asked for, and the rules left out."""
+    """A rule set in figures: its version, its rules, and the predicates asked for."""
 
     rule_set: str
     rules: int
     predicates: int
-    left_out: int
 
 
 class RuleSet(NamedTuple):
@@ -141,5 +140,5 @@ def count(traptor_type: str, rules: Iterable[Rule]) -> int:
     return len({one for rule in rules for one in predicates(traptor_type, rule)})
 
 
-def facts(traptor_type: str, rules: Sequence[Rule], left_out: int) -> Facts:
-    return Facts(version(rules), len(rules), count(traptor_type, rules), left_out)
+def facts(traptor_type: str, rules: Sequence[Rule]) -> Facts:
+    return Facts(version(rules), len(rules), count(traptor_type, rules))

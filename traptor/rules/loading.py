@@ -12,9 +12,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-import pymysql
-from pymysql.cursors import SSDictCursor
-
 from traptor import keys
 from traptor.printable import from_cell
 from traptor.rules import gnip
@@ -160,6 +157,8 @@ def _list_rows(name: str, text: str) -> Iterator[Row]:
 
 def _mysql_rows(url: str, query: str, password: str) -> Iterator[Row]:
     """The query's columns are the fields; a socket may be named: ``mysql://user@localhost/db?unix_socket=/path``."""
+    import pymysql  # takes its time, and few need it
+
     place = "mysql:"
     try:
         parts = urlsplit(url)
@@ -175,7 +174,7 @@ def _mysql_rows(url: str, query: str, password: str) -> Iterator[Row]:
             connect_timeout=CONNECT_TIMEOUT_SECONDS,
             read_timeout=SILENT_SECONDS,
             write_timeout=SILENT_SECONDS,
-            cursorclass=SSDictCursor,
+            cursorclass=pymysql.cursors.SSDictCursor,
         )
         with contextlib.closing(conn), conn.cursor() as cursor:
             cursor.execute(query)

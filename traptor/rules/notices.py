@@ -7,8 +7,6 @@ from traptor import keys
 
 SUBSCRIBED = object()
 """Yielded once the subscription stands: what was published before it is lost."""
-NOTICE = object()
-"""Yielded for each notice that is for this Traptor."""
 
 
 class Listener:
@@ -21,9 +19,11 @@ class Listener:
         self._channel = channel
         self._name = (traptor_type, traptor_id)
         self._payloads: Iterator[object] | None = None
+        self.may_have_missed = False
+        """One may have been published before the subscription stood."""
 
-    def heard(self) -> Iterator[object]:
-        """SUBSCRIBED, NOTICE, and None whenever nothing of ours has come, for as long as it is asked.
+    def heard(self) -> Iterator[bool]:
+        """True for each notice that is for us, and False whenever none has come, for as long as it is asked.
 
         The subscription stays for the next call, so that nothing published in between is lost. Raises what
         ``pubsub_conn`` raises: redis.RedisError when Redis goes away; the next call subscribes anew.
@@ -32,11 +32,9 @@ class Listener:
         try:
             for payload in self._payloads:
                 if payload is SUBSCRIBED:
-                    yield SUBSCRIBED
-                elif payload is None:
-                    yield None
-                elif keys.is_notice_for(payload, *self._name):
-                    yield NOTICE
+                    self.may_have_missed = True
+                elif payload is None or keys.is_notice_for(payload, *self._name):
+                    yield payload is not None
         except Exception:
             self._payloads = None
             raise

@@ -4,8 +4,8 @@ from collections.abc import Collection, Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from traptor.simulator.snowflakes import EPOCH_MS
 from traptor.simulator.v2_request import Asked
+from traptor.tweets.snowflakes import EPOCH_MS
 
 SHORT_TEXT_CHARACTERS = 280
 """A longer one is cut in ``text``, and whole in ``note_tweet``."""

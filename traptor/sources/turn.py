@@ -1,5 +1,6 @@
 """Whose turn it is to connect, and what the end of a stream, or an answer that is none, means for the next try."""
 
+import logging
 import math
 import time
 from collections import defaultdict
@@ -16,14 +17,19 @@ from traptor.sources.stream import StreamEnded
 GOOD_STRETCH_SECONDS = 60.0
 """A stream that lasts so long makes earlier failures forgotten."""
 
+log = logging.getLogger(__name__)
+
 
 class Verdict(NamedTuple):
-    """Why there is no stream, and what follows: a wait of so many seconds, or a ``refusal`` that is meant for good."""
+    """Why there is no stream, and what follows: a wait of so many seconds, or a ``refusal`` that is meant for good, and
+    Twitter's ``answer`` that says so.
+    """
 
     cause: str
     facts: Mapping[str, Any]
     wait_seconds: float = 0.0
     refusal: str = ""
+    answer: TwitterApiError | None = None
 
 
 class Wait(NamedTuple):
@@ -50,8 +56,17 @@ class Turn:
 
     def waits(self, closed: Callable[[], str]) -> Iterator[Wait]:
         """What is still to be waited before we may connect, each time this is asked: for the credential, for what the
-        source says (``closed``), then for the back-off.
+        source says (``closed``), then for the back-off. Each reason is logged once.
         """
+        told = ""
+        for wait in self._waits(closed):
+            if wait.reason not in {"", told}:
+                what = "waiting for the credential" if wait.holder else "no stream for now"
+                log.warning(what, extra={"reason": wait.reason})
+                told = wait.reason
+            yield wait
+
+    def _waits(self, closed: Callable[[], str]) -> Iterator[Wait]:
         while (holder := self.credential.take()) is not None:
             who = "{host} pid {pid}, {type}:{id}".format_map(defaultdict(str, holder))
             what = "name" if self.credential.is_rival(holder) else "credential"
@@ -60,6 +75,21 @@ class Turn:
             yield Wait(reason)
         while left := self.credential.wait_seconds():
             yield Wait("", left)
+
+    def exchange(self, credential: Credential) -> None:
+        """Go on with this one; whoever waits may have the other."""
+        self.credential.release()
+        self.credential = credential
+
+    def attempt(self, connect: Callable[[], object]) -> Verdict | None:
+        """Try to connect: None where that has gone well."""
+        try:
+            connect()
+        except TwitterApiError as error:
+            return self.answered(error)
+        except TwitterClientError as error:
+            return self.unreachable(error)
+        return None
 
     def opened(self) -> None:
         """There is a stream. What an earlier one said of its end says nothing of this one's."""
@@ -108,10 +138,15 @@ class Turn:
         self._unauthorized = self._unauthorized + 1 if status == backoff.UNAUTHORIZED else 0
         cause, facts = f"http-{status}", {"answer": str(error)}
         if status is None or backoff.is_refusal(status, self._unauthorized or 1):
-            return Verdict(cause, facts, refusal=f"{status} {error}: {backoff.advice(status, headers, time.time())}")
-        asked_seconds = backoff.asked_wait_seconds(status, headers, time.time())
-        return self._wait(backoff.kind_of(status), cause, facts, asked_seconds)
+            advice = backoff.advice(status, headers, time.time())
+            return Verdict(cause, facts, refusal=f"{status} {error}: {advice}", answer=error)
+        return self._wait(backoff.kind_of(status), cause, facts, asked_seconds(error))
 
     def _wait(self, kind: Kind, cause: str, facts: dict[str, Any], asked_seconds: float | None = None) -> Verdict:
         wait_seconds = self.credential.failed(kind, asked_seconds)
         return Verdict(cause, {**facts, "wait_s": round(wait_seconds, 2)}, wait_seconds)
+
+
+def asked_seconds(error: TwitterClientError) -> float | None:
+    """For how long the server asks to be left alone; None where it does not say."""
+    return backoff.asked_wait_seconds(error.status_code, error.headers or {}, time.time())

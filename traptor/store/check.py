@@ -7,6 +7,7 @@ from typing import Any
 from kafka import KafkaConsumer, TopicPartition
 
 from traptor import kafka_options
+from traptor.delivery import reasons
 from traptor.store.batch import sort
 from traptor.store.destination import Destination, Message
 from traptor.store.topics import CONSUMER
@@ -37,7 +38,8 @@ def missing(destination: Destination, hosts: str, topic: str, options: dict[str,
 
 def _messages(hosts: str, topic: str, options: dict[str, Any], progress: dict[int, int]) -> Iterator[list[Message]]:
     shared = kafka_options.shared(options, KafkaConsumer.DEFAULT_CONFIG)
-    consumer = KafkaConsumer(bootstrap_servers=hosts.split(","), group_id=None, **{**CONSUMER, **shared})
+    with reasons.told():
+        consumer = KafkaConsumer(bootstrap_servers=hosts.split(","), group_id=None, **{**CONSUMER, **shared})
     with contextlib.closing(consumer):
         partitions = [TopicPartition(topic, number) for number in consumer.partitions_for_topic(topic) or ()]
         if not partitions:

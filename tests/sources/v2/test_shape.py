@@ -291,11 +291,12 @@ def test_a_long_post_keeps_its_photo_and_nothing_of_the_cut_text(
             "attachments": {"media_keys": ["3_99"]}, "display_text_range": [0, 200]}  # fmt: skip
     [tweet] = shape.tweets({"data": data, "includes": {"media": [PHOTO]}})
     whole = tweet["extended_tweet"]
-    assert (whole["full_text"], whole["display_text_range"]) == (NOTE, [0, len(NOTE)])
+    assert (whole["full_text"], whole["display_text_range"]) == (f"{NOTE} {SHOWN['url']}", [0, len(NOTE)])
     assert whole["entities"]["urls"] == []
     assert [tag["text"] for tag in whole["entities"]["hashtags"]] == (["sea"] if own else [])
     [photo] = whole["extended_entities"]["media"]
-    assert (photo["id"], photo["url"], photo["indices"]) == (99, SHOWN["url"], [len(NOTE), len(NOTE)])
+    assert (photo["id"], photo["url"]) == (99, SHOWN["url"])
+    assert whole["full_text"][slice(*photo["indices"])] == SHOWN["url"]
     assert tweet["entities"] == {"hashtags": [], "urls": [], "user_mentions": [], "symbols": []}
 
 

@@ -113,7 +113,7 @@ def test_a_rule_that_is_left_out_is_told_once_whoever_refuses_it(caplog: pytest.
     write(made.redis_conn, "track", 0, [STORM, {"rule_id": "2", "value": "x" * 600}])
     for _ in range(3):
         made.redis_rules = []
-        made._take_up_rules(made._read_rules(noticed=False))
+        made._take_up_rules(made._next_look()())
     told = [vars(record)["rule_id"] for record in caplog.records if record.message == "rule left out"]
     assert sorted(told) == ["1", "2"]
 

@@ -8,7 +8,8 @@ import msgspec
 
 from traptor.store import raw
 from traptor.store.notices import Gap
-from traptor.store.rows import FIRST_SNOWFLAKE, SNOWFLAKE_EPOCH_MS, Match, Rows, UserRow
+from traptor.store.rows import Match, Rows, UserRow
+from traptor.tweets.snowflakes import posted_ms
 
 Document = dict[str, Any]
 UNDATED = "undated"
@@ -25,8 +26,8 @@ _AHEAD = timedelta(days=1)
 
 def month(id_: int) -> str:
     """``2021.01``, by the tweet's own id."""
-    if id_ >= FIRST_SNOWFLAKE:
-        at = datetime.fromtimestamp(((id_ >> 22) + SNOWFLAKE_EPOCH_MS) // 1000, UTC)
+    if milliseconds := posted_ms(id_):
+        at = datetime.fromtimestamp(milliseconds // 1000, UTC)
         if at < datetime.now(UTC) + _AHEAD:
             return f"{at.year}.{at.month:02}"
     return UNDATED

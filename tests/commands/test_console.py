@@ -1,0 +1,50 @@
+"""How what is typed is told apart: values that begin with a minus, and options."""
+
+import json
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from traptor.commands.console import Command
+
+
+@click.command(cls=Command)
+@click.argument("values", nargs=-1)
+@click.option("--tag")
+@click.option("--id", "number", type=int)
+@click.option("--dry-run", is_flag=True)
+def command(**found: object) -> None:
+    click.echo(json.dumps(found))
+
+
+@pytest.mark.parametrize(
+    "typed,values,tag,number,is_dry",
+    [
+        (["locations", "-122.75,36.8,-121.75,37.8"], ("locations", "-122.75,36.8,-121.75,37.8"), None, None, False),
+        (["--tag", "x", "-1", "--id", "3", "2"], ("-1", "2"), "x", 3, False),
+        (["--dry-run", "a", "-74,40,-73,41"], ("a", "-74,40,-73,41"), None, None, True),
+        (["a", "-74,40,-73,41", "--tag=-x", "--dry-run"], ("a", "-74,40,-73,41"), "-x", None, True),
+        (["--tag", "-x", "-storm ahead"], ("-storm ahead",), "-x", None, False),
+        (["-", "-.5"], ("-", "-.5"), None, None, False),
+        (["--id", "-3", "-h-"], ("-h-",), None, -3, False),
+        (["a", "--", "--tag", "-1"], ("a", "--tag", "-1"), None, None, False),
+    ],
+)
+def test_a_value_may_begin_with_a_minus(
+    typed: list[str], values: tuple[str, ...], tag: str | None, number: int | None, is_dry: bool
+) -> None:
+    found = json.loads(CliRunner().invoke(command, typed).output)
+    assert found == {"values": list(values), "tag": tag, "number": number, "dry_run": is_dry}
+
+
+@pytest.mark.parametrize(
+    "typed,told", [(["--tga", "x"], "--tga"), (["-tag", "x"], "-t"), (["x", "--tag"], "--tag"), (["--id", "-x"], "-x")]
+)
+def test_an_option_that_is_none_is_told(typed: list[str], told: str) -> None:
+    result = CliRunner().invoke(command, typed)
+    assert (result.exit_code, told in result.output) == (2, True)
+
+
+def test_help_is_help() -> None:
+    assert "Usage" in CliRunner().invoke(command, ["-1", "--help"]).output
