@@ -78,7 +78,7 @@ class PostgreSQL(Database):
         folder = files("traptor.store")
         # A raw message is text, which the server compresses, and which people can cast to jsonb.
         types = {"raw blob": "raw text", " blob": " bytea", " json,": " jsonb,"}
-        tables = folder.joinpath("tables.sql").read_text(encoding="utf-8")
+        tables = re.sub(r" REFERENCES \w+ \(id\)", "", folder.joinpath("tables.sql").read_text(encoding="utf-8"))
         for generic, own in types.items():
             tables = tables.replace(generic, own)
         assert self._db is not None

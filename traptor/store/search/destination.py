@@ -112,7 +112,8 @@ class Search:
 
     def _note(self, notices: Notices) -> None:
         gaps = [
-            ({"_index": self._indices.gaps, "_id": f"{gap.traptor} {gap.since}"}, gap._asdict()) for gap in notices.gaps
+            ({"_index": self._indices.gaps, "_id": f"{gap.traptor} {gap.since}"}, documents.of_gap(gap))
+            for gap in notices.gaps
         ]
         limits = [
             ({"_index": self._indices.limits, "_id": f"{limit.at} {limit.tweets}"}, limit._asdict())

@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from traptor.store import raw
+from traptor.store.notices import Gap
 from traptor.store.rows import Match, Rows, UserRow
 from traptor.tweets.snowflakes import posted_ms
 
@@ -57,6 +58,11 @@ def document(one: Rows) -> Document:
         "rules": [f"{match.traptor}:{match.rule_id}" for match in one.matches],
         "raw": row.raw.decode("utf-8", "replace") if row.raw is not None else None,
     })  # fmt: skip
+
+
+def of_gap(gap: Gap) -> Document:
+    ids = {name: _text(getattr(gap, name)) for name in ("last_tweet_id", "first_tweet_id")}
+    return _present({**gap._asdict(), **ids})
 
 
 def _user(users: Mapping[int, UserRow], id_: int | None) -> Document | None:
