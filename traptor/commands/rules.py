@@ -16,6 +16,7 @@ from traptor.commands.console import (
     connection,
     dry_run_option,
     encodable,
+    for_files,
     json_option,
     needs_a_person,
     progress,
@@ -25,6 +26,7 @@ from traptor.commands.console import (
     say_some,
     type_argument,
     type_option,
+    typed,
 )
 from traptor.commands.loading import load, read, report, say_changes, write
 from traptor.commands.planning import plan, rebalance_
@@ -87,7 +89,7 @@ def _listed(rule: dict[str, Any]) -> tuple[object, ...]:
 
 def own_fields(_context: click.Context, _option: click.Parameter, given: tuple[str, ...]) -> dict[str, str]:
     """NAME=VALUE as a dict. Raises click.BadParameter."""
-    fields = dict(field.partition("=")[::2] for field in given)
+    fields = dict((typed(_context, _option, field) or "").partition("=")[::2] for field in given)
     if wrong := [name for name, value in fields.items() if not (name and value) or name in RULE_FIELDS]:
         raise click.BadParameter(f"{wrong[0]!r}; allowed is NAME=VALUE, and no name of {', '.join(RULE_FIELDS)}")
     return fields
@@ -95,9 +97,9 @@ def own_fields(_context: click.Context, _option: click.Parameter, given: tuple[s
 
 @rules.command()
 @type_argument
-@click.argument("value")
-@click.option("--tag", help="Its tag.")
-@click.option("--rule-id", help="Its rule_id; otherwise one made from the value.")
+@click.argument("value", callback=typed)
+@click.option("--tag", callback=typed, help="Its tag.")
+@click.option("--rule-id", callback=typed, help="Its rule_id; otherwise one made from the value.")
 @click.option(
     "--field",
     "fields",
@@ -178,7 +180,8 @@ def remove(traptor_type: str, rule_ids: tuple[str, ...], traptor_id: int | None,
 @type_option
 @click.option("--format", "as_format", type=click.Choice(["jsonl", "csv"]), default="jsonl", show_default=True)
 def export(wanted_type: str | None, as_format: str) -> None:
-    """All rules on standard output, as `rules load --as-is` takes them."""
+    """All rules on standard output, in UTF-8, as `rules load --as-is` takes them."""
+    for_files()
     with connection(settings.load()) as conn:
         found = (rule for name in ([wanted_type] if wanted_type else TYPES) for rule in _exported(conn, name))
         if as_format == "csv":
