@@ -67,7 +67,7 @@ class Group(click.Group):
     command_class = Command
 
 
-def typed(_context: click.Context, _option: click.Parameter, text: str | None) -> str | None:
+def typed(_context: click.Context | None, _option: click.Parameter | None, text: str | None) -> str | None:
     """What was typed, as UTF-8 where the locale knows no more than ASCII."""
     return text and os.fsencode(text).decode("utf-8", "replace")
 

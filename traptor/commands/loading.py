@@ -109,12 +109,18 @@ def _spared(conn: "redis.Redis", pruned: Collection[str]) -> Counter[str]:
 
 
 def read(
-    wanted: settings.Settings, source: str, source_format: str | None, wanted_type: str | None, *, as_is: bool = False
+    wanted: settings.Settings,
+    source: str,
+    source_format: str | None,
+    wanted_type: str | None,
+    *,
+    as_is: bool = False,
+    default_type: str | None = None,
 ) -> loading.Loaded:
-    """All rules of a source, with progress on a terminal."""
+    """All rules of a source, with progress on a terminal. ``default_type`` is that of rows that name none."""
     found = loading.rows(source, source_format, query=wanted.RULES_QUERY, password=reveal(wanted.MYSQL_PASSWORD))
     try:
-        return loading.load(_counted(found), wanted_type, as_is=as_is)
+        return loading.load(_counted(found), wanted_type, as_is=as_is, default_type=default_type)
     except loading.SourceError as error:
         raise click.ClickException(harmless(error)) from None
 

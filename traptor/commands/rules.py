@@ -31,6 +31,7 @@ from traptor.commands.console import (
 from traptor.commands.loading import load, read, report, say_changes, write
 from traptor.commands.planning import plan, rebalance_
 from traptor.commands.server_rules import server
+from traptor.commands.trying import test_
 from traptor.fleet import roster
 from traptor.fleet.inspection import inspect
 from traptor.keys import TYPES
@@ -46,6 +47,7 @@ Examples:
   traptor rules load rules.csv --type track
   traptor rules load mysql://reader@db/rules --prune
   traptor rules add track 'storm,flood warning' --tag weather
+  traptor rules test 'storm,flood warning' 'Storms and a flood of warnings'
   traptor rules list --type track
   traptor rules check && echo all well
 
@@ -65,6 +67,7 @@ rules.add_command(load)
 rules.add_command(plan)
 rules.add_command(rebalance_)
 rules.add_command(server)
+rules.add_command(test_)
 
 
 @rules.command("list")

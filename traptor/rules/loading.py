@@ -187,10 +187,13 @@ def _mysql_rows(url: str, query: str, password: str) -> Iterator[Row]:
 # From rows to rules
 
 
-def load(found: Iterable[Row], wanted_type: str | None = None, *, as_is: bool = False) -> Loaded:
+def load(
+    found: Iterable[Row], wanted_type: str | None = None, *, as_is: bool = False, default_type: str | None = None
+) -> Loaded:
     """The rules of these rows by type. What Twitter would refuse is a problem; what was cleaned up or merged, a note.
 
-    ``wanted_type`` is the type of rows that name none, and leaves out those of another. With ``as_is`` nothing is
+    ``wanted_type`` is the type of rows that name none, and leaves out those of another; ``default_type`` leaves out
+    nothing. With ``as_is`` nothing is
     cleaned up. A rule without a rule_id has an empty one.
     """
     loaded = Loaded({}, [], [])
@@ -198,7 +201,7 @@ def load(found: Iterable[Row], wanted_type: str | None = None, *, as_is: bool = 
     for row in found:
         given = row.given or _as_text(row.fields.get("value"))
         try:
-            traptor_type, rule = _rule(row, wanted_type)
+            traptor_type, rule = _rule(row, wanted_type or default_type)
             if wanted_type and traptor_type != wanted_type:
                 continue
             if not as_is:
@@ -216,7 +219,7 @@ def load(found: Iterable[Row], wanted_type: str | None = None, *, as_is: bool = 
     return loaded
 
 
-def _rule(row: Row, wanted_type: str | None) -> tuple[str, dict[str, str]]:
+def _rule(row: Row, usual_type: str | None) -> tuple[str, dict[str, str]]:
     """Type and fields of a row, the fields as text. Raises ValueError."""
     if row.problem:
         raise ValueError(row.problem)
@@ -225,7 +228,7 @@ def _rule(row: Row, wanted_type: str | None) -> tuple[str, dict[str, str]]:
         if isinstance(value, bytes) and "\ufffd" in fields[name]:
             raise ValueError(f"has a {name} that is not UTF-8")
     rule = {"rule_id": "", "value": "", **{sys.intern(name): text for name, text in fields.items() if text}}
-    named = rule.pop("type", "").lower() or wanted_type
+    named = rule.pop("type", "").lower() or usual_type
     if not named:
         raise ValueError("has no type: name one with --type")
     if named not in TYPES:
