@@ -23,11 +23,10 @@ from traptor.commands.console import (
     typed,
 )
 from traptor.commands.loading import read, say_remarks
-from traptor.fleet import roster
 from traptor.keys import TYPES
 from traptor.look import line, plain_marks, where
 from traptor.printable import harmless
-from traptor.rules import loading
+from traptor.rules import loading, stored
 from traptor.tweets import fields
 from traptor.tweets.explained import Part, explainer
 from traptor.tweets.rule import Rule
@@ -95,8 +94,12 @@ def _loaded(wanted: settings.Settings, source: str, wanted_type: str | None) -> 
     if source == REDIS:
         with connection(wanted) as conn:
             types = [wanted_type] if wanted_type else TYPES
-            rows = [loading.Row(f"{one['type']}:{one['traptor_id']} {one['rule_id']}", one)
-                    for one in roster.all_rules(conn, types)]  # fmt: skip
+            rows = [
+                loading.Row(f"{name}:{traptor_id} {rule_id}", {**rule, "type": name})
+                for name in types
+                for traptor_id, held in stored.each(conn, name)
+                for rule_id, rule in held.items()
+            ]
         loaded = loading.load(rows, as_is=True)
     elif _is_file(source) or "://" in source:
         loaded = read(wanted, source, None, wanted_type, default_type="track")
@@ -109,10 +112,12 @@ def _loaded(wanted: settings.Settings, source: str, wanted_type: str | None) -> 
 
 
 def _seen(text: str, rules: Mapping[str, Sequence[Rule]]) -> Seen:
-    tweet = fields.view(_tweet(text, next(iter(rules), "track")))
+    # A text is one for track rules, unless there are only others.
+    types = [name for name in rules if name == "track" or len(rules) == 1 or text.startswith("{")]
+    tweets = {name: fields.view(_tweet(text, name)) for name in types}
     return Seen(
         text,
-        [(rule, explainer(name, rule["value"]).explain(tweet)) for name, some in rules.items() for rule in some],
+        [(rule, explainer(name, rule["value"]).explain(tweets[name])) for name in types for rule in rules[name]],
     )
 
 
@@ -151,9 +156,8 @@ def _say_seen(seen: Seen) -> None:
                 click.echo(f"  {harmless(' and '.join(word.text for word in part.words))}")
         return
     click.echo(harmless(seen.text))
-    held, others = [], []
-    for rule, parts in seen.found:
-        (held if any(part.holds for part in parts) else others).append((rule, parts))
+    held = [(rule, parts) for rule, parts in seen.found if any(part.holds for part in parts)]
+    others = [(rule, parts) for rule, parts in seen.found if not any(part.holds for part in parts)]
     for verdict, some in (("HOLDS", held), ("does not hold", others[:MOST_EXPLAINED])):
         for rule, parts in some:
             click.echo(f"  {_named(rule)} {verdict}")
@@ -181,9 +185,7 @@ def _why_not(word: str, text: str) -> str:
     near = next((one for one in re.findall(r"\w+", text) if bare in one.lower()), None)
     if near is None:
         return f"{word} is not there"
-    return (
-        f"{word} is not there, only {near}" if near.lower() == bare else f"{word} is not there: {near} is another word"
-    )
+    return f"{word} is not there{f', only {near}' if near.lower() == bare else f': {near} is another word'}"
 
 
 def _say_trials(loaded: loading.Loaded, trials: Mapping[str, Trial]) -> None:
