@@ -131,6 +131,7 @@ def add(
     loaded = loading.load([row], traptor_type, as_is=True)
     if loaded.problems:
         raise click.ClickException(f"{value!r} {loaded.problems[0].text}")
+    say_some([f"{value!r} {note.text}" for note in loaded.notes], err=True)
     wanted = settings.load()
     with connection(wanted) as conn, progress() as seen:
         changes, told = write(
