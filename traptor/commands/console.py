@@ -2,7 +2,9 @@
 
 import contextlib
 import gc
+import io
 import json
+import os
 import signal
 import sys
 import threading
@@ -67,6 +69,11 @@ class Group(click.Group):
     command_class = Command
 
 
+def typed(_context: click.Context | None, _option: click.Parameter | None, text: str | None) -> str | None:
+    """What was typed, as UTF-8 where the locale knows no more than ASCII."""
+    return text and os.fsencode(text).decode("utf-8", "replace")
+
+
 @contextlib.contextmanager
 def connection(wanted: settings.Settings) -> Iterator["redis.Redis"]:
     """A Redis client; what fails in Redis ends the command with one line. Names that are nearly settings are told."""
@@ -117,15 +124,27 @@ def stop_signal() -> threading.Event:
     return stop
 
 
+def as_json(value: Any) -> str:
+    """Readable where standard output is in UTF-8, and the same value in any other encoding."""
+    is_unicode = (sys.stdout.encoding or "").lower().startswith("utf")
+    return in_json(json.dumps(value, ensure_ascii=not is_unicode))
+
+
+def for_files() -> None:
+    """What follows on standard output is for a program or a file: UTF-8, wherever we are."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace")
+
+
 def say_json(value: Any) -> None:
-    click.echo(in_json(json.dumps(value, ensure_ascii=False)))
+    click.echo(as_json(value))
 
 
 def say_json_list(values: Iterable[Any]) -> None:
     """A list as ``say_json`` has it, begun with the first value."""
     separator = "["
     for value in values:
-        sys.stdout.write(separator + in_json(json.dumps(value, ensure_ascii=False)))
+        sys.stdout.write(separator + as_json(value))
         separator = ", "
     sys.stdout.write("]\n" if separator == ", " else "[]\n")
 
