@@ -129,7 +129,6 @@ def test_input_is_told_by_its_content_in_the_encodings_of_spreadsheets(
     [
         ("größe,straße\nüber", "cp1252"),
         ("шторм\nнаводнение", "cp1251"),
-       
         ("嵐\n洪水\n台風", "cp932"),
     ],
 )
