@@ -14,21 +14,20 @@ MESSAGE = b'{"id":1}'
 
 
 class Socket:
-    """Gives what it is told to, then waits until it is let go; a shutdown does not wake it."""
+    """Gives what it is told to, then waits until it is let go, each time; a shutdown does not wake it."""
 
     def __init__(self, *given: bytes) -> None:
         self.given = list(given)
         self.is_read = threading.Event()
-        self.is_let_go = threading.Event()
+        self.let_go = threading.Semaphore(0)
         self.status_code, self.headers, self.reason, self.url = 200, {}, "OK", "http://localhost"
         self.raw = self
 
     def read1(self, most: int, decode_content: bool) -> bytes:
-        if self.given:
-            return self.given.pop(0)
-        self.is_read.set()
-        self.is_let_go.wait(30)
-        return b""
+        if not self.given:
+            self.is_read.set()
+            self.let_go.acquire(timeout=30)
+        return self.given.pop(0) if self.given else b""
 
     def shutdown(self) -> None:
         """It hangs."""
@@ -47,7 +46,7 @@ def open_stream() -> Iterator[Callable[..., tuple[Socket, FilterStream]]]:
 
     yield opened
     for socket in made:
-        socket.is_let_go.set()
+        socket.let_go.release(9)
 
 
 @pytest.fixture
@@ -89,7 +88,9 @@ def test_what_has_arrived_is_there_at_once_and_so_is_the_end(open_stream: Any) -
     assert socket.is_read.wait(10)
     reads = opened.reads()
     assert at_once(reads) == [MESSAGE]
-    before_a_wait(opened, socket.is_let_go.set)
+    socket.given.append(MESSAGE + b"\r\n")
+    before_a_wait(opened, socket.let_go.release)
+    assert at_once(reads) == [MESSAGE]
     assert at_once(reads) == "closed"
 
 
