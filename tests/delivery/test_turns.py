@@ -1,5 +1,6 @@
 """What the door waits for, and how long: for room in a lane, and at the end."""
 
+import logging
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -9,11 +10,13 @@ from typing import Any
 from unittest.mock import Mock
 
 import pytest
+from kafka.errors import IllegalStateError, KafkaTimeoutError, MessageSizeTooLargeError
 
 from tests.delivery.test_kafka_door import Producer, Rig
 from tests.servers import wait_until
 from traptor.delivery import backlog, broker, kafka_door, route
-from traptor.delivery.kafka_door import CLOSING_SECONDS, ROOM_SECONDS, Kafka
+from traptor.delivery.kafka_door import CLOSING_SECONDS, RETRY_SECONDS, ROOM_SECONDS, Kafka
+from traptor.delivery.lane import SLOW_SECONDS
 from traptor.delivery.message import Message
 from traptor.delivery.spool import Spool
 
@@ -120,6 +123,124 @@ def test_what_is_waited_for_is_not_what_has_been_answered(tmp_path: Path, monkey
     rig.send("3")
     assert (on_way(rig), rig.arrived) == ([b"3"], [b"1", b"2"])
     rig.close()
+
+
+# What waits, turn by turn
+
+
+def test_a_turn_sends_a_share_of_each_lane(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kafka_door, "TURN_MESSAGES", 1)
+    rig = Rig(tmp_path, is_up=False)
+    rig.send("1", "2", "3")
+    rig.is_up.set()
+    rig.wait_for_producer()
+    for sent in ([b"1"], [b"1", b"2"], [b"1", b"2", b"3"]):
+        rig.door.tick()
+        assert on_way(rig) == sent
+    rig.close()
+
+
+def test_a_producer_that_takes_nothing_rests(rig: Rig) -> None:
+    rig.producer.raises = KafkaTimeoutError("no metadata")
+    rig.send("1")
+    rig.producer.raises = None
+    assert not rig.door.is_down()
+    rig.passes(RETRY_SECONDS - 0.25)
+    assert on_way(rig) == []
+    rig.passes(0.25)
+    assert on_way(rig) == [b"1"]
+
+
+def test_only_what_has_been_on_its_way_for_long_is_kept_too(rig: Rig) -> None:
+    rig.send("1")
+    rig.passes(SLOW_SECONDS)
+    assert rig.spool.count == 0
+    rig.send("2")
+    rig.passes(SLOW_SECONDS / 2)
+    assert rig.waiting_keys() == [b"1"]
+    rig.passes(0.1)
+    assert rig.waiting_keys() == [b"1", b"2"]
+
+
+# Answers
+
+
+def test_in_a_slow_lane_what_is_answered_behind_the_first_is_taken(rig: Rig) -> None:
+    rig.send("1", "2")
+    rig.passes(60.0)
+    rig.producer.pending[1].is_done = True
+    rig.passes(0.1)
+    assert (rig.counts["delivered"], rig.door.waiting()) == (1, 1)
+
+
+def test_of_two_errors_the_one_that_does_not_pass_counts(rig: Rig, caplog: pytest.LogCaptureFixture) -> None:
+    first = rig.producer
+    rig.send("1", "2")
+    first.fail(KafkaTimeoutError("no answer"), 1)
+    first.fail(IllegalStateError("closed"), 1)
+    rig.passes(0.1)
+    rig.wait_for_producer()
+    assert (first.closed, told(caplog)[0]) == (True, "Kafka fails: its producer is replaced")
+
+
+def test_what_is_acknowledged_or_expires_sets_the_pace(rig: Rig) -> None:
+    limits = []
+    for answer in (rig.producer.acknowledge, lambda: rig.producer.fail(KafkaTimeoutError("no answer"))):
+        rig.send("1")
+        answer()
+        rig.passes(0.1)
+        limits.append(rig.door._main.limit_bytes)
+    assert limits == [route.FIRST_BYTES + SIZE, route.LEAST_BYTES]
+
+
+def test_a_producer_is_cautious_until_every_suspect_is_answered_for(rig: Rig, caplog: pytest.LogCaptureFixture) -> None:
+    """Also those that were still on their way when others were refused, and those that fail for another reason."""
+    rig.send("1", "2", "3")
+    rig.producer.fail(MessageSizeTooLargeError("too large"), 2)
+    rig.passes(0.1)
+    rig.wait_for_producer()
+    cautious = rig.producer
+    rig.passes(0.1)
+    assert (cautious.is_cautious, on_way(rig)) == (True, [b"1", b"2", b"3"])
+    cautious.acknowledge(1)
+    cautious.fail(KafkaTimeoutError("no answer"), 1)
+    rig.passes(0.1)
+    assert rig.door.producer is cautious
+    cautious.fail(MessageSizeTooLargeError("too large"), 1)
+    rig.passes(0.1)
+    assert (rig.door.producer, rig.counts["apart"]) == (cautious, 1)
+    rig.passes(RETRY_SECONDS)
+    assert on_way(rig) == [b"2"]
+    caplog.clear()
+    cautious.acknowledge()
+    rig.passes(0.1)
+    rig.wait_for_producer()
+    assert (rig.producer.is_cautious, rig.counts["delivered"], told(caplog)) == (False, 2, [])
+
+
+def told(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """What was said of Kafka, but for who has connected."""
+    said = [record.message for record in caplog.records if record.message != "Kafka connected"]
+    return [message for message in said if message.startswith("Kafka")]
+
+
+def test_that_kafka_is_silent_is_told_once_and_so_is_its_return(
+    rig: Rig, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And then the sockets that kafka-python left behind are collected."""
+    caplog.set_level(logging.INFO)
+    collected: list[int] = []
+    monkeypatch.setattr(kafka_door, "gc", SimpleNamespace(collect=lambda: collected.append(1)))
+    silent, again = "Kafka does not acknowledge: tweets wait in the spool", "Kafka acknowledges again"
+    for said in ([silent, again], [silent, again, silent, again]):
+        rig.send("1")
+        for seconds in (0.1, 60.0, 0.1, 0.1):
+            rig.passes(seconds)
+        rig.producer.acknowledge()
+        for _ in range(3):
+            rig.passes(0.1)
+        assert told(caplog) == said
+    assert len(collected) == 2
 
 
 # The end
