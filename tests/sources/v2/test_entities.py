@@ -57,6 +57,14 @@ def test_whom_a_reply_mentions_is_hidden_in_its_note_too(note: str, cut: str | N
     assert whole["display_text_range"] == [expected, len(note)]
 
 
+def test_a_link_that_is_no_medium_stays_a_link() -> None:
+    link = {"start": 5, "end": 19, "url": "https://t.co/1", "expanded_url": "https://a.example"}
+    found = tweet({"text": "look https://t.co/1", "entities": {"urls": [link]}})
+    assert [(one["expanded_url"], one["indices"]) for one in found["entities"]["urls"]] == [
+        ("https://a.example", [5, 19])
+    ]
+
+
 def test_a_medium_is_found_by_the_key_of_its_link_alone() -> None:
     found = tweet({"text": "look https://t.co/1", "entities": {"urls": [{**LINK, "media_key": "3_99"}]}}, PHOTO)
     assert [medium["id"] for medium in found["extended_entities"]["media"]] == [99]
