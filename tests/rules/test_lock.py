@@ -69,16 +69,15 @@ def test_it_is_not_renewed_while_its_holder_hangs(
 def test_who_uses_no_time_of_the_processor_does_not_get_on(
     conn: fakeredis.FakeRedis, monkeypatch: pytest.MonkeyPatch, used_seconds: float, is_renewed: bool
 ) -> None:
-    """At the first look of the renewer the holder has worked for a second, at the second this much more."""
-    looks, go_on, done = iter([1.0]), threading.Event(), threading.Event()
+    """At the first look of the renewer the holder has worked for a second, at all others for this much more."""
+    looks, go_on, done = iter([1.0, 1.0 + used_seconds]), threading.Event(), threading.Event()
 
     def used(clock: int) -> float:
-        if (first := next(looks, None)) is not None:
-            return first
-        if go_on.is_set():
-            done.set()
         go_on.wait(10)
-        return 1.0 + used_seconds
+        if (found := next(looks, None)) is None:
+            done.set()
+            return 1.0 + used_seconds
+        return found
 
     monkeypatch.setattr(lock, "RENEWAL_SECONDS", 0.01)
     monkeypatch.setattr(lock.time, "clock_gettime", used)

@@ -258,6 +258,22 @@ def test_a_body_in_pieces_is_read_up_to_what_is_wanted_and_nobody_waits_for_it_a
     )
 
 
+def test_nobody_watches_a_request_that_is_answered() -> None:
+    with serving(sending(response(b"{}"))) as url:
+        assert connecting.in_time(requests.Session()).get(url).content == b"{}"
+    wait_until(
+        lambda: (
+            not any(
+                isinstance(one, threading.Timer)
+                and isinstance(getattr(one.function, "__self__", None), connecting._Watch)
+                for one in threading.enumerate()
+            )
+        ),
+        "the end of the watch",
+        10,
+    )
+
+
 def test_of_an_answer_that_has_begun_only_what_is_missing_of_its_beginning_is_read() -> None:
     body: Any = Body(b"y" * 1000)
     begun = b"x" * (answers.BEGINNING_BYTES - 4)
