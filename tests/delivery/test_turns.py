@@ -1,6 +1,7 @@
 """What the door waits for, and how long: for room in a lane, and at the end."""
 
 import logging
+import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -10,7 +11,7 @@ from typing import Any
 from unittest.mock import Mock
 
 import pytest
-from kafka.errors import IllegalStateError, KafkaTimeoutError, MessageSizeTooLargeError
+from kafka.errors import IllegalStateError, KafkaError, KafkaTimeoutError, MessageSizeTooLargeError
 
 from tests.delivery.test_kafka_door import Producer, Rig
 from tests.servers import wait_until
@@ -298,3 +299,21 @@ def test_what_is_acknowledged_at_the_last_moment_does_not_go_to_the_spool(tmp_pa
     rig.producer.takes_when_waited_for = True
     rig.door.close(CLOSING_SECONDS + ROOM_SECONDS)
     assert (rig.counts["delivered"], rig.counts["spooled"]) == (1, 0)
+
+
+def test_nobody_is_looked_for_any_more_while_the_spool_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = threading.active_count()
+    door = Kafka(Mock(side_effect=KafkaError("nobody there")), Spool(tmp_path / "track-0.spool", 1000), Counter())
+    door.open()
+    door.send([Message(b"1", b"{}", "traptor")])
+    save_all = door._backlog.save_all
+
+    def saved() -> None:
+        wait_until(lambda: threading.active_count() <= before, "the end of the thread", 10)
+        save_all()
+
+    monkeypatch.setattr(door._backlog, "save_all", saved)
+    door.close(CLOSING_SECONDS)
+    assert door.waiting() == 1

@@ -211,7 +211,8 @@ def test_a_rule_without_an_id_is_stored_with_the_one_that_was_made() -> None:
 
 
 def test_a_traptor_that_is_full_gets_nothing_though_it_asks_for_it_already() -> None:
-    shards = shards_of("track", {0: words(*range(400)), 1: words(1000)}, living=[0, 1])
+    held = {0: words(*range(400)), 1: words(1000)}
+    shards = shards_of("track", held, living=[0, 1], matches={Place(1, "1000"): 1_000_000})
     assert loads(shards, rule("x", "word1,word2")) == [("added", 1, "x", None)]
 
 

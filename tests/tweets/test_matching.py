@@ -233,6 +233,7 @@ def test_phrases(value: str, expected: list[str]) -> None:
 
 def test_boxes() -> None:
     assert parse_box(" -122.75, 36.8, -121.75, 37.8 ") == Box(west=-122.75, south=36.8, east=-121.75, north=37.8)
+    assert parse_box("2.5,48.5,2.5,48.5") == Box(2.5, 48.5, 2.5, 48.5)
     assert parse_boxes("0,0,1,1,-180,-90,180,90") == [Box(0, 0, 1, 1), Box(-180, -90, 180, 90)]
 
 
