@@ -208,6 +208,16 @@ PLACE = {"place": {"bounding_box": {"type": "Polygon", "coordinates": [[[0, 0], 
 
 
 @pytest.mark.parametrize(
+    "longitude, latitude, is_inside",
+    [(0, 0, True), (1, 1, True), (0, 1, True), (-0.1, 0.5, False), (1.1, 0.5, False), (0.5, -0.1, False),
+     (0.5, 1.1, False)],
+)  # fmt: skip
+def test_the_edges_belong_to_a_box(longitude: float, latitude: float, is_inside: bool) -> None:
+    point = {"coordinates": {"type": "Point", "coordinates": [longitude, latitude]}}
+    assert matches("locations", ["0,0,1,1"], point) == ([(0, ("coordinates",))] if is_inside else [])
+
+
+@pytest.mark.parametrize(
     "tweet, fields",
     [
         (POINT, ("coordinates",)),
