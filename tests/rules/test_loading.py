@@ -2,6 +2,7 @@
 
 import io
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -408,3 +409,84 @@ def test_every_row_becomes_a_rule_a_note_or_a_problem(given_rows: list[dict[str,
 def test_odd_lines_do_no_harm(tmp_path: Path, line: str) -> None:
     loaded = loading.load(loading.rows(source(tmp_path, "rules.jsonl", line)), "track")
     json.dumps([*loaded.rules.values(), loaded.problems], ensure_ascii=False).encode()
+
+
+def test_a_cell_is_read_as_it_was_before_it_was_made_harmless(tmp_path: Path) -> None:
+    """A spreadsheet would take ``@nasa`` for a formula; a short row has no last cells."""
+    found = loading.rows(source(tmp_path, "rules.csv", "value,tag,type\n'@nasa,'t,track\n'cat\n"))
+    assert [row.fields for row in found] == [
+        {"value": "@nasa", "tag": "'t", "type": "track"},
+        {"value": "'cat", "tag": None, "type": None},
+    ]
+
+
+@pytest.mark.parametrize("phrases, is_taken", [(2, True), (3, False)])
+def test_a_rule_may_ask_for_what_one_connection_takes(
+    phrases: int, is_taken: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(loading.LIMITS, "track", 2)
+    loaded = loading.load(rows(",".join("abc"[:phrases])), "track")
+    assert len(loaded.rules.get("track", [])) == is_taken
+    assert [remark.text for remark in loaded.problems] == ["asks for 3, and one connection takes 2"] * (not is_taken)
+
+
+class Database:
+    """Answers one query; notes how it was reached, and what it was asked."""
+
+    def __init__(self, columns: list[str] | None, *found: dict[str, Any]) -> None:
+        self.description = columns and [(name,) for name in columns]
+        self.found = found
+        self.options: dict[str, Any] = {}
+        self.asked: list[str] = []
+        self.is_closed = False
+
+    def connect(self, **options: Any) -> "Database":
+        self.options = options
+        return self
+
+    def cursor(self) -> "Database":
+        return self
+
+    def __enter__(self) -> "Database":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """The cursor."""
+
+    def execute(self, query: str) -> None:
+        self.asked.append(query)
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        return iter(self.found)
+
+    def close(self) -> None:
+        self.is_closed = True
+
+
+@pytest.mark.parametrize(
+    "url, options",
+    [
+        ("mysql://ana:s%40lt@db.example:3307/rules",
+         {"host": "db.example", "port": 3307, "user": "ana", "password": "s@lt", "database": "rules"}),
+        ("mysql://an%40a@db.example/rules",
+         {"host": "db.example", "port": 3306, "user": "an@a", "password": "given", "database": "rules"}),
+        ("mysql:///rules?unix_socket=/run/my.sock",
+         {"host": "localhost", "port": 3306, "user": None, "password": "given", "unix_socket": "/run/my.sock"}),
+    ],
+)  # fmt: skip
+def test_a_database_is_reached_as_its_url_says(
+    url: str, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database = Database(["Value", "tag"], {"Value": "cat", "tag": "t"})
+    monkeypatch.setattr("pymysql.connect", database.connect)
+    [row] = loading.rows(url, query="SELECT 1", password="given")
+    assert {name: database.options[name] for name in options} == options
+    assert (database.asked, database.is_closed) == (["SELECT 1"], True)
+    assert row == (f"mysql://{options['host']}/rules, row 1", {"value": "cat", "tag": "t"}, "", "")
+
+
+@pytest.mark.parametrize("columns", [["id", "tag"], None])
+def test_a_query_without_values_is_told(columns: list[str] | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pymysql.connect", Database(columns, {"id": 1, "tag": "t"}).connect)
+    with pytest.raises(SourceError, match=r"^mysql://h/db gives no column `value`; RULES_QUERY"):
+        list(loading.rows("mysql://u@h/db", query="SELECT 1"))
