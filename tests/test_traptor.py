@@ -21,7 +21,7 @@ from birdy.twitter import TwitterApiError, TwitterClientError
 from kafka.future import Future
 
 from scripts.rule_extract import RulesToRedis
-from tests.servers import wait_until
+from tests.servers import PATIENCE_SECONDS, wait_until
 from traptor import settings, traptor
 from traptor.account.state import State
 from traptor.delivery import producers
@@ -575,7 +575,7 @@ def test_a_silent_stream_stops_when_it_is_told_to(kind: type[Traptor], monkeypat
         looping = threading.Thread(target=one._main_loop, daemon=True)
         looping.start()
         one.stop()
-        looping.join(3)
+        looping.join(PATIENCE_SECONDS)
         assert not looping.is_alive()
 
 
@@ -665,7 +665,7 @@ def test_a_look_at_the_rules_that_hangs_holds_up_nothing(monkeypatch: pytest.Mon
     with Simulator(tweets=[tweet()], rate=0) as twitter:
         monkeypatch.setenv("TWITTER_STREAM_URL", twitter.url)
         one = with_rules()
-        one._get_redis_rules = MagicMock(side_effect=lambda: hanging.wait(30))  # type: ignore[method-assign]
+        one._get_redis_rules = MagicMock(side_effect=hanging.wait)  # type: ignore[method-assign]
         one._setup_birdy()
         one._create_birdy_stream()
         one.restart_flag = True
@@ -673,9 +673,9 @@ def test_a_look_at_the_rules_that_hangs_holds_up_nothing(monkeypatch: pytest.Mon
         looping.start()
         wait_until(lambda: one._get_redis_rules.called, "a look at the rules")  # type: ignore[attr-defined]
         twitter.push(tweet(702))
-        wait_until(lambda: one.account.counts["delivered"] == 2, "a tweet", 3)
+        wait_until(lambda: one.account.counts["delivered"] == 2, "a tweet")
         one.stop()
-        looping.join(3)
+        looping.join(PATIENCE_SECONDS)
         assert not looping.is_alive()
     hanging.set()
 

@@ -33,7 +33,7 @@ def twitter() -> Iterator[Simulator]:
 
 def request(twitter: Simulator, method: str, path: str, **body: Any) -> requests.Response:
     headers = {"Authorization": f"Bearer {bearer_token(CREDENTIAL)}"}
-    return requests.request(method, twitter.url + path, json=body or None, headers=headers, timeout=5)
+    return requests.request(method, twitter.url + path, json=body or None, headers=headers, timeout=60)
 
 
 def answer(twitter: Simulator, method: str, query: str = "", **body: Any) -> dict[str, Any]:
@@ -136,7 +136,7 @@ def test_connections_are_told_and_ended(twitter: Simulator) -> None:
     answer(twitter, "POST", add=[{"value": "storm"}])
     with requests.get(
         f"{twitter.url}/2/tweets/search/stream",
-        headers={"Authorization": f"Bearer {bearer_token(CREDENTIAL)}"}, stream=True, timeout=5,
+        headers={"Authorization": f"Bearer {bearer_token(CREDENTIAL)}"}, stream=True, timeout=60,
     ) as stream:  # fmt: skip
         [standing] = request(twitter, "GET", "/2/connections?connection.fields=id,client_ip").json()["data"]
         assert standing.keys() == {"id", "client_ip"}

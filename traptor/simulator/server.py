@@ -134,19 +134,19 @@ class Simulator:
         self._limit = 0
         self._wake()
 
-    def wait_for_connection(self, number: int = 1, timeout_seconds: float = 10.0) -> Connection:
+    def wait_for_connection(self, number: int = 1, timeout_seconds: float = 120.0) -> Connection:
         """The request of this number, counted from 1, as soon as it is answered. Raises TimeoutError."""
         if not self._wait_for(lambda: self._is_answered(number), timeout_seconds):
             raise TimeoutError(f"{len(self.connections)} requests, not {number}, after {timeout_seconds} s")
         return self.connections[number - 1]
 
-    def wait_for_close(self, number: int = 1, timeout_seconds: float = 10.0) -> Connection:
+    def wait_for_close(self, number: int = 1, timeout_seconds: float = 120.0) -> Connection:
         """The connection of this number, as soon as it is closed. Raises TimeoutError."""
         if not self._wait_for(lambda: self._is_closed(number), timeout_seconds):
             raise TimeoutError(f"connection {number} is not closed after {timeout_seconds} s")
         return self.connections[number - 1]
 
-    def wait_for_sent(self, tweets: int, timeout_seconds: float = 10.0) -> list[str]:
+    def wait_for_sent(self, tweets: int, timeout_seconds: float = 120.0) -> list[str]:
         """The ids of all tweets sent, as soon as there are so many. Raises TimeoutError."""
         if not self._wait_for(lambda: self.tweets >= tweets, timeout_seconds):
             raise TimeoutError(f"{self.tweets} tweets sent, not {tweets}, after {timeout_seconds} s")
