@@ -42,6 +42,8 @@ from traptor.values import (
 __all__ = ["SettingError"]
 
 _IN_FILE = "file "
+MOST_OF_A_FILE = 1 << 16
+"""Characters of a secret; some files have no end."""
 KAFKA_CLIENTS = KAFKA_PYTHON, CONFLUENT = "kafka-python", "confluent"
 APIKEY_NAMES = ("CONSUMER_KEY", "CONSUMER_SECRET", "ACCESS_TOKEN", "ACCESS_TOKEN_SECRET")
 REDIS_URL = Kind(redis_options.read, "redis:// or rediss://host:port/db, with options of redis-py")
@@ -284,7 +286,8 @@ def _find(one: "dataclasses.Field[Any]", levels: list[tuple[str, Mapping[str, An
 
 def _read_secret(name: str, path: str) -> Secret:
     try:
-        secret = Secret(clean(Path(path).read_text(encoding="utf-8")))
+        with open(path, encoding="utf-8") as file:
+            secret = Secret(clean(file.read(MOST_OF_A_FILE)))
     except (OSError, ValueError) as error:
         raise SettingError(f"{name}_FILE: {path!r} cannot be read: {redact(str(error))}") from None
     if not secret:

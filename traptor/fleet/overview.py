@@ -109,7 +109,7 @@ def line(member: Member) -> list[Text]:
         Text(str(member.name), "bold"),
         Text(state(member), _style(member)),
         Text(_span(said.get("since") or member.life.get("at"))),
-        Text(f"{said['host']}/{said['pid']}" if said.get("host") else "-"),
+        Text(f"{said['host']}/{said.get('pid')}" if said.get("host") else "-"),
         Text(f"{_used(member)}/{member.limit}"),
         Text(_number(said.get("tweets_per_second"))),
         Text(sparkline(said.get("rates") or [])),

@@ -335,7 +335,9 @@ def _remember(pipe: Any, key: str, homes: Mapping[Place, Place]) -> None:
 
 def gaps(conn: "redis.Redis", name: Name) -> list[dict[str, Any]]:
     """Its gap records, oldest first. What nobody of ours has written is left out."""
-    records: Sequence[str] = conn.lrange(keys.gaps(*name), 0, -1)  # type: ignore[assignment]
+    records: Sequence[str] = []
+    with contextlib.suppress(redis.ResponseError):  # it is no list
+        records = conn.lrange(keys.gaps(*name), 0, -1)  # type: ignore[assignment]
     found = []
     for text in records:
         with contextlib.suppress(ValueError):
