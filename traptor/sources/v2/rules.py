@@ -264,5 +264,8 @@ def attribute(local: Sequence[Match], groups: Sequence[Sequence[str]], positions
 
 def from_answer(answer: Mapping[str, Any]) -> list[ServerRule]:
     """The rules in an answer of the rules endpoint, those that have a value and an id."""
-    told = [(rule.get("value"), rule.get("tag") or "", rule.get("id")) for rule in answers.dicts(answer.get("data"))]
-    return [ServerRule(*one) for one in told if all(isinstance(text, str) for text in one)]
+    return [
+        ServerRule(value, tag if isinstance(tag := rule.get("tag"), str) else "", rule_id)
+        for rule in answers.dicts(answer.get("data"))
+        if isinstance(value := rule.get("value"), str) and isinstance(rule_id := rule.get("id"), str)
+    ]
