@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import requests
 
+from scripts.saved_objects import objects
 from tests.integration.conftest import missing
 from tests.integration.daemon import ROOT
 from tests.integration.test_store import send
@@ -136,3 +137,19 @@ def test_rsyslog_ships_the_same_documents(
             said, _ = rsyslog.communicate(timeout=30)
     assert documents(server, "traptor") == expected, said
     assert not (tmp_path / "rsyslog-refused.json").exists()
+
+
+def test_each_panel_of_the_dashboard_has_something_to_show(server: OpenSearchServer) -> None:
+    """No Kibana asks here, but the server is asked for what Kibana would ask."""
+    set_up(server, "panels")
+    stored(server, "panels")
+    wanted = {}
+    for one in objects("OpenSearch Dashboards"):
+        _, *buckets = json.loads(one["attributes"].get("visState", '{"aggs": [1]}'))["aggs"]
+        for bucket in buckets:
+            more = {"calendar_interval": "day"} if bucket["type"] == "date_histogram" else {}
+            wanted[f"{one['id']} {bucket['id']}"] = {bucket["type"]: {"field": bucket["params"]["field"], **more}}
+    body = {"size": 0, "aggs": wanted}
+    answer = requests.post(f"{server.url}/panels-tweets/_search", json=body, timeout=30).json()
+    assert len(wanted) == 6
+    assert all(answer["aggregations"][name]["buckets"] for name in wanted)
