@@ -57,8 +57,7 @@ lint: .venv/test ## ruff, mypy, and the layers
 audit: .venv/test .venv/audit ## are the packages those that are asked for, and is a hole known in one of them?
 	@.venv/bin/pip check
 	@$(PIP) install --dry-run --no-index --requirement requirements-test.txt
-	@.venv/audit/bin/pip-audit --progress-spinner off --skip-editable \
-		--path "$$(.venv/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')"
+	@.venv/bin/python -m scripts.audit .venv/audit/bin/pip-audit
 
 lock: .venv/release ## requirements.lock: the versions that are tested and deployed, with their hashes
 	@.venv/release/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-annotate \

@@ -2,6 +2,7 @@
 
 import contextlib
 import gc
+import io
 import os
 import signal
 import sys
@@ -23,7 +24,7 @@ from traptor.commands.simulate import simulate
 from traptor.commands.spool import spool
 from traptor.commands.store import store
 from traptor.exits import Exit, drop_output
-from traptor.printable import harmless
+from traptor.printable import READABLE, harmless
 from traptor.redaction import redact
 
 if TYPE_CHECKING:
@@ -180,6 +181,8 @@ def _tell_unexpected(kind: type[BaseException], error: BaseException, trace: Tra
 def main() -> Any:
     """Run the command; every way out has its exit code, whatever becomes of standard error."""
     standard_error.install()
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors=READABLE)
     sys.excepthook = _tell_unexpected
     _reach_this_machine_directly()
     try:

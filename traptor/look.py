@@ -11,7 +11,7 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from traptor.printable import harmless
+from traptor.printable import READABLE, harmless
 from traptor.tweets import fields, kinds
 from traptor.tweets.explained import explainer
 
@@ -150,7 +150,7 @@ class Look:
                 self._write(plain_marks(line(message)) + "\n")
 
     def _write(self, text: str) -> None:
-        sys.stdout.buffer.write(text.encode(sys.stdout.encoding or "ascii", "backslashreplace"))
+        sys.stdout.buffer.write(text.encode(sys.stdout.encoding or "ascii", READABLE))
 
     def flush(self) -> None:
         if not self._console:

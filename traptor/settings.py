@@ -15,14 +15,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from traptor import folders, kafka_options, misnomers, permissions
+from traptor import folders, kafka_options, misnomers, permissions, redis_options
 from traptor.misnomers import Misnomer
 from traptor.redaction import SHORTEST, Secret, redact
 from traptor.values import (
+    A_YEAR_SECONDS,
+    API_KEY,
     BOOLEAN,
     DSN,
+    HOST,
     HOSTS,
-    REDIS_URL,
     SECRET,
     SERVER_URL,
     TEXT,
@@ -42,6 +44,7 @@ __all__ = ["SettingError"]
 _IN_FILE = "file "
 KAFKA_CLIENTS = KAFKA_PYTHON, CONFLUENT = "kafka-python", "confluent"
 APIKEY_NAMES = ("CONSUMER_KEY", "CONSUMER_SECRET", "ACCESS_TOKEN", "ACCESS_TOKEN_SECRET")
+REDIS_URL = Kind(redis_options.read, "redis:// or rediss://host:port/db, with options of redis-py")
 KAFKA_OPTIONS = Kind(kafka_options.read, 'a JSON object, such as {"security_protocol": "SSL"}')
 
 
@@ -63,16 +66,16 @@ class Settings:
     """All settings of one Traptor, parsed and checked."""
 
     TRAPTOR_TYPE: str = _setting("track", one_of("track", "follow", "locations"), "what the rules of this Traptor are")
-    TRAPTOR_ID: int = _setting(0, whole(0), "which of the Traptors of its type this is")
-    CONSUMER_KEY: Secret = _setting(NONE, SECRET, "Twitter API key", secret=True)
-    CONSUMER_SECRET: Secret = _setting(NONE, SECRET, "Twitter API secret", secret=True)
-    ACCESS_TOKEN: Secret = _setting(NONE, SECRET, "Twitter access token", secret=True)
-    ACCESS_TOKEN_SECRET: Secret = _setting(NONE, SECRET, "Twitter access token secret", secret=True)
+    TRAPTOR_ID: int = _setting(0, whole(0, 999_999_999), "which of the Traptors of its type this is")
+    CONSUMER_KEY: Secret = _setting(NONE, API_KEY, "Twitter API key", secret=True)
+    CONSUMER_SECRET: Secret = _setting(NONE, API_KEY, "Twitter API secret", secret=True)
+    ACCESS_TOKEN: Secret = _setting(NONE, API_KEY, "Twitter access token", secret=True)
+    ACCESS_TOKEN_SECRET: Secret = _setting(NONE, API_KEY, "Twitter access token secret", secret=True)
     TWITTER_STREAM_URL: str = _setting("https://stream.twitter.com", SERVER_URL, "scheme, host and port of the stream")
     TWITTER_API: str = _setting("1.1", one_of("1.1", "2"), "v1.1's statuses/filter, or X API v2's filtered stream")
     TWITTER_API_URL: str = _setting("https://api.x.com", SERVER_URL, "scheme, host and port of X API v2")
     BEARER_TOKEN: Secret = _setting(
-        NONE, SECRET, "app-only token for v2; unset: asked for with CONSUMER_KEY and CONSUMER_SECRET", secret=True
+        NONE, API_KEY, "app-only token for v2; unset: asked for with CONSUMER_KEY and CONSUMER_SECRET", secret=True
     )
     V2_RULE_LIMIT: int = _setting(1000, whole(1), "rules that the account may have on v2's server")
     V2_RULE_LENGTH: int = _setting(1024, whole(1), "longest rule on v2's server", unit="characters")
@@ -96,7 +99,7 @@ class Settings:
         300.0, seconds(), "time between looks for changed rules that no notice told of; 0 = never", unit="s"
     )
     RESTART_MIN_INTERVAL: float = _setting(5.0, seconds(), "least time between reconnects for changed rules", unit="s")
-    REDIS_HOST: str = _setting("localhost", TEXT, "Redis server")
+    REDIS_HOST: str = _setting("localhost", HOST, "Redis server")
     REDIS_PORT: int = _setting(6379, whole(1, 65535), "Redis port")
     REDIS_DB: int = _setting(0, whole(0), "Redis database")
     REDIS_URL: str = _setting(
@@ -120,8 +123,10 @@ class Settings:
     PUBSUB_CHECK_INTERVAL: float = _setting(0.2, seconds(above=0.01), "wait between looks for notices", unit="s")
     HEARTBEAT_INTERVAL: float = _setting(5.0, seconds(above=0.5), "time between heartbeats", unit="s")
     ENABLE_STATS_COLLECTION: bool = _setting(True, BOOLEAN, "count the matches of each rule in Redis")
-    STATS_COLLECTION_WINDOW: int = _setting(900, whole(1), "rolling window of the matches", unit="s")
-    LIMIT_COUNT_COLLECTION_WINDOW: int = _setting(900, whole(1), "rolling window of withheld tweets", unit="s")
+    STATS_COLLECTION_WINDOW: int = _setting(900, whole(1, A_YEAR_SECONDS), "rolling window of the matches", unit="s")
+    LIMIT_COUNT_COLLECTION_WINDOW: int = _setting(
+        900, whole(1, A_YEAR_SECONDS), "rolling window of withheld tweets", unit="s"
+    )
     KAFKA_ENABLED: bool = _setting(True, BOOLEAN, "send to Kafka; otherwise write to standard output")
     KAFKA_HOSTS: str = _setting("localhost:9092", HOSTS, "Kafka's bootstrap servers")
     KAFKA_TOPIC: str = _setting("traptor", TOPIC, "topic of the enriched tweets")
@@ -145,7 +150,7 @@ class Settings:
     STOP_TIMEOUT: float = _setting(8.0, seconds(), "time to deliver what was received when told to stop", unit="s")
     DEDUPE_WINDOW: int = _setting(10_000, whole(0), "tweets among which duplicates are found and dropped")
     METRICS_PORT: int = _setting(0, whole(0, 65535), "port of /metrics and /healthz; 0 = off")
-    METRICS_ADDRESS: str = _setting("127.0.0.1", TEXT, "address of /metrics and /healthz")
+    METRICS_ADDRESS: str = _setting("127.0.0.1", HOST, "address of /metrics and /healthz")
     USE_SENTRY: bool = _setting(False, BOOLEAN, "report errors to Sentry")
     SENTRY_URL: str = _setting("", DSN, "Sentry's DSN", secret=True)
     LOG_LEVEL: str = _setting(
@@ -248,7 +253,7 @@ def _names() -> set[str]:
 def with_secrets_read_again(current: Settings) -> Settings:
     """The same settings, with those API keys that stand in files as they are now. Raises SettingError."""
     fresh: dict[str, Any] = {
-        name: _read_secret(name, current.sources[name].removeprefix(_IN_FILE))
+        name: parsed(name, API_KEY, _read_secret(name, current.sources[name].removeprefix(_IN_FILE)), secret=True)
         for name in (*APIKEY_NAMES, "BEARER_TOKEN")
         if current.sources.get(name, "").startswith(_IN_FILE)
     }

@@ -91,6 +91,18 @@ def test_damage_takes_one_value(begin: bytes, between: bytes, end: bytes, broken
     assert len(found) == 6
 
 
+@pytest.mark.parametrize("broken", [*BROKEN[:4], b'{"delete":{"status":{"id":1', b'{"id_str":"3"' + bytes(100)])
+@pytest.mark.parametrize("begin, between", [(b"[\n", b",\n"), (b"\x1e", b"\n\x1e"), (b"", b"\n")])
+def test_damage_at_the_beginning_takes_one_value(begin: bytes, between: bytes, broken: bytes) -> None:
+    found = read(begin + between.join([broken, *TWEETS]) + b"\n")
+    assert bodies(found) == TWEETS
+    assert len(found) == 7
+
+
+def test_damage_that_begins_unlike_the_others_takes_one_value() -> None:
+    assert bodies(read(b"[" + b",".join([*TWEETS[:3], b'{"cut":"x', *TWEETS[4:]]) + b"]")) == TWEETS[:3] + TWEETS[4:]
+
+
 def test_damage_in_pretty_ones_takes_one_value() -> None:
     texts = [pretty(tweet) for tweet in TWEETS]
     found = read(b"[\n" + b",\n".join([*texts[:3], texts[3][:60], *texts[4:]]) + b"\n]")

@@ -1,11 +1,15 @@
 """How what is typed is told apart: values that begin with a minus, and options."""
 
+import io
 import json
+import os
+import sys
 
 import click
 import pytest
 from click.testing import CliRunner
 
+from traptor.commands import console
 from traptor.commands.console import Command
 
 
@@ -48,3 +52,16 @@ def test_an_option_that_is_none_is_told(typed: list[str], told: str) -> None:
 
 def test_help_is_help() -> None:
     assert "Usage" in CliRunner().invoke(command, ["-1", "--help"]).output
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "latin-1", "ascii"])
+def test_json_is_the_same_in_any_encoding(encoding: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdout", io.TextIOWrapper(written := io.BytesIO(), encoding=encoding))
+    console.say_json_list(iter([{"value": "→ é ☕😀"}]))
+    sys.stdout.flush()
+    assert json.loads(written.getvalue().decode(encoding)) == [{"value": "→ é ☕😀"}]
+
+
+@pytest.mark.parametrize("text", ["störm ☕", os.fsencode("störm ☕").decode("ascii", "surrogateescape"), None])
+def test_what_is_typed_is_utf_8_in_every_locale(text: str | None) -> None:
+    assert console.typed(click.Context(command), command.params[0], text) == (text and "störm ☕")

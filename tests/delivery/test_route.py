@@ -8,7 +8,7 @@ from kafka.errors import KafkaTimeoutError
 
 from tests.delivery.test_kafka_door import Rig
 from tests.servers import wait_until
-from traptor.delivery import broker, route
+from traptor.delivery import broker, kafka_door, route
 
 
 @pytest.fixture
@@ -20,15 +20,16 @@ def rig(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Rig]:
     made.close()
 
 
-def test_a_producer_that_falls_silent_when_something_has_expired_is_replaced(rig: Rig) -> None:
+@pytest.mark.parametrize("expired", [1, 2])
+def test_a_producer_that_falls_silent_when_something_has_expired_is_replaced(rig: Rig, expired: int) -> None:
     """kafka-python forgets what it was about to send to other partitions when it lets something expire."""
     doubtful = rig.producer
     rig.send("1", "2")
-    doubtful.fail(KafkaTimeoutError("expired"), 1)
+    doubtful.fail(KafkaTimeoutError("expired"), expired)
     rig.passes(0.1)
-    rig.passes(route.DOUBT_SECONDS - 0.2)
+    rig.passes(kafka_door.RETRY_SECONDS)
     assert rig.door.producer is doubtful
-    rig.passes(0.3)
+    rig.passes(route.DOUBT_SECONDS + 0.1)
     rig.wait_for_producer()
     assert rig.producer is not doubtful
     rig.passes(0.1)

@@ -1,6 +1,6 @@
-"""Every test in this folder is marked `integration` and may ask for a real Redis and a real broker.
+"""Every test in this folder is marked `integration` and may ask for real servers, which start once for each worker.
 
-Those that ask for a broker are marked `kafka`.
+Those that ask for a broker are marked `kafka`. What is COSTLY starts in one worker alone.
 """
 
 import os
@@ -8,6 +8,7 @@ import signal
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 import redis
@@ -18,13 +19,22 @@ from tests.certificates import Certificates
 # On SIGTERM, as on Ctrl-C, the fixtures end and take their servers with them.
 signal.signal(signal.SIGTERM, signal.default_int_handler)
 
+COSTLY = ("opensearch", "postgresql", "mariadb", "link", "cluster", "tls_kafka")
+"""Fixtures of which there is one in a run: their tests are a group for pytest-xdist."""
 
+_S = TypeVar("_S", bound=servers.Server)
+
+
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist looks for groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if Path(__file__).parent in item.path.parents:
             item.add_marker(pytest.mark.integration)
-            if "kafka_broker" in getattr(item, "fixturenames", ()):
+            wanted = getattr(item, "fixturenames", ())
+            if "kafka_broker" in wanted:
                 item.add_marker(pytest.mark.kafka)
+            for name in filter(wanted.__contains__, COSTLY):
+                item.add_marker(pytest.mark.xdist_group(name))
 
 
 def missing(error: servers.ServerMissing) -> None:
@@ -34,13 +44,28 @@ def missing(error: servers.ServerMissing) -> None:
     pytest.skip(str(error))
 
 
-@pytest.fixture(scope="session")
-def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[servers.RedisServer]:
+def running(kind: type[_S], folders: pytest.TempPathFactory) -> Iterator[_S]:
+    """A server of this kind in a folder of its own."""
     try:
-        with servers.RedisServer(tmp_path_factory.mktemp("redis")) as server:
+        with kind(folders.mktemp(kind.kind)) as server:
             yield server
     except servers.ServerMissing as error:
         missing(error)
+
+
+@pytest.fixture(scope="session")
+def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[servers.RedisServer]:
+    yield from running(servers.RedisServer, tmp_path_factory)
+
+
+@pytest.fixture(scope="session")
+def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[servers.PostgreSQLServer]:
+    yield from running(servers.PostgreSQLServer, tmp_path_factory)
+
+
+@pytest.fixture(scope="session")
+def opensearch(tmp_path_factory: pytest.TempPathFactory) -> Iterator[servers.OpenSearchServer]:
+    yield from running(servers.OpenSearchServer, tmp_path_factory)
 
 
 @pytest.fixture

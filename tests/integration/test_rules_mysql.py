@@ -17,7 +17,7 @@ import pymysql
 import pytest
 import redis
 
-from tests.integration.conftest import missing
+from tests.integration.conftest import running
 from tests.integration.daemon import ROOT, Daemon
 from tests.servers import RedisServer, Server, ServerMissing, wait_until
 from traptor import keys
@@ -26,7 +26,6 @@ SCHEMA = "create table rules (id int auto_increment primary key, tag text, value
 MANY = 100_000
 MANY_SECONDS = 10
 
-pytestmark = pytest.mark.xdist_group("MariaDB")
 NO_AIO = "--innodb-use-native-aio=0"
 """Of the kernel's requests of this kind there are few for a whole machine."""
 
@@ -72,11 +71,7 @@ class MariaDB(Server):
 
 @pytest.fixture(scope="module")
 def mariadb(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MariaDB]:
-    try:
-        with MariaDB(tmp_path_factory.mktemp("mariadb")) as server:
-            yield server
-    except ServerMissing as error:
-        missing(error)
+    yield from running(MariaDB, tmp_path_factory)
 
 
 @pytest.fixture

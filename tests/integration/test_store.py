@@ -11,7 +11,6 @@ import subprocess
 import sys
 import uuid
 from collections import Counter
-from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,22 +20,12 @@ import pytest
 import requests
 from kafka import KafkaProducer
 
-from tests.integration.conftest import missing
 from tests.integration.daemon import Daemon, Output, environment
-from tests.servers import KafkaBroker, PostgreSQLServer, ServerMissing, free_port, wait_until
+from tests.servers import KafkaBroker, PostgreSQLServer, free_port, wait_until
 from tests.store.samples import delete, located, matched, quote, retweet, scrub_geo, tweet
 
 DELETED = range(5, 3000, 50)
 WHOLE = 3000
-
-
-@pytest.fixture(scope="module")
-def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgreSQLServer]:
-    try:
-        with PostgreSQLServer(tmp_path_factory.mktemp("postgresql")) as one:
-            yield one
-    except ServerMissing as error:
-        missing(error)
 
 
 def values(count: int) -> list[bytes]:

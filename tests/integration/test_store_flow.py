@@ -13,12 +13,11 @@ import pytest
 import redis
 import requests
 
-from tests.integration.conftest import missing
 from tests.integration.daemon import APIKEYS, Daemon, addresses
 from tests.integration.test_fleet import asked
 from tests.integration.test_rules_mysql import MariaDB, fill, following, mariadb, table  # noqa: F401 - fixtures
-from tests.integration.test_store import ended, postgresql, run, store  # noqa: F401 - fixtures
-from tests.servers import KafkaBroker, OpenSearchServer, PostgreSQLServer, RedisServer, ServerMissing, wait_until
+from tests.integration.test_store import ended, run, store
+from tests.servers import KafkaBroker, OpenSearchServer, PostgreSQLServer, RedisServer, wait_until
 from tests.store.samples import tweet
 from traptor.simulator import Credential, Simulator
 
@@ -28,15 +27,6 @@ WORDS = ("storm", "hail", "frost", "drought", "flood")
 FIRST, ADDED, REMOVED = set(WORDS[:-1]), WORDS[-1], WORDS[0]
 SOME = 100
 PATIENCE_SECONDS = 120
-
-
-@pytest.fixture(scope="module")
-def search(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OpenSearchServer]:
-    try:
-        with OpenSearchServer(tmp_path_factory.mktemp("opensearch")) as one:
-            yield one
-    except ServerMissing as error:
-        missing(error)
 
 
 @pytest.fixture
@@ -81,9 +71,9 @@ def rows_of_postgresql(url: str) -> dict[str, set[str]]:
     return {id_: set(values) for id_, values in found}
 
 
-def documents_of(search: OpenSearchServer, name: str) -> dict[str, set[str]]:
+def documents_of(opensearch: OpenSearchServer, name: str) -> dict[str, set[str]]:
     """The same."""
-    address = f"{search.url}/{urlsplit(name).path.strip('/')}-tweets"
+    address = f"{opensearch.url}/{urlsplit(name).path.strip('/')}-tweets"
     requests.post(f"{address}/_refresh", timeout=30)
     answer = requests.get(f"{address}/_search?size=10000&_source=matches", timeout=30).json()
     return {
@@ -101,11 +91,11 @@ def test_what_the_databases_have_is_what_twitter_sent(  # noqa: PLR0917 - the fi
     redis_server: RedisServer,
     redis_db: redis.Redis,
     kafka_broker: KafkaBroker,
-    postgresql: PostgreSQLServer,  # noqa: F811
-    search: OpenSearchServer,
+    postgresql: PostgreSQLServer,
+    opensearch: OpenSearchServer,
 ) -> None:
     """While it runs, a rule comes, another goes, and a Traptor and two stores are killed."""
-    topic, url, name = f"traptor-{uuid.uuid4().hex}", postgresql.new_database(), search.new_destination()
+    topic, url, name = f"traptor-{uuid.uuid4().hex}", postgresql.new_database(), opensearch.new_destination()
     notices = f"{topic}-notices"
     kafka_broker.create_topic(topic, 3)
     kafka_broker.create_topic(notices)
@@ -131,7 +121,7 @@ def test_what_the_databases_have_is_what_twitter_sent(  # noqa: PLR0917 - the fi
             lambda: phrases() == FIRST and len(asked(twitter)) == 2, "two streams with all phrases", PATIENCE_SECONDS
         )
         wait_until(lambda: len(rows_of_postgresql(url)) > SOME, "tweets in PostgreSQL", PATIENCE_SECONDS)
-        wait_until(lambda: len(documents_of(search, name)) > SOME, "tweets in OpenSearch", PATIENCE_SECONDS)
+        wait_until(lambda: len(documents_of(opensearch, name)) > SOME, "tweets in OpenSearch", PATIENCE_SECONDS)
 
         fill(table, ("weather", ADDED, "keyword"))
         table.execute("delete from rules where value = %s", (REMOVED,))
@@ -158,13 +148,15 @@ def test_what_the_databases_have_is_what_twitter_sent(  # noqa: PLR0917 - the fi
             lambda: rows_of_postgresql(url).keys() == in_topic, "all of the topic in PostgreSQL", PATIENCE_SECONDS
         )
         wait_until(
-            lambda: documents_of(search, name).keys() == in_topic, "all of the topic in OpenSearch", PATIENCE_SECONDS
+            lambda: documents_of(opensearch, name).keys() == in_topic,
+            "all of the topic in OpenSearch",
+            PATIENCE_SECONDS,
         )
         for daemon in (*stores, searcher):
             ended_well(daemon)
 
     rows = rows_of_postgresql(url)
-    assert documents_of(search, name) == rows
+    assert documents_of(opensearch, name) == rows
     for connection in twitter.connections:
         lost = [id_ for id_ in connection.sent if id_ not in rows]
         # What a killed Traptor was sent and had not yet given to anybody: the last of it.

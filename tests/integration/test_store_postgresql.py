@@ -12,8 +12,7 @@ import psutil
 import psycopg
 import pytest
 
-from tests.integration.conftest import missing
-from tests.servers import PostgreSQLServer, ServerMissing
+from tests.servers import PostgreSQLServer
 from tests.store.samples import delete, messages, tweet
 from tests.store.sql_facts import SQLFacts, rows
 from traptor.store.destination import Away, Destination, Message, Selection, WrongDestination
@@ -23,17 +22,8 @@ from traptor.store.words import spaced
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgreSQLServer]:
-    try:
-        with PostgreSQLServer(tmp_path_factory.mktemp("postgresql")) as one:
-            yield one
-    except ServerMissing as error:
-        missing(error)
-
-
-@pytest.fixture(scope="module")
-def url(server: PostgreSQLServer) -> str:
-    return server.new_database()
+def url(postgresql: PostgreSQLServer) -> str:
+    return postgresql.new_database()
 
 
 @pytest.fixture
@@ -59,36 +49,36 @@ class TestPostgreSQL(SQLFacts):
 
 
 def test_a_server_that_is_stopped_is_away_and_what_was_begun_is_undone(
-    server: PostgreSQLServer, database: PostgreSQL
+    postgresql: PostgreSQLServer, database: PostgreSQL
 ) -> None:
     database.write(messages(tweet(1)))
-    server.stop()
+    postgresql.stop()
     with pytest.raises(Away):
         database.write(messages(tweet(2), first=1))
     with pytest.raises(Away, match="refused"):
         database.progress()
-    server.start()
+    postgresql.start()
     assert database.progress() == {("traptor", 0): 1}
     assert database.write(messages(tweet(2), first=1))["stored"] == 1
 
 
 def test_a_frozen_server_is_away(
-    server: PostgreSQLServer, database: PostgreSQL, monkeypatch: pytest.MonkeyPatch
+    postgresql: PostgreSQLServer, database: PostgreSQL, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("traptor.store.postgresql.SILENT_SECONDS", 0.5)
-    for one in psutil.Process(server.process.pid).children():
+    for one in psutil.Process(postgresql.process.pid).children():
         one.suspend()
     try:
         with pytest.raises(Away):
             database.write(messages(tweet(1)))
     finally:
-        for one in psutil.Process(server.process.pid).children():
+        for one in psutil.Process(postgresql.process.pid).children():
             one.resume()
     monkeypatch.undo()
     assert database.write(messages(tweet(1)))["stored"] == 1
 
 
-def test_two_stores_write_at_once_and_a_delete_finds_both(server: PostgreSQLServer, database: PostgreSQL) -> None:
+def test_two_stores_write_at_once_and_a_delete_finds_both(postgresql: PostgreSQLServer, database: PostgreSQL) -> None:
     other = PostgreSQL(database._url)
     database.write(messages(tweet(1)))
     other.write(messages(tweet(1), tweet(2), partition=1))
@@ -108,9 +98,9 @@ def test_old_tweets_go(database: PostgreSQL) -> None:
 
 
 @pytest.mark.parametrize("path", ["/nowhere", "/postgres?user=nobody"])
-def test_what_waiting_does_not_mend_is_no_wait(server: PostgreSQLServer, path: str) -> None:
+def test_what_waiting_does_not_mend_is_no_wait(postgresql: PostgreSQLServer, path: str) -> None:
     with pytest.raises(WrongDestination):
-        PostgreSQL(f"postgresql://{server.user}@{server.host}:{server.port}{path}").open()
+        PostgreSQL(f"postgresql://{postgresql.user}@{postgresql.host}:{postgresql.port}{path}").open()
 
 
 def test_a_password_is_not_in_the_name() -> None:

@@ -8,8 +8,7 @@ from typing import Any
 import pytest
 import requests
 
-from tests.integration.conftest import missing
-from tests.servers import OpenSearchServer, ServerMissing
+from tests.servers import OpenSearchServer
 from tests.store.facts import LONG, MOST, Facts, ids
 from tests.store.samples import delete, located, matched, messages, scrub_geo, tweet
 from traptor.store.destination import Away, Destination, Refused, WrongDestination
@@ -18,18 +17,9 @@ from traptor.store.search.destination import Search
 from traptor.tweets.snowflakes import EPOCH_MS
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OpenSearchServer]:
-    try:
-        with OpenSearchServer(tmp_path_factory.mktemp("opensearch")) as one:
-            yield one
-    except ServerMissing as error:
-        missing(error)
-
-
 @pytest.fixture
-def database(server: OpenSearchServer) -> Iterator[Search]:
-    one = Search(server.new_destination(), keep_raw=True)
+def database(opensearch: OpenSearchServer) -> Iterator[Search]:
+    one = Search(opensearch.new_destination(), keep_raw=True)
     one.open()
     yield one
     call(one, "DELETE", one._indices.tweets.replace("tweets-*", "*"))
@@ -178,19 +168,19 @@ def test_a_write_block_is_waited_for(database: Search) -> None:
 
 
 def test_a_server_that_is_stopped_or_frozen_is_away(
-    server: OpenSearchServer, database: Search, monkeypatch: pytest.MonkeyPatch
+    opensearch: OpenSearchServer, database: Search, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     database.write(messages(tweet(1)))
     monkeypatch.setattr("traptor.store.search.server.TIMEOUT_SECONDS", (1.0, 1.0))
-    server.freeze()
+    opensearch.freeze()
     with pytest.raises(Away, match="timed out"):
         database.write(messages(tweet(2), first=1))
-    server.thaw()
+    opensearch.thaw()
     monkeypatch.undo()
-    server.stop()
+    opensearch.stop()
     with pytest.raises(Away, match="refused"):
         database.write(messages(tweet(2), first=1))
-    server.start()
+    opensearch.start()
     database.open()
     database.write(messages(tweet(2), tweet(3), first=1))
     assert (ids(database), database.progress()) == ([1, 2, 3], {("traptor", 0): 3})

@@ -4,43 +4,32 @@ import json
 import random
 import signal
 import uuid
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 import requests
 
-from tests.integration.conftest import missing
 from tests.integration.test_store import DELETED, WHOLE, ended, run, send, store, values
-from tests.servers import KafkaBroker, OpenSearchServer, ServerMissing, wait_until
+from tests.servers import KafkaBroker, OpenSearchServer, wait_until
 from tests.store.facts import ids
 from tests.store.samples import tweet
 from traptor.store.destination import Selection
 from traptor.store.destinations import destination
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OpenSearchServer]:
-    try:
-        with OpenSearchServer(tmp_path_factory.mktemp("opensearch")) as one:
-            yield one
-    except ServerMissing as error:
-        missing(error)
-
-
-def count(server: OpenSearchServer, name: str) -> int:
-    pattern = f"{server.url}/{name.rpartition('/')[2]}-tweets-*"
+def count(opensearch: OpenSearchServer, name: str) -> int:
+    pattern = f"{opensearch.url}/{name.rpartition('/')[2]}-tweets-*"
     requests.post(f"{pattern}/_refresh", timeout=5)
     return int(requests.get(f"{pattern}/_count", timeout=5).json()["count"])
 
 
 @pytest.mark.heavy
 def test_stores_share_three_partitions_and_a_server_goes_away(
-    tmp_path: Path, kafka_broker: KafkaBroker, server: OpenSearchServer
+    tmp_path: Path, kafka_broker: KafkaBroker, opensearch: OpenSearchServer
 ) -> None:
     """One is killed, the server is stopped and comes back; a delete is on another partition."""
-    topic, name = f"traptor-{uuid.uuid4().hex}", server.new_destination()
+    topic, name = f"traptor-{uuid.uuid4().hex}", opensearch.new_destination()
     kafka_broker.create_topic(topic, 3)
     sent = values(WHOLE)
     send(kafka_broker, topic, sent[:1000], 3)
@@ -51,16 +40,16 @@ def test_stores_share_three_partitions_and_a_server_goes_away(
         store(folders[0], kafka_broker, topic, name, LOG_JSON=True) as one,
         store(folders[1], kafka_broker, topic, name, LOG_JSON=True) as two,
     ):
-        wait_until(lambda: count(server, name) > 300, "the first tweets")
-        server.stop()
+        wait_until(lambda: count(opensearch, name) > 300, "the first tweets")
+        opensearch.stop()
         send(kafka_broker, topic, sent[1000:2000], 3)
         one.wait_for_log("the database is away: trying again")
-        server.start()
-        wait_until(lambda: count(server, name) > 1200, "the tweets that waited")
+        opensearch.start()
+        wait_until(lambda: count(opensearch, name) > 1200, "the tweets that waited")
         two.process.kill()
         send(kafka_broker, topic, sent[2000:], 3)
         left = [id_ for id_ in range(1, WHOLE + 1) if id_ not in DELETED]
-        wait_until(lambda: count(server, name) == len(left), "all tweets", 90)
+        wait_until(lambda: count(opensearch, name) == len(left), "all tweets", 90)
         one.signal(signal.SIGTERM)
         did = ended(one, 10)
     assert did["read"] >= sum(did[word] for word in ("stored", "merged", "deleted", "set apart", "notices"))
@@ -73,8 +62,8 @@ def test_stores_share_three_partitions_and_a_server_goes_away(
     assert (checked.returncode, checked.stdout.count(b" 0 missing")) == (0, 1), checked
 
 
-def test_what_is_stored_comes_out_again(tmp_path: Path, server: OpenSearchServer) -> None:
-    name = server.new_destination()
+def test_what_is_stored_comes_out_again(tmp_path: Path, opensearch: OpenSearchServer) -> None:
+    name = opensearch.new_destination()
     given = json.dumps(tweet(1)).encode() + b"\nno JSON\n"
     stored = run(tmp_path, "store", name, "-", given=given)
     assert b"read 2, stored 1, merged 0, deleted 0, set apart 1" in stored.stderr, stored
@@ -84,19 +73,19 @@ def test_what_is_stored_comes_out_again(tmp_path: Path, server: OpenSearchServer
 
 
 def test_a_frozen_server_does_not_hold_up_the_end(
-    tmp_path: Path, kafka_broker: KafkaBroker, topic: str, server: OpenSearchServer
+    tmp_path: Path, kafka_broker: KafkaBroker, topic: str, opensearch: OpenSearchServer
 ) -> None:
-    name = server.new_destination()
+    name = opensearch.new_destination()
     with store(tmp_path, kafka_broker, topic, name, LOG_JSON=True) as daemon:
         send(kafka_broker, topic, [json.dumps(tweet(1)).encode()])
-        wait_until(lambda: count(server, name) == 1, "the first tweet")
-        server.freeze()
+        wait_until(lambda: count(opensearch, name) == 1, "the first tweet")
+        opensearch.freeze()
         try:
             send(kafka_broker, topic, [json.dumps(tweet(2)).encode()])
             daemon.signal(signal.SIGTERM)
             ended(daemon, 10)
         finally:
-            server.thaw()
+            opensearch.thaw()
     with store(tmp_path, kafka_broker, topic, "--once", "--group", f"{topic}-again", name) as daemon:
         ended(daemon)
     with closing(destination(name)) as database:
@@ -105,18 +94,18 @@ def test_a_frozen_server_does_not_hold_up_the_end(
 
 @pytest.mark.heavy
 def test_killed_at_random_moments_it_loses_nothing_and_has_nothing_twice(
-    tmp_path: Path, kafka_broker: KafkaBroker, topic: str, server: OpenSearchServer
+    tmp_path: Path, kafka_broker: KafkaBroker, topic: str, opensearch: OpenSearchServer
 ) -> None:
     send(kafka_broker, topic, values(WHOLE))
-    name = server.new_destination()
+    name = opensearch.new_destination()
     source = random.Random(1)
     options = json.dumps({"max_poll_records": 50})
     for time in range(10):
         # A group of its own does not wait for the one that was killed; how far it was stands beside the documents.
         arguments = ["--group", f"{topic}-{time}", name]
         with store(tmp_path, kafka_broker, topic, *arguments, KAFKA_OPTIONS=options) as daemon:
-            wanted = min(count(server, name) + source.randrange(1, 250), 2900)
-            wait_until(lambda: count(server, name) >= wanted, "tweets")  # noqa: B023
+            wanted = min(count(opensearch, name) + source.randrange(1, 250), 2900)
+            wait_until(lambda: count(opensearch, name) >= wanted, "tweets")  # noqa: B023
             daemon.process.kill()
     with store(tmp_path, kafka_broker, topic, "--once", "--group", f"{topic}-last", name) as daemon:
         ended(daemon)

@@ -131,7 +131,6 @@ def tls_kafka(
 
 
 @pytest.mark.kafka
-@pytest.mark.xdist_group("brokers with TLS")
 @pytest.mark.parametrize("client", settings.KAFKA_CLIENTS)
 @CASES
 @pytest.mark.filterwarnings("ignore:unclosed <ssl.SSLSocket:ResourceWarning")  # kafka-python leaves refused ones open

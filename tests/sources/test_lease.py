@@ -22,6 +22,20 @@ def conn(request: pytest.FixtureRequest) -> Any:
     return fakeredis.FakeRedis(decode_responses=request.param)
 
 
+def test_nothing_is_written_before_redis_has_compared(conn: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A MULTI: what another has written meanwhile is the end of it."""
+    one = Lease(conn, [KEY], "track", 0)
+    for change in (one.take, one.release):
+        before = conn.get(KEY)
+        with conn.pipeline() as pipe, monkeypatch.context() as patch:
+            pipe.watch(KEY)
+            patch.setattr(conn, "transaction", lambda func, *_, **__: func(pipe))
+            change()
+            assert conn.get(KEY) == before
+            pipe.execute()
+        assert conn.get(KEY) != before
+
+
 def test_the_first_has_it_and_the_second_is_told_who(conn: Any) -> None:
     first, second = Lease(conn, [KEY], "track", 0), Lease(conn, [KEY], "follow", 7)
     assert first.take() is None
@@ -123,6 +137,7 @@ def ended_process() -> int:
         (lambda: {"pid": ended_process(), "place": ""}, False),
         (lambda: {"pid": "../.."}, False),
         (lambda: {"pid": -1}, False),
+        (lambda: {"pid": 0}, False),
     ],
 )
 def test_who_is_seen_to_be_dead_holds_nothing(conn: Any, change: Callable[[], Any], is_free: bool) -> None:

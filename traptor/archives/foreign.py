@@ -37,7 +37,7 @@ _KINDS = [
         (rb"RD[XA]\d\n|[XA]\n\0", "data of R", _CONVERT),
         (rb"\x80[\x02-\x05].", "data of Python (pickle)", _CONVERT),
         (rb"\xd0\xcf\x11\xe0", "a document of Excel or Word", _CONVERT),
-        (rb"(?s:.*\0)", "binary, of a kind that is not known", "JSON is wanted"),
+        (rb"(?s:(?!\s*[\[{\x1e]).*\0)", "binary, of a kind that is not known", "JSON is wanted"),
     )
 ]
 

@@ -2,13 +2,16 @@
 
 import contextlib
 import gc
+import io
 import json
+import os
 import signal
 import sys
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice, zip_longest
 from typing import Any, NoReturn
+from urllib.parse import urlsplit
 
 import click
 import redis
@@ -23,6 +26,7 @@ from traptor.connections import connect_to_redis
 from traptor.exits import Exit
 from traptor.keys import TYPES
 from traptor.printable import harmless, in_json
+from traptor.redaction import SecretUrl
 from traptor.rules.lock import Locked
 from traptor.rules.progress import Progress
 
@@ -65,6 +69,11 @@ class Group(click.Group):
     command_class = Command
 
 
+def typed(_context: click.Context | None, _option: click.Parameter | None, text: str | None) -> str | None:
+    """What was typed, as UTF-8 where the locale knows no more than ASCII."""
+    return text and os.fsencode(text).decode("utf-8", "replace")
+
+
 @contextlib.contextmanager
 def connection(wanted: settings.Settings) -> Iterator["redis.Redis"]:
     """A Redis client; what fails in Redis ends the command with one line. Names that are nearly settings are told."""
@@ -94,6 +103,15 @@ def progress() -> Iterator[Progress]:
         yield Progress(step=lambda text: line.update(Text(text)), waits=lambda text: line.update(Text(harmless(text))))
 
 
+def look_out_for_password(url: str, setting: str) -> None:
+    """What is typed stands in the list of processes, for everybody on the machine to read: says so."""
+    with contextlib.suppress(ValueError):
+        if urlsplit(url).password:
+            SecretUrl(url)  # from now on it is blotted out wherever it is said
+            told = f"others can read this password in the list of processes: take it out, and set {setting}"
+            click.echo(f"warning: {told} or {setting}_FILE", err=True)
+
+
 def needs_a_person() -> NoReturn:
     raise click.exceptions.Exit(Exit.NEEDS_A_PERSON)
 
@@ -106,15 +124,27 @@ def stop_signal() -> threading.Event:
     return stop
 
 
+def as_json(value: Any) -> str:
+    """Readable where standard output is in UTF-8, and the same value in any other encoding."""
+    is_unicode = (sys.stdout.encoding or "").lower().startswith("utf")
+    return in_json(json.dumps(value, ensure_ascii=not is_unicode))
+
+
+def for_files() -> None:
+    """What follows on standard output is for a program or a file: UTF-8, wherever we are."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace")
+
+
 def say_json(value: Any) -> None:
-    click.echo(in_json(json.dumps(value, ensure_ascii=False)))
+    click.echo(as_json(value))
 
 
 def say_json_list(values: Iterable[Any]) -> None:
     """A list as ``say_json`` has it, begun with the first value."""
     separator = "["
     for value in values:
-        sys.stdout.write(separator + in_json(json.dumps(value, ensure_ascii=False)))
+        sys.stdout.write(separator + as_json(value))
         separator = ", "
     sys.stdout.write("]\n" if separator == ", " else "[]\n")
 

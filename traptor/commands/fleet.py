@@ -18,6 +18,7 @@ from traptor import settings
 from traptor.commands.console import (
     PIPE_COLUMNS,
     connection,
+    for_files,
     json_option,
     needs_a_person,
     say_json,
@@ -193,6 +194,7 @@ def stats(wanted_type: str | None, top: int | None, as_csv: bool, as_json: bool)
     if as_json:
         say_json([{**dict(zip(columns, line, strict=True)), "per_minute": float(str(line[-1]))} for line in lines])
     elif as_csv:
+        for_files()
         csv.writer(sys.stdout, lineterminator="\n").writerows([columns, *(map(cell, line) for line in lines)])
     else:
         say_table(RULE_COLUMNS, lines)

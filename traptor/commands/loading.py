@@ -18,6 +18,7 @@ from traptor.commands.console import (
     connection,
     dry_run_option,
     json_option,
+    look_out_for_password,
     needs_a_person,
     progress,
     say_json,
@@ -185,11 +186,19 @@ def _spared(conn: "redis.Redis", pruned: Collection[str]) -> Counter[str]:
 
 
 def read(
-    wanted: settings.Settings, source: str, source_format: str | None, wanted_type: str | None, *, as_is: bool = False
+    wanted: settings.Settings,
+    source: str,
+    source_format: str | None,
+    wanted_type: str | None,
+    *,
+    as_is: bool = False,
+    default_type: str | None = None,
 ) -> loading.Loaded:
-    """All rules of a source, with progress on a terminal."""
+    """All rules of a source, with progress on a terminal. ``default_type`` is that of rows that name none."""
+    look_out_for_password(source, "MYSQL_PASSWORD")
     try:
-        return loading.load(_counted(_rows(wanted, source, source_format)), wanted_type, as_is=as_is)
+        found = _counted(_rows(wanted, source, source_format))
+        return loading.load(found, wanted_type, as_is=as_is, default_type=default_type)
     except loading.SourceError as error:
         raise click.ClickException(harmless(error)) from None
 

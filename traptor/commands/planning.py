@@ -21,7 +21,7 @@ from traptor.commands.console import (
     say_table,
     stop_signal,
 )
-from traptor.commands.loading import read, say_changes
+from traptor.commands.loading import read, say_changes, say_remarks
 from traptor.fleet import rebalance, roster
 from traptor.keys import TYPES
 from traptor.rules import loading
@@ -92,7 +92,9 @@ def _rules(
 ) -> tuple[dict[str, Sequence[Rule]], list[Shards]]:
     """The rules to plan for, by type, and where they stand, if they are in Redis."""
     if source:
-        return dict(read(wanted, source, source_format, wanted_type).rules), []
+        loaded = read(wanted, source, source_format, wanted_type)
+        say_remarks(loaded)
+        return dict(loaded.rules), []
     types = [wanted_type] if wanted_type else TYPES
     with connection(wanted) as conn, progress() as seen:
         members = roster.look(conn)

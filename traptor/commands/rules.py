@@ -16,6 +16,7 @@ from traptor.commands.console import (
     connection,
     dry_run_option,
     encodable,
+    for_files,
     json_option,
     needs_a_person,
     progress,
@@ -25,10 +26,12 @@ from traptor.commands.console import (
     say_some,
     type_argument,
     type_option,
+    typed,
 )
 from traptor.commands.loading import load, read, report, say_changes, write
 from traptor.commands.planning import plan, rebalance_
 from traptor.commands.server_rules import server
+from traptor.commands.trying import test_
 from traptor.fleet import roster
 from traptor.fleet.inspection import inspect
 from traptor.keys import TYPES
@@ -44,6 +47,7 @@ Examples:
   traptor rules load rules.csv --type track
   traptor rules load mysql://reader@db/rules --prune
   traptor rules add track 'storm,flood warning' --tag weather
+  traptor rules test 'storm,flood warning' 'Storms and a flood of warnings'
   traptor rules list --type track
   traptor rules check && echo all well
 
@@ -63,6 +67,7 @@ rules.add_command(load)
 rules.add_command(plan)
 rules.add_command(rebalance_)
 rules.add_command(server)
+rules.add_command(test_)
 
 
 @rules.command("list")
@@ -87,7 +92,7 @@ def _listed(rule: dict[str, Any]) -> tuple[object, ...]:
 
 def own_fields(_context: click.Context, _option: click.Parameter, given: tuple[str, ...]) -> dict[str, str]:
     """NAME=VALUE as a dict. Raises click.BadParameter."""
-    fields = dict(field.partition("=")[::2] for field in given)
+    fields = dict((typed(_context, _option, field) or "").partition("=")[::2] for field in given)
     if wrong := [name for name, value in fields.items() if not (name and value) or name in RULE_FIELDS]:
         raise click.BadParameter(f"{wrong[0]!r}; allowed is NAME=VALUE, and no name of {', '.join(RULE_FIELDS)}")
     return fields
@@ -95,9 +100,9 @@ def own_fields(_context: click.Context, _option: click.Parameter, given: tuple[s
 
 @rules.command()
 @type_argument
-@click.argument("value")
-@click.option("--tag", help="Its tag.")
-@click.option("--rule-id", help="Its rule_id; otherwise one made from the value.")
+@click.argument("value", callback=typed)
+@click.option("--tag", callback=typed, help="Its tag.")
+@click.option("--rule-id", callback=typed, help="Its rule_id; otherwise one made from the value.")
 @click.option(
     "--field",
     "fields",
@@ -126,6 +131,7 @@ def add(
     loaded = loading.load([row], traptor_type, as_is=True)
     if loaded.problems:
         raise click.ClickException(f"{value!r} {loaded.problems[0].text}")
+    say_some([f"{value!r} {note.text}" for note in loaded.notes], err=True)
     wanted = settings.load()
     with connection(wanted) as conn, progress() as seen:
         changes, told = write(
@@ -178,7 +184,8 @@ def remove(traptor_type: str, rule_ids: tuple[str, ...], traptor_id: int | None,
 @type_option
 @click.option("--format", "as_format", type=click.Choice(["jsonl", "csv"]), default="jsonl", show_default=True)
 def export(wanted_type: str | None, as_format: str) -> None:
-    """All rules on standard output, as `rules load --as-is` takes them."""
+    """All rules on standard output, in UTF-8, as `rules load --as-is` takes them."""
+    for_files()
     with connection(settings.load()) as conn:
         found = (rule for name in ([wanted_type] if wanted_type else TYPES) for rule in _exported(conn, name))
         if as_format == "csv":

@@ -15,7 +15,14 @@ import click
 from rich.console import Console
 
 from traptor import logs, settings
-from traptor.commands.console import json_option, needs_a_person, say_json, say_some, say_table
+from traptor.commands.console import (
+    json_option,
+    look_out_for_password,
+    needs_a_person,
+    say_json,
+    say_some,
+    say_table,
+)
 from traptor.commands.replay import moment
 from traptor.redaction import reveal
 from traptor.store.destination import Apart, Away, Destination, WrongDestination
@@ -141,6 +148,7 @@ def _told_to_stop(*, is_from_a_pipe: bool) -> threading.Event:
 
 
 def _named(name: str, wanted: settings.Settings, **options: Any) -> Destination:
+    look_out_for_password(name, "STORE_PASSWORD")
     try:
         return destination(name, reveal(wanted.STORE_PASSWORD), **options)
     except WrongDestination as error:

@@ -19,7 +19,7 @@ GIVE_UP_SECONDS = 120.0
 """A producer that acknowledges nothing for so long, of all that it was given, is broken. It tries each request for a
 quarter of it."""
 DOUBT_SECONDS = SLOW_SECONDS + 2 * FARTHEST_SECONDS
-"""The same once it has let something expire: kafka-python may then forget what it was about to send to others."""
+"""The same for one that has let something expire, after which kafka-python may be at a loss."""
 
 
 class Route:
@@ -38,6 +38,7 @@ class Route:
         self._slowed_at = 0.0
         self.give_up_at = 0.0
         """When the producer is taken to be broken, unless Kafka acknowledges something before."""
+        self._patience_seconds = GIVE_UP_SECONDS
 
     def lane(self, key: bytes | None) -> Lane:
         """The same key, the same lane, as the producer's partitioner has it."""
@@ -75,7 +76,8 @@ class Route:
     def acknowledged(self, entries: Sequence[Entry], now: float) -> None:
         """Fit the pace to the link: what it takes in less than a second, beside the way itself, may be on its way at
         once. What was on its way already when that was halved is no reason to halve it again."""
-        self.give_up_at, sent_at = now + GIVE_UP_SECONDS, entries[-1].since
+        sent_at, self._patience_seconds = entries[-1].since, GIVE_UP_SECONDS
+        self.give_up_at = now + GIVE_UP_SECONDS
         self._way_took(now - sent_at)
         queued_seconds = now - sent_at - self.way_seconds
         if queued_seconds > SLOW_SECONDS and sent_at >= self._slowed_at:
@@ -92,13 +94,14 @@ class Route:
     def sent(self, lane: Lane, entry: Entry, now: float) -> None:
         """It is on its way."""
         if not lane.on_way and not self.is_on_way():
-            self.give_up_at = now + GIVE_UP_SECONDS
+            self.give_up_at = now + self._patience_seconds
         entry.since = now
         lane.sent(entry)
 
     def expired(self, now: float) -> None:
         """Begin anew, with as little at once as can be."""
         self.limit_bytes, self.way_seconds = LEAST_BYTES, FARTHEST_SECONDS
+        self._patience_seconds = DOUBT_SECONDS
         self.give_up_at = min(self.give_up_at, now + DOUBT_SECONDS)
 
     def is_silent(self, now: float) -> bool:
@@ -107,7 +110,7 @@ class Route:
 
     def give_up(self) -> None:
         """Have a new producer."""
-        self.not_before = 0.0
+        self.not_before, self._patience_seconds = 0.0, GIVE_UP_SECONDS
         self.limit_bytes, self.way_seconds = LEAST_BYTES, FARTHEST_SECONDS
         self.broker.give_up(cautiously=self.suspects > 0)
 

@@ -16,13 +16,14 @@ import redis
 import requests
 from birdy.twitter import TwitterApiError, TwitterClientError
 
-from traptor import folders, keys
+from traptor import folders, keys, redis_options
 from traptor.fleet import kafka_check, roster
 from traptor.fleet.finding import Finding, error, ok, warning
 from traptor.logs import NO_FILE
 from traptor.redaction import SHORTEST, Secret, reveal
 from traptor.rules import checked, stored
 from traptor.rules.checked import LIMITS
+from traptor.rules.doubts import doubts
 from traptor.settings import Settings, known
 from traptor.sources import backoff
 from traptor.sources.choices import CHOICES
@@ -117,6 +118,8 @@ def redis_server(conn: "redis.Redis", wanted: Settings) -> Iterator[Finding]:
     except redis.RedisError as failed:
         yield error("redis", f"cannot be used: {failed}", "set REDIS_HOST and REDIS_PORT, or REDIS_URL")
         return
+    for risk in redis_options.risks(wanted.REDIS_URL):
+        yield warning("redis", risk, "see REDIS_URL")
     told = f"answers in {seconds * 1000:.1f} ms"
     yield ok("redis", told) if seconds < SLOW_REDIS_SECONDS else warning("redis", told, "move closer to it")
     yield from _permissions(conn, wanted)
@@ -241,6 +244,11 @@ def rules_in_redis(conn: "redis.Redis", wanted: Settings) -> Iterator[Finding]:
         yield warning("rules", f"none for {name}", f"traptor rules add {name.traptor_type} …, or rules load")
     else:
         yield ok("rules", f"{len(found) - len(problems)} for {name}: {asked}")
+    doubtful = [
+        (rule, doubt) for rule in found if name.traptor_type == "track" for doubt in doubts(rule.get("value", ""))
+    ]
+    for rule, doubt in doubtful[:MOST_PROBLEMS]:
+        yield warning("rules", f"{rule['rule_id']} {rule['value']!r} {doubt}", "`rules test` shows how it is read")
     for problem in problems[:MOST_PROBLEMS]:
         text = f"{problem.rule_id} {problem.value!r} would be left out: {problem.reason}"
         yield warning("rules", text, "change it, or `rules rebalance` if there are too many")

@@ -71,8 +71,10 @@ class SQLite(Database):
             db.execute("PRAGMA wal_autocheckpoint = 4000")
             folder = files("traptor.store")
             # A rowid is an INTEGER by its very name.
-            tables = folder.joinpath("tables.sql").read_text().replace("bigint PRIMARY KEY", "INTEGER PRIMARY KEY")
-            db.executescript(f"BEGIN IMMEDIATE; {tables}; {folder.joinpath('sqlite.sql').read_text()}; COMMIT")
+            tables = (
+                folder.joinpath("tables.sql").read_text("utf-8").replace("bigint PRIMARY KEY", "INTEGER PRIMARY KEY")
+            )
+            db.executescript(f"BEGIN IMMEDIATE; {tables}; {folder.joinpath('sqlite.sql').read_text('utf-8')}; COMMIT")
         except BaseException:
             db.close()
             raise

@@ -82,13 +82,14 @@ def test_who_is_to_blame_is_found_in_an_account_that_is_full(
     twitter: Simulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of the rules tried apart no more at once than it has room for."""
-    monkeypatch.setattr("traptor.simulator.v2_rules.LONGEST_RULE_CHARACTERS", 12)
+    monkeypatch.setattr("traptor.simulator.v2_rules.LONGEST_RULE_CHARACTERS", 20)
     monkeypatch.setattr("traptor.simulator.v2_rules.MOST_RULES", 2)
     api = client(twitter)
     assert synchronise(api, {"rule_id": "8", "value": "old"}, {"rule_id": "9", "value": "older"}) == []
-    wanted = [{"rule_id": str(number), "value": value} for number, value in enumerate(["ice", "flood warning", "fog"])]
-    assert [problem.rule_id for problem in synchronise(api, *wanted)] == ["1"]
-    assert values(api) == ["ice", "fog"]
+    wanted = ["ice", "more than twenty letters", "fog", "dew"]
+    problems = synchronise(api, *[{"rule_id": str(number), "value": value} for number, value in enumerate(wanted)])
+    assert [problem.rule_id for problem in problems] == ["1"]
+    assert values(api) == ["ice OR fog OR dew"]
 
 
 def test_rules_of_others_take_room(twitter: Simulator) -> None:
