@@ -3,7 +3,6 @@
 import functools
 import json
 import random
-import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 import pytest
 import requests
 
+from scripts.saved_objects import objects
 from tests.integration.conftest import missing
 from tests.integration.daemon import ROOT
 from tests.integration.test_store import send
@@ -112,8 +112,10 @@ def test_the_pipeline_makes_the_same_documents(server: OpenSearchServer) -> None
 def test_rsyslog_ships_the_same_documents(
     tmp_path: Path, server: OpenSearchServer, kafka_broker: KafkaBroker, topic: str
 ) -> None:
-    modules = [Path(f"/usr/lib/{folder}/rsyslog/imkafka.so") for folder in ("x86_64-linux-gnu", "aarch64-linux-gnu")]
-    if not shutil.which("rsyslogd", path="/usr/sbin") or not any(path.exists() for path in modules):
+    if (
+        len([*Path("/usr/lib").glob("*/rsyslog/imkafka.so"), *Path("/usr/lib").glob("*/rsyslog/omelasticsearch.so")])
+        < 2
+    ):
         missing(ServerMissing("no rsyslog: apt-get install rsyslog-kafka rsyslog-elasticsearch"))
     set_up(server, "traptor")
     values = [json.dumps(one).encode() for one in (*all_tweets(), GAP, LIMIT, delete(1))]
@@ -136,3 +138,19 @@ def test_rsyslog_ships_the_same_documents(
             said, _ = rsyslog.communicate(timeout=30)
     assert documents(server, "traptor") == expected, said
     assert not (tmp_path / "rsyslog-refused.json").exists()
+
+
+def test_each_panel_of_the_dashboard_has_something_to_show(server: OpenSearchServer) -> None:
+    """No Kibana asks here, but the server is asked for what Kibana would ask."""
+    set_up(server, "panels")
+    stored(server, "panels")
+    wanted = {}
+    for one in objects("OpenSearch Dashboards"):
+        _, *buckets = json.loads(one["attributes"].get("visState", '{"aggs": [1]}'))["aggs"]
+        for bucket in buckets:
+            more = {"calendar_interval": "day"} if bucket["type"] == "date_histogram" else {}
+            wanted[f"{one['id']} {bucket['id']}"] = {bucket["type"]: {"field": bucket["params"]["field"], **more}}
+    body = {"size": 0, "aggs": wanted}
+    answer = requests.post(f"{server.url}/panels-tweets/_search", json=body, timeout=30).json()
+    assert len(wanted) == 6
+    assert all(answer["aggregations"][name]["buckets"] for name in wanted)

@@ -141,21 +141,21 @@ def follow_source(
     traptors: int | None,
 ) -> None:
     """The same again and again, until told to stop; what happens is logged."""
-    types_before: set[str] = set()
+    types_told: frozenset[str] | None = None
 
     def read_again() -> loading.Loaded:
         return loading.load(_rows(wanted, source, source_format), wanted_type, as_is=as_is)
 
     def write_again(loaded: loading.Loaded) -> tuple[Changes, list[roster.Name]]:
+        nonlocal types_told
         if strict and loaded.problems:
             raise loading.SourceError(_too_strict(loaded))
         if prune and wanted_type:
             loaded.rules.setdefault(wanted_type, [])
-        if prune and not wanted_type and loaded.rules.keys() != types_before:
+        if prune and not wanted_type and loaded.rules.keys() != types_told:
             for traptor_type, count in _spared(conn, loaded.rules).items():
                 log.warning("the source %s", _stay(traptor_type, count))
-            types_before.clear()
-            types_before.update(loaded.rules)
+            types_told = frozenset(loaded.rules)
         channel, wait_seconds = wanted.REDIS_PUBSUB_CHANNEL, following.LOCK_SECONDS
         return write(conn, channel, loaded, traptors=traptors, prune=prune, wait_seconds=wait_seconds)
 

@@ -8,7 +8,7 @@ from kafka import KafkaConsumer, TopicPartition
 
 from traptor import kafka_options
 from traptor.delivery import reasons
-from traptor.store.batch import sort
+from traptor.store.batch import ids_in, sort
 from traptor.store.destination import Destination, Message
 from traptor.store.topics import CONSUMER
 
@@ -29,9 +29,10 @@ def missing(destination: Destination, hosts: str, topic: str, options: dict[str,
         batch = sort(messages, keep_raw=False)
         tweets = [(one.tweet.id, one.tweet.retweeted_id) for one in batch.tweets]
         lacking += [str(id_) for id_ in destination.lacking(tweets)]
-        places = [(one.topic, one.partition, one.offset) for one, _ in batch.apart]
         lacking += [
-            f"{name}, partition {number}, offset {at}" for name, number, at in places if (name, number, at) not in known
+            f"{one.topic}, partition {one.partition}, offset {one.offset}"
+            for one, _ in batch.apart
+            if (one.topic, one.partition, one.offset) not in known and not destination.taken_back(ids_in(one.value))
         ]
     return compared, lacking
 

@@ -92,6 +92,9 @@ class Destination(Protocol):
     def lacking(self, tweets: Collection[tuple[int, int | None]]) -> list[int]:
         """Of these tweets, given by id and by that of what it retweets: the ids neither stored nor deleted."""
 
+    def taken_back(self, ids: Collection[int]) -> set[int]:
+        """Which of these are tweets that were deleted, or users whose places were."""
+
     def overview(self) -> Overview:
         """What it has, counted."""
 

@@ -53,10 +53,13 @@ def _lines(lines: Iterable[str], out: BinaryIO) -> int:
 
 
 def comma_separated(rows: Iterable[Row], out: BinaryIO) -> int:
-    """With a heading, as a spreadsheet opens it: ids stay texts, and no text is run as a formula."""
+    """With a heading, as a spreadsheet opens it: ids stay texts, and no text is run as a formula.
+
+    Every text is in quotes: one with a tab or a semicolon would else fall into two cells, which some split at these.
+    """
     text = io.TextIOWrapper(out, encoding="utf-8", newline="", write_through=True)
     text.write(BOM)
-    writer = csv.writer(text)
+    writer = csv.writer(text, quoting=csv.QUOTE_NONNUMERIC)
     count = 0
     for count, row in enumerate(rows, start=1):
         if count == 1:

@@ -232,6 +232,9 @@ class Search:
         gone = self._memory.ask({id_ for pair in tweets for id_ in pair if id_ is not None}).deleted
         return [id_ for id_, retweeted_id in tweets if id_ not in there and gone.isdisjoint({id_, retweeted_id})]
 
+    def taken_back(self, ids: Collection[int]) -> set[int]:
+        return self._memory.taken_back(ids)
+
     def tweets(self, selection: Selection) -> Iterator[Mapping[str, Any]]:
         self._server.refresh(self._indices.tweets)
         limits = {"gte": selection.since, "lt": selection.until}
