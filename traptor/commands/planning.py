@@ -140,6 +140,7 @@ def _percents(line: dict[str, Any]) -> tuple[str, int, str]:
 @click.option(
     "--return/--stay", "bring_back", default=None, help="Whether moved rules go back later  [REBALANCE_RETURN]"
 )
+@click.option("--spread", is_flag=True, help="Also even out: to Traptors that were added or have come back.")
 @click.option("--watch", "watches", is_flag=True, help="Go on until told to stop; several may watch.")
 @click.option("--metrics-port", type=click.IntRange(0, 65535), help="With --watch: port of Prometheus metrics.")
 @dry_run_option
@@ -148,6 +149,7 @@ def rebalance_(
     *,
     after: float | None,
     bring_back: bool | None,
+    spread: bool,
     watches: bool,
     metrics_port: int | None,
     dry_run: bool,
@@ -159,10 +161,12 @@ def rebalance_(
     """
     if watches and as_json:
         raise click.UsageError("--json is what one look came to: it goes without --watch")
+    if watches and spread:
+        raise click.UsageError("--spread is done once: it goes without --watch")
     if metrics_port is not None and not watches:
         raise click.UsageError("--metrics-port goes with --watch")
     wanted = settings.load({"REBALANCE_AFTER": after, "REBALANCE_RETURN": bring_back})
-    policy = rebalance.Policy(wanted.REBALANCE_AFTER, wanted.REBALANCE_RETURN, dry_run)
+    policy = rebalance.Policy(wanted.REBALANCE_AFTER, wanted.REBALANCE_RETURN, dry_run, spread)
     with connection(wanted) as conn:
         if watches:
             logs.set_up(dataclasses.replace(wanted, LOG_DIR=logs.NO_FILE, LOG_STDOUT=True))
@@ -188,6 +192,7 @@ def _say(balance: rebalance.Balance, *, as_json: bool, dry_run: bool) -> None:
                 ],
                 "orphans": balance.orphans,
                 "told": [str(name) for name in balance.told],
+                "away": {str(name): {"rules": count, "waits": why} for name, (count, why) in balance.away.items()},
                 "silent": {str(name): seconds for name, seconds in balance.silent.items()},
             }
         )
@@ -196,6 +201,8 @@ def _say(balance: rebalance.Balance, *, as_json: bool, dry_run: bool) -> None:
     for name, seconds in balance.silent.items():
         if seconds:
             click.echo(f"{name} is silent; its rules move in {seconds:.0f} s: run this again then, or with --after 0")
+    for name, (count, why) in balance.away.items():
+        click.echo(f"{count} rules of {name} wait for it {why}")
     for traptor_type, count in balance.orphans.items():
         if count:
             click.echo(f"ORPHANS: {count} {traptor_type} rules; start another Traptor of this type", err=True)
