@@ -55,7 +55,7 @@ SIGNS = {"added": "+", "changed": "~", "moved": ">", "removed": "-"}
 def load(
     source: str, source_format: str | None, wanted_type: str | None, as_is: bool, as_json: bool, **options: Any
 ) -> None:
-    """Load rules from SOURCE: a path, - for standard input, or mysql://user@host/db.
+    """Load rules from a file or a database. SOURCE is a path, - for standard input, or mysql://user@host/db.
 
     Shows what is added, changed and removed. Exit code 1 if any rule was left out.
     """

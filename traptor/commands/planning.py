@@ -60,7 +60,7 @@ def plan(
     share: float,
     as_json: bool,
 ) -> None:
-    """How many Traptors the rules of SOURCE need, or those in Redis, and how full and busy each Traptor is.
+    """How many Traptors the rules need, and how busy each is. The rules of SOURCE, or those in Redis.
 
     With --api 2: how many rules on X's server and connections, and what a month of it costs.
     """
@@ -155,7 +155,7 @@ def rebalance_(
     dry_run: bool,
     as_json: bool,
 ) -> None:
-    """Move the rules of silent Traptors, and what is over a limit, to living ones with room.
+    """Move rules to Traptors that collect. Those of silent ones, and what is over a limit, to living ones with room.
 
     Exit code 1 if there are orphans, for which no living Traptor has room.
     """

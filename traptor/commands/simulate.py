@@ -83,7 +83,7 @@ def simulate(
     access_token_secret: str,
     **options: Any,
 ) -> None:
-    """A Twitter of your own: POST /1.1/statuses/filter.json as it was, on this machine.
+    """Be a Twitter of your own, on this machine. POST /1.1/statuses/filter.json as it was.
 
     It checks signatures, filters by the rules of the request, and makes up tweets that fit them. Standard error says
     where it listens. Ctrl-C or SIGTERM ends it.
