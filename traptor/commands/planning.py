@@ -83,8 +83,10 @@ def plan(
         click.echo()
         say_table(
             ("Traptor", "lives", ">rules", ">used", ">limit", ">full", ">matches", ">busy"),
-            [(*line.values(),)[:-3] + _percents(line) for line in traptors],
+            [(*line.values(),)[:-4] + _percents(line) for line in traptors],
         )
+        if any(line["estimated"] for line in traptors):
+            click.echo("~ in part estimated: a rule that has not matched is expected to do so as often as the others")
 
 
 def _rules(
@@ -125,12 +127,14 @@ def _fullness(shards: Shards) -> Iterable[dict[str, Any]]:
             "limit": shard.limit,
             "full": round(shard.used / shard.limit, 4),
             "matches": round(shard.matches),
+            "estimated": traptor_id in shards.estimated,
             "busy": round(shard.matches / total, 4),
         }
 
 
-def _percents(line: dict[str, Any]) -> tuple[str, int, str]:
-    return f"{line['full']:.0%}", line["matches"], f"{line['busy']:.0%}"
+def _percents(line: dict[str, Any]) -> tuple[str, str, str]:
+    about = "~" if line["estimated"] else ""
+    return f"{line['full']:.0%}", f"{about}{line['matches']}", f"{about}{line['busy']:.0%}"
 
 
 @click.command("rebalance")

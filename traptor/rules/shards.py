@@ -137,6 +137,8 @@ class Shards:
         counts = matches or {}
         # A rule without a count, as every new one, is expected to match as often as the average.
         self._expected = sum(counts.values()) / len(held) if held and counts else 1.0
+        self.estimated = {place.traptor_id for place in held if place not in counts}
+        """The Traptors of whose matches a part is expected, not counted."""
         self._matches: dict[Place, float] = {}
         self._stored = held.keys()
         for place, rule in held.items():
