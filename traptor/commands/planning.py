@@ -189,7 +189,12 @@ def _say(balance: rebalance.Balance, *, as_json: bool, dry_run: bool) -> None:
         say_json(
             {
                 "moved": [
-                    {"type": name, "from": move.was.traptor_id, "to": move.at.traptor_id, "rule_id": move.at.rule_id}
+                    {
+                        "type": name,
+                        "from": str(roster.Name(name, move.was.traptor_id)),
+                        "to": str(roster.Name(name, move.at.traptor_id)),
+                        "rule_id": move.at.rule_id,
+                    }
                     for name, moves in balance.moves.items()
                     for move in moves
                     if move.was

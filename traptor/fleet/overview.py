@@ -150,6 +150,12 @@ def span(length_seconds: float) -> str:
     return f"{max(0.0, length_seconds):.0f} s"
 
 
+def when(gap: Mapping[str, Any]) -> tuple[str, str]:
+    """When a gap began, to the second, and how long it lasted: below a minute with its tenths."""
+    lasted = seconds(gap.get("from")) - seconds(gap.get("to"))
+    return str(gap.get("from"))[:19], f"{lasted:.1f} s" if lasted < 60 else span(lasted)
+
+
 def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:,g}" if isinstance(value, float) else f"{value:,}"
 
