@@ -302,11 +302,18 @@ def _folders() -> Iterator[Path]:
     yield Path(__file__).parent
 
 
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except PermissionError:  # a working directory that is not ours to look into, such as root's after runuser
+        return False
+
+
 def local_settings() -> dict[str, Any]:
     """What the first ``localsettings.py`` found defines; nothing where there is none. Raises SettingError."""
     for folder in _folders():
         path = folder / "localsettings.py"
-        if path.is_file():
+        if _is_file(path):
             if told := permissions.stranger(path):
                 raise SettingError(f"{path} is code that another user could have written, and is not run: {told}")
             try:

@@ -312,7 +312,7 @@ def test_rebalance_moves_once_silence_has_lasted(traptor: Traptor, redis_db: red
     assert redis_db.exists("traptor-track:0:1")
 
     done, notices = told(redis_db, lambda: traptor("rules", "rebalance", "--after", 0, "--json"))
-    assert json.loads(done.stdout)["moved"] == [{"type": "track", "from": 0, "to": 1, "rule_id": "1"}]
+    assert json.loads(done.stdout)["moved"] == [{"type": "track", "from": "track:0", "to": "track:1", "rule_id": "1"}]
     assert (done.returncode, notices) == (0, ["track:0", "track:1"])
     assert redis_db.hgetall("traptor-track:1:1") == CAT
     assert not redis_db.exists("traptor-track:0:1")

@@ -694,3 +694,14 @@ def test_the_command_warns_of_what_it_opens(host: str, is_told: bool, monkeypatc
     result = CliRunner().invoke(simulate, ["--host", host])
     assert result.exit_code == 0
     assert (f"WARNING: whoever reaches {host}" in result.stderr) is is_told
+
+
+def test_whoever_asks_is_believed_where_that_is_wanted() -> None:
+    keys = [Credential(*[f"{name}{part}" for part in "abcd"]) for name in ("one", "two")]
+    with Simulator(credentials=None, rate=0, limit=1) as twitter:
+        with request(twitter, keys[0], track="storm") as first, request(twitter, keys[1], track="storm") as second:
+            assert [first.status_code, second.status_code] == [200, 200]
+        assert [one.consumer_key for one in twitter.connections] == ["onea", "twoa"]
+        assert (
+            requests.post(f"{twitter.url}/1.1/statuses/filter.json", data={"track": "x"}, timeout=5).status_code == 401
+        )

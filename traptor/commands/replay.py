@@ -116,7 +116,7 @@ def replay(  # noqa: PLR0917 - click passes by name
     strict: bool,
     report: Path | None,
 ) -> None:
-    """Pass archived tweets through the rules, and write those that match, enriched, to standard output.
+    """Pass archived tweets through the rules. Those that match go to standard output, enriched.
 
     PATHS are files, folders, or - for standard input: JSON lines, arrays or any other JSON, plain or packed (gz, bz2,
     xz, lzma, zst), also as members of tar and zip archives. Tweets may be in the shape of v1.1 or v2, activities of
