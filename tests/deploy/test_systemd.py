@@ -58,6 +58,7 @@ def machine(tmp_path_factory: pytest.TempPathFactory, twitter: Simulator, broker
             "REDIS_URL": redis_server.url,
             "KAFKA_HOSTS": broker.hosts,
             "KAFKA_TOPIC": TOPIC,
+            "REBALANCE_AFTER": 3600,  # track:1 keeps its rules until it is started
         }
         write_settings(host, "traptor", settings)
         write_settings(host, "track:0", of(CREDENTIAL))
