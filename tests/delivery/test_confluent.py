@@ -185,7 +185,9 @@ def test_an_answer_is_asked_for_until_it_is_there() -> None:
 
 
 @pytest.mark.parametrize("error", [None, LibraryError(LibraryError._MSG_TIMED_OUT)])
-def test_an_answer_is_waited_for_and_nothing_is_listened_to_for_longer_than_a_moment(error: LibraryError | None) -> None:
+def test_an_answer_is_waited_for_and_nothing_is_listened_to_for_longer_than_a_moment(
+    error: LibraryError | None,
+) -> None:
     client = FakeClient(tells_at=2, error=error)
     answer = confluent.Producer(client).send("traptor", b"{}")
     if error:

@@ -120,7 +120,9 @@ def read_faults(file: IO[str]) -> list[Any]:
     """ValueError names a file that is not a JSON list."""
     try:
         faults = json.load(file)
-    except (ValueError, RecursionError) as error:
+    except RecursionError:
+        raise ValueError(f"{file.name}: nested too deeply") from None
+    except ValueError as error:
         raise ValueError(f"{file.name}: {error}") from None
     if not isinstance(faults, list):
         raise ValueError(f"{file.name}: not a JSON list of faults")
