@@ -35,7 +35,7 @@ from kafka.errors import (
 from scripts import apache_kafka, opensearch
 from tests.proxy import HOST, Proxy
 
-START_SECONDS = 60
+START_SECONDS = 180
 STOP_SECONDS = 15
 PORTS = range(20_000, 32_000)
 """Below those of outgoing connections: what is free stays free until its server listens, and while it is stopped."""

@@ -19,10 +19,6 @@ from traptor.delivery.spool import Spool
 from traptor.delivery.wishes import Wish
 from traptor.settings import SettingError
 
-GIVE_UP_SECONDS = 120.0
-"""A producer that acknowledges nothing for so long, of all that it was given, is broken. It tries each request for a
-quarter of it."""
-
 RETRY_SECONDS = 1.0
 """How long a lane rests whose messages came back, and a route whose producer takes none."""
 
@@ -170,6 +166,7 @@ class Kafka:
         if self._main.broker.refusal:
             raise self._main.broker.refusal
         for route in self._routes.values():
+            route.broker.count_again(self._clock())
             self._settle(route)
             if route.divide():
                 self._backlog.list_anew()
@@ -230,9 +227,7 @@ class Kafka:
         waiting = self._waiting_entries(lane)
         while most > 0 and self._may_send(route, lane, now) and (entry := next(waiting, None)):
             most -= 1
-            if not self._backlog.is_left(entry):
-                self._backlog.drop(entry, "deleted")
-            else:
+            if self._backlog.keeps(entry):
                 self._produce(route, lane, entry)
 
     def _waiting_entries(self, lane: Lane) -> Iterator[Entry]:
@@ -257,10 +252,7 @@ class Kafka:
             lane.again.appendleft(entry)
             self._failed(route, lane, [], error)
         else:
-            entry.since = self._clock()
-            if not lane.on_way:
-                route.heard_at = entry.since
-            lane.sent(entry)
+            route.sent(lane, entry, self._clock())
 
     def _keep_slow(self) -> None:
         """What has been on its way for long, or came back, goes to disk too, in case this process is killed."""
@@ -281,9 +273,9 @@ class Kafka:
             if failed := self._take_failed(route, lane, in_order=not lane.is_slow(now)):
                 errors = [entry.future.exception for entry in failed]
                 self._failed(route, lane, failed, next((one for one in errors if not _may_pass(one)), errors[0]))
-        if route.is_on_way() and now - route.heard_at > GIVE_UP_SECONDS:
-            self._give_up(route, TimeoutError(f"no answer for {GIVE_UP_SECONDS:g} s"))
-        elif route.is_trial_over() and route.is_at_rest(now) and route.broker.producer is not None:
+        if route.is_silent(now):
+            self._give_up(route, TimeoutError("no answer for long"))
+        elif route.is_due(now) and route.broker.producer is not None:
             self._give_up(route, None)
 
     def _take_failed(self, route: Route, lane: Lane, *, in_order: bool) -> list[Entry]:
@@ -314,7 +306,7 @@ class Kafka:
         """These come back. Where that may pass, the producer goes on with the others."""
         if _may_pass(error):
             lane.not_before = self._clock() + RETRY_SECONDS
-            route.expired()
+            route.expired(self._clock())
             log.warning("Kafka does not take messages: they are sent again", extra=_facts(route, error, len(failed)))
         else:
             if isinstance(error, NEVER_TAKEN):
