@@ -127,6 +127,56 @@ def test_a_file_that_is_begun_as_ours_goes_is_let_be(spool: Spool, path: Path, m
     third.close()
 
 
+def test_of_a_file_that_was_removed_nothing_is_known(spool: Spool, path: Path) -> None:
+    spool.append(messages(1, 2))
+    spool.remove_file()
+    assert (path.exists(), spool.count, spool.size_bytes, spool.last_row) == (False, 0, 0, 0)
+    assert spool.changes() == (0, 0)
+
+
+def test_after_a_file_that_went_there_is_another(spool: Spool, path: Path) -> None:
+    spool.append(messages(1))
+    path.unlink()
+    with pytest.raises(SpoolLostError):
+        spool.changes()
+    spool.append(messages(2))
+    assert [(kept.row, kept.message.key) for kept in spool.kept()] == [(1, b"2")]
+    assert path.exists()
+
+
+@pytest.mark.parametrize("has_log", [False, True])
+def test_a_file_that_came_in_the_place_of_ours_is_read_without_our_latest_transactions(
+    spool: Spool, path: Path, tmp_path: Path, has_log: bool
+) -> None:
+    """But with its own."""
+    elsewhere = tmp_path / "older" / "track-0.spool"
+    other = Spool(elsewhere, 1 << 20)
+    other.append(messages(7))
+    if not has_log:
+        other.close()
+    spool.append(messages(1, 2, 3))
+    for suffix in ("", "-wal") if has_log else ("",):
+        Path(f"{elsewhere}{suffix}").rename(f"{path}{suffix}")
+    with pytest.raises(SpoolLostError, match="replaced") as told:
+        spool.changes()
+    assert (told.value.lost, keys(spool)) == (3, [b"7"])
+    other.close()
+
+
+def test_what_an_earlier_run_left_is_found(spool: Spool, path: Path) -> None:
+    assert (spool.changes(), path.exists()) == ((0, 0), False)
+    with contextlib.closing(Spool(path, 1 << 20)) as earlier:
+        earlier.append(messages(1, 2))
+    assert [spool.changes(), spool.changes()] == [(2, 0), (0, 0)]
+
+
+def test_what_stands_in_the_file_is_known_by_row_and_content(spool: Spool, path: Path) -> None:
+    first, second = messages(1, 2)
+    assert (spool.having({}), spool.having({1: first}), path.exists()) == (set(), set(), False)
+    rows = spool.append([first, second])
+    assert spool.having({rows[0]: first, rows[1]: first, 99: second}) == {rows[0]}
+
+
 def test_a_file_that_was_not_wholly_made_is_made_again(
     spool: Spool, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -298,7 +298,6 @@ class Spool:
             known = self.last_row
             self._compare(db)
             if self.last_row == known:
-                db.close()
                 spool_file.unlink(self.path)
                 self._forget_all()
 
