@@ -371,7 +371,6 @@ class Spool:
 
     def _set_aside(self, error: Exception) -> SpoolError:
         """A damaged file makes room for a new one; it is kept, for whoever can mend it."""
-        self.close()
         try:
             aside = spool_file.set_aside(self.path)
         except OSError as refused:
