@@ -232,8 +232,9 @@ def test_a_client_of_kafka_that_is_not_installed_is_told(monkeypatch: pytest.Mon
     assert text.startswith("KAFKA_CLIENT: confluent is not installed")
 
 
-@pytest.mark.parametrize("remembered", [f'{{"not_before": {time.time() + 90}}}', "{}"], ids=["known", "unknown"])
-def test_no_short_connection_while_a_wait_goes_on(conn: fakeredis.FakeRedis, remembered: str) -> None:
+@pytest.mark.parametrize("is_known", [True, False])
+def test_no_short_connection_while_a_wait_goes_on(conn: fakeredis.FakeRedis, is_known: bool) -> None:
+    remembered = json.dumps({"not_before": time.time() + 90} if is_known else {})
     conn.set(keys.backoff(credential_hash(APIKEYS)), remembered, ex=90)
     [(level, text)] = lines(doctor.twitter(conn, wanted()))
     assert level == "warning"

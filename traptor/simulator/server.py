@@ -237,7 +237,9 @@ class Simulator:
         return answer
 
     def _streams_of(self, account: Account) -> list[Stream]:
-        return [stream for stream in self._open_streams() if stream.connection in account.connections]
+        """Those that stand: one that is told to end makes room at once, however long its last words take."""
+        open_ones = [stream for stream in self._open_streams() if not stream.is_ending]
+        return [stream for stream in open_ones if stream.connection in account.connections]
 
     def _account(self, credential: Credential) -> Account:
         with self._changed:
