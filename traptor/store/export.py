@@ -30,7 +30,7 @@ def ids(rows: Iterable[Row], out: BinaryIO) -> int:
 
 def jsonl(rows: Iterable[Row], out: BinaryIO) -> int:
     """One JSON object a line, ids as texts."""
-    return _lines((json.dumps(_texts(row), ensure_ascii=False) for row in rows), out)
+    return _lines((in_json(json.dumps(_texts(row), ensure_ascii=False)) for row in rows), out)
 
 
 def _texts(row: Row) -> dict[str, Any]:
