@@ -8,6 +8,8 @@ from datetime import datetime
 from itertools import islice
 from typing import Any, BinaryIO
 
+from traptor.printable import in_json
+
 IDS = frozenset({
     "id", "user_id", "in_reply_to_status_id", "in_reply_to_user_id", "retweeted_id", "retweeted_user_id", "quoted_id",
     "quoted_user_id",
