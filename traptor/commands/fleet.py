@@ -1,6 +1,7 @@
 """``status`` and ``stats``: the fleet and its rules, seen from Redis."""
 
 import csv
+import io
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
@@ -18,9 +19,9 @@ from traptor import settings
 from traptor.commands.console import (
     PIPE_COLUMNS,
     connection,
-    for_files,
     json_option,
     needs_a_person,
+    say_csv,
     say_json,
     say_table,
     stop_signal,
@@ -194,7 +195,8 @@ def stats(wanted_type: str | None, top: int | None, as_csv: bool, as_json: bool)
     if as_json:
         say_json([{**dict(zip(columns, line, strict=True)), "per_minute": float(str(line[-1]))} for line in lines])
     elif as_csv:
-        for_files()
-        csv.writer(sys.stdout, lineterminator="\n").writerows([columns, *(map(cell, line) for line in lines)])
+        text = io.StringIO()
+        csv.writer(text, lineterminator="\n").writerows([columns, *(map(cell, line) for line in lines)])
+        say_csv(text.getvalue())
     else:
         say_table(RULE_COLUMNS, lines)

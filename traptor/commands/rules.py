@@ -20,6 +20,7 @@ from traptor.commands.console import (
     json_option,
     needs_a_person,
     progress,
+    say_csv,
     say_json,
     say_json_list,
     say_long_table,
@@ -35,7 +36,7 @@ from traptor.commands.trying import test_
 from traptor.fleet import roster
 from traptor.fleet.inspection import inspect
 from traptor.keys import TYPES
-from traptor.printable import cell
+from traptor.printable import cell, in_json
 from traptor.rules import loading
 from traptor.rules.shards import Change, Shards
 from traptor.rules.stored import each
@@ -189,10 +190,10 @@ def export(wanted_type: str | None, as_format: str) -> None:
     with connection(settings.load()) as conn:
         found = (rule for name in ([wanted_type] if wanted_type else TYPES) for rule in _exported(conn, name))
         if as_format == "csv":
-            click.echo(_csv(list(found)), nl=False)
+            say_csv(_csv(list(found)))
             return
         for rule in found:
-            sys.stdout.write(json.dumps(rule, ensure_ascii=False) + "\n")
+            sys.stdout.write(in_json(json.dumps(rule, ensure_ascii=False)) + "\n")
 
 
 def _exported(conn: "redis.Redis", traptor_type: str) -> Iterator[dict[str, str]]:
