@@ -4,11 +4,9 @@ import functools
 import json
 import random
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import pytest
 import requests
 
 from scripts.saved_objects import objects
@@ -21,8 +19,6 @@ from traptor.simulator.predicates import Predicates
 from traptor.simulator.snowflakes import Snowflakes
 from traptor.simulator.tweets import Writer
 from traptor.store.search.destination import Search
-
-pytestmark = pytest.mark.xdist_group("search pipeline")
 
 GAP = {
     "gap": {
@@ -63,15 +59,6 @@ def all_tweets() -> list[dict[str, Any]]:
     return TWEETS + [matched(writer.tweet(times.next())) for _ in range(MADE_UP)]
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OpenSearchServer]:
-    try:
-        with OpenSearchServer(tmp_path_factory.mktemp("opensearch")) as one:
-            yield one
-    except ServerMissing as error:
-        missing(error)
-
-
 def set_up(server: OpenSearchServer, prefix: str) -> None:
     done = subprocess.run([ROOT / "search/setup", server.url, prefix], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done
@@ -96,54 +83,54 @@ def stored(server: OpenSearchServer, prefix: str) -> dict[str, Any]:
     return documents(server, prefix)
 
 
-def test_the_pipeline_makes_the_same_documents(server: OpenSearchServer) -> None:
+def test_the_pipeline_makes_the_same_documents(opensearch: OpenSearchServer) -> None:
     for _ in range(2):
-        set_up(server, "pipeline")
+        set_up(opensearch, "pipeline")
     lines = []
     for message in (*all_tweets(), GAP, LIMIT, delete(1), scrub_geo(7, 9), {"warning": {"code": "FALLING_BEHIND"}}):
         lines += [{"create": {}}, message]
     body = "".join(f"{json.dumps(line)}\n" for line in lines).encode()
-    address = f"{server.url}/pipeline-tweets-undated/_bulk?pipeline=pipeline"
+    address = f"{opensearch.url}/pipeline-tweets-undated/_bulk?pipeline=pipeline"
     answer = requests.post(address, body, headers={"Content-Type": "application/x-ndjson"}, timeout=60).json()
     assert not answer["errors"], answer
-    assert documents(server, "pipeline") == stored(server, "stored")
+    assert documents(opensearch, "pipeline") == stored(opensearch, "stored")
 
 
 def test_rsyslog_ships_the_same_documents(
-    tmp_path: Path, server: OpenSearchServer, kafka_broker: KafkaBroker, topic: str
+    tmp_path: Path, opensearch: OpenSearchServer, kafka_broker: KafkaBroker, topic: str
 ) -> None:
     if (
         len([*Path("/usr/lib").glob("*/rsyslog/imkafka.so"), *Path("/usr/lib").glob("*/rsyslog/omelasticsearch.so")])
         < 2
     ):
         missing(ServerMissing("no rsyslog: apt-get install rsyslog-kafka rsyslog-elasticsearch"))
-    set_up(server, "traptor")
+    set_up(opensearch, "traptor")
     values = [json.dumps(one).encode() for one in (*all_tweets(), GAP, LIMIT, delete(1))]
     send(kafka_broker, topic, values)
     given = (ROOT / "search/rsyslog.conf").read_text()
     for shipped, here in (
         ("localhost:9092", kafka_broker.hosts), ('topic="traptor"', f'topic="{topic}"'),
-        ("http://localhost:9200", server.url), ("/var/log/traptor/", f"{tmp_path}/"),
+        ("http://localhost:9200", opensearch.url), ("/var/log/traptor/", f"{tmp_path}/"),
     ):  # fmt: skip
         assert shipped in given
         given = given.replace(shipped, here)
     (tmp_path / "rsyslog.conf").write_text(f'global(workDirectory="{tmp_path}")\n{given}')
     command = ["/usr/sbin/rsyslogd", "-n", "-f", tmp_path / "rsyslog.conf", "-i", tmp_path / "rsyslog.pid"]
-    expected = stored(server, "stored2")
+    expected = stored(opensearch, "stored2")
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as rsyslog:
         try:
-            wait_until(lambda: len(documents(server, "traptor")) >= len(expected), "all documents")
+            wait_until(lambda: len(documents(opensearch, "traptor")) >= len(expected), "all documents")
         finally:
             rsyslog.terminate()
             said, _ = rsyslog.communicate(timeout=30)
-    assert documents(server, "traptor") == expected, said
+    assert documents(opensearch, "traptor") == expected, said
     assert not (tmp_path / "rsyslog-refused.json").exists()
 
 
-def test_each_panel_of_the_dashboard_has_something_to_show(server: OpenSearchServer) -> None:
+def test_each_panel_of_the_dashboard_has_something_to_show(opensearch: OpenSearchServer) -> None:
     """No Kibana asks here, but the server is asked for what Kibana would ask."""
-    set_up(server, "panels")
-    stored(server, "panels")
+    set_up(opensearch, "panels")
+    stored(opensearch, "panels")
     wanted = {}
     for one in objects("OpenSearch Dashboards"):
         _, *buckets = json.loads(one["attributes"].get("visState", '{"aggs": [1]}'))["aggs"]
@@ -151,6 +138,6 @@ def test_each_panel_of_the_dashboard_has_something_to_show(server: OpenSearchSer
             more = {"calendar_interval": "day"} if bucket["type"] == "date_histogram" else {}
             wanted[f"{one['id']} {bucket['id']}"] = {bucket["type"]: {"field": bucket["params"]["field"], **more}}
     body = {"size": 0, "aggs": wanted}
-    answer = requests.post(f"{server.url}/panels-tweets/_search", json=body, timeout=30).json()
+    answer = requests.post(f"{opensearch.url}/panels-tweets/_search", json=body, timeout=30).json()
     assert len(wanted) == 6
     assert all(answer["aggregations"][name]["buckets"] for name in wanted)

@@ -119,10 +119,10 @@ def small_disk() -> Iterator[Path]:
     folder.rmdir()
 
 
-def test_a_full_disk_is_waited_for_and_nothing_is_half_written(server: PostgreSQLServer, small_disk: Path) -> None:
+def test_a_full_disk_is_waited_for_and_nothing_is_half_written(postgresql: PostgreSQLServer, small_disk: Path) -> None:
     filler = small_disk / "filler"
     filler.write_bytes(bytes(8 << 20))
-    url = server.new_database()
+    url = postgresql.new_database()
     with psycopg.connect(url, autocommit=True) as client:
         client.execute(f"CREATE TABLESPACE small LOCATION '{small_disk}/'")
         client.execute("CREATE DATABASE small TEMPLATE template0 TABLESPACE small")
