@@ -153,6 +153,7 @@ def test_add_change_list_and_remove(traptor: Traptor, redis_db: redis.Redis) -> 
     ]
     [rule] = json.loads(traptor("rules", "list", "--type", "track", "--id", 0, "--json").stdout)
     assert rule == {
+        "traptor": "track:0",
         "type": "track",
         "traptor_id": 0,
         "rule_id": rule_id,
