@@ -202,3 +202,8 @@ def test_a_wrong_setting_is_all_that_is_told(
         monkeypatch.setenv(name, value)
     assert call("--test") == Exit.WRONG_SETTING
     assert "received" not in capsys.readouterr().err
+
+
+def test_a_look_sends_nothing_to_kafka(call: Callable[..., object], runs: list[dict[str, Any]]) -> None:
+    assert call("--look", "--limit", "3") == Exit.ENDED
+    assert [(one["test"], one["tweet_limit"]) for one in runs] == [(True, 3)]
