@@ -76,7 +76,8 @@ def install(host: BootedHost) -> None:
     host.run("cp", "--recursive", "/checkout", "/tmp/checkout")
     host.run("sh", "-ec", "\n".join(["cd /tmp/checkout", *steps]))
     host.run("install", "-m", "644", "/checkout/systemd/traptor-store.service", "/etc/systemd/system/")
-    host.run("sh", "-ec", f"mkdir /etc/systemd/system/traptor-store.service.d && printf '{STORE}' >$_/place.conf")
+    place = "/etc/systemd/system/traptor-store.service.d"
+    host.run("sh", "-ec", f"mkdir {place}; printf '{STORE}' >{place}/place.conf; systemctl daemon-reload")
 
 
 def write_settings(host: BootedHost, name: str, settings: Mapping[str, object]) -> None:
