@@ -311,6 +311,18 @@ def test_a_wish_is_forgotten_once_nothing_older_is_in_memory(desk: Desk, monkeyp
     assert wishes.fulfilled(message("7"), 0.0) == message("7")
 
 
+def test_a_wish_is_kept_for_what_is_still_to_be_set_apart(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    wishes = Wishes()
+    monkeypatch.setattr(backlog, "Wishes", lambda: wishes)
+    forgetful = Desk(desk.path)
+    forgetful.loses_its_disk()
+    forgetful.refused("1")
+    forgetful.now += 0.1
+    forgetful.backlog.wish(Wish("7", None, forgetful.now))
+    forgetful.backlog.tidy()
+    assert wishes.fulfilled(message("7"), 0.0) is None
+
+
 # The end
 
 
