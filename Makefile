@@ -13,14 +13,21 @@ TESTS :=
 CORES := $(shell getconf _NPROCESSORS_ONLN)
 IN_FRONT := .venv/bin/python -c 'import os; exit(not os.isatty(0) or os.tcgetpgrp(0) != os.getpgrp())'
 
-.PHONY: help demo demo-store test test-fast test-heavy test-deploy lint audit bench kafka kafka-start kafka-stop opensearch clean
+.PHONY: help demo demo-json demo-fleet demo-store test test-fast test-heavy test-deploy lint audit lock dist bench kafka kafka-start kafka-stop opensearch clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
 
-# In front of a terminal the demo gets a process group of its own (set -m): Ctrl-C is for it, not for make.
-demo: .venv/run ## enriched sample tweets, without accounts or servers; Ctrl-C ends it
-	@if $(IN_FRONT); then set -m; fi; .venv/bin/python -m traptor --demo --test $(JQ)
+# In front of a terminal the demo gets a process group of its own (set -m), once the shell has not become it (|| exit):
+# Ctrl-C is for it, not for make.
+demo: .venv/run ## tweets to look at, without accounts or servers; Ctrl-C ends it
+	@if $(IN_FRONT); then set -m; fi; .venv/bin/python -m traptor --demo --look || exit
+
+demo-json: .venv/run ## the same as they go to Kafka, in JSON
+	@if $(IN_FRONT); then set -m; fi; .venv/bin/python -m traptor --demo --test $(JQ) || exit
+
+demo-fleet: .venv/run ## three Traptors, one is killed, its rules move; a minute
+	@.venv/bin/python -m scripts.demo_fleet
 
 demo-store: .venv/run ## the same into a file, tweets.db, to look at; Ctrl-C ends it
 	@echo "demo: look at it while it grows:" >&2
@@ -41,7 +48,7 @@ test-fast: .venv/test ## the unit tests alone; half a minute
 test-heavy: .venv/test ## those that take long: soaks, kills, outages; several minutes
 	@.venv/bin/pytest --quiet --dist loadgroup --numprocesses $(CORES) -m heavy
 
-test-deploy: .venv/test ## Vagrant, supervisor and Ansible for real, on Debian roots; needs root on Debian
+test-deploy: .venv/test ## Vagrant, supervisor, systemd, Ansible and the image for real, on Debian roots; needs root on Debian
 	@tests/deploy/run
 
 lint: .venv/test ## ruff, mypy, and the layers
@@ -53,8 +60,20 @@ lint: .venv/test ## ruff, mypy, and the layers
 audit: .venv/test .venv/audit ## are the packages those that are asked for, and is a hole known in one of them?
 	@.venv/bin/pip check
 	@$(PIP) install --dry-run --no-index --requirement requirements-test.txt
-	@.venv/audit/bin/pip-audit --progress-spinner off --skip-editable \
-		--path "$$(.venv/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')"
+	@.venv/bin/python -m scripts.audit .venv/audit/bin/pip-audit
+
+lock: .venv/release ## requirements.lock: the versions that are tested and deployed, with their hashes
+	@.venv/release/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-annotate \
+		--custom-compile-command "make lock" --extra fast --extra postgresql --output-file requirements.lock setup.py
+
+# The extras that the lock has are all that a node or the image may need; pyarrow alone would double them.
+dist: .venv/release ## sdist, wheel and bill of materials (CycloneDX) into dist, tried on every Python from 3.11 on that is here
+	@rm -rf dist build
+	@.venv/release/bin/python -m build --outdir dist . >.venv/build.log || { cat .venv/build.log; exit 1; }
+	@.venv/release/bin/twine check --strict dist/*
+	@.venv/release/bin/check-wheel-contents dist/*.whl
+	@scripts/try_wheel dist/*.whl
+	@.venv/release/bin/cyclonedx-py requirements --output-reproducible --output-file dist/traptor.cdx.json requirements.lock
 
 bench: .venv/test ## what a tweet costs, beside a relay, a loop and json.loads; a quarter of an hour
 	@for one in enrich pipeline latency memory store; do .venv/bin/python -m bench.$$one || exit; done
@@ -84,8 +103,9 @@ clean: ## remove .venv and the caches
 	@$(PIP) install --requirement requirements.txt
 	@touch $@
 
-.venv/test: requirements.txt requirements-test.txt setup.py | .venv/bin/pip
-	@echo "Installing requirements-test.txt and the traptor command ..." >&2
+.venv/test: requirements.lock requirements-test.txt setup.py | .venv/bin/pip
+	@echo "Installing requirements.lock, requirements-test.txt and the traptor command ..." >&2
+	@$(PIP) install --require-hashes --requirement requirements.lock
 	@$(PIP) install --requirement requirements-test.txt --editable .
 	@touch $@
 
@@ -94,3 +114,10 @@ clean: ## remove .venv and the caches
 	@echo "Installing pip-audit ..." >&2
 	@.venv/bin/python -m venv $@
 	@$@/bin/pip --quiet --disable-pip-version-check install 'pip-audit>=2.9,<3'
+
+# What a release is made with.
+.venv/release: | .venv/bin/pip
+	@echo "Installing build, twine, check-wheel-contents, uv and cyclonedx-bom ..." >&2
+	@.venv/bin/python -m venv $@
+	@$@/bin/pip --quiet --disable-pip-version-check install 'build>=1.2,<2' 'twine>=6,<8' 'check-wheel-contents>=0.6,<1' \
+		'uv>=0.5,<1' 'cyclonedx-bom>=7,<9'

@@ -1,6 +1,7 @@
 """Do to a Traptor at work all that can go wrong, on a real Redis and a real Kafka, and account for every tweet.
 
-``python -m bench.chaos`` runs all faults, prints each account, and writes the table in docs/reliability.md.
+``python -m bench.chaos`` runs all faults and prints each account; ``--write`` puts each row, once it is known, into the
+table in docs/reliability.md.
 """
 
 import contextlib
@@ -20,6 +21,7 @@ from bench import faults
 from bench.faults import Fault
 from bench.trial import RATE, Outcome, Sample, Servers, Trial, total
 from tests.servers import ApacheKafka, RedisServer
+from traptor.settings import KAFKA_CLIENTS, KAFKA_PYTHON
 
 PAGE = Path(__file__).parent.parent / "docs" / "reliability.md"
 HEAD = ["fault", "sent", "received", "delivered", "spooled", "dropped", "again", "missing", "gaps", "lost untold"]
@@ -28,12 +30,22 @@ FLAT = 0.10
 
 
 @contextlib.contextmanager
-def servers(folder: Path) -> Iterator[Servers]:
+def servers(folder: Path, client: str) -> Iterator[Servers]:
     """A Redis and an Apache Kafka of our own: other brokers come back empty."""
     for name in ("redis", "kafka"):
         (folder / name).mkdir()
     with RedisServer(folder / "redis") as redis_server, ApacheKafka(folder / "kafka") as broker:
-        yield Servers(folder, redis_server, broker)
+        yield Servers(folder, redis_server, broker, {"KAFKA_CLIENT": client})
+
+
+def title(fault: Fault, scale: float, client: str) -> str:
+    """What its row is called."""
+    seconds = fault.seconds * scale
+    return fault.name + f" {seconds:g} s" * (seconds > 0) + f", {client}" * (client != KAFKA_PYTHON)
+
+
+TITLES = [title(fault, 1.0, client) for fault in faults.FAULTS for client in KAFKA_CLIENTS]
+"""All that the table may have, in its order."""
 
 
 def row(name: str, outcome: Outcome) -> list[str]:
@@ -45,7 +57,7 @@ def row(name: str, outcome: Outcome) -> list[str]:
         f"{account['delivered']:,}",
         f"{account['spooled']:,}",
         told({**outcome.dropped(), **({"set apart": account["apart"]} if account["apart"] else {})}),
-        f"{outcome.again:,}",
+        f"{outcome.again:,} ({outcome.again / outcome.sent:.1%})" if outcome.again else "0",
         told(outcome.missing),
         f"{len(outcome.gaps)} ({outcome.gap_seconds():.0f} s)" if outcome.gaps else "0",
         str(outcome.unexplained()),
@@ -74,11 +86,13 @@ def write(page: Path, part: str, text: str) -> None:
     page.write_text(f"{before}{text}\n{after}", encoding="utf-8")
 
 
-def written(page: Path) -> dict[str, list[str]]:
-    """The rows of the table of faults as it stands there, by the fault's name."""
+def write_row(page: Path, new: list[str]) -> None:
+    """Into the table of faults, at its place. What was shorter than it should be is not for the page."""
     lines = between(page, "faults")[1].splitlines()[2:]
-    rows = [line.removeprefix("| ").removesuffix(" |").split(" | ") for line in lines]
-    return {row[0]: row for row in rows}
+    rows = {
+        line[0]: line for line in [*(line.removeprefix("| ").removesuffix(" |").split(" | ") for line in lines), new]
+    }
+    write(page, "faults", table(rows[name] for name in TITLES if name in rows))
 
 
 def soak(servers: Servers, seconds: float) -> Outcome:
@@ -122,46 +136,50 @@ def soak_told(outcome: Outcome, seconds: float) -> str:
     )
 
 
-def run(chosen: Iterable[Fault], servers: Servers, scale: float) -> list[list[str]]:
-    rows = []
-    for fault in chosen:
-        seconds = fault.seconds * scale
-        name = f"{fault.name} {seconds:g} s" if seconds else fault.name
-        print(f"{name} ...", file=sys.stderr)
-        try:
-            outcome = fault.happens(servers, scale)
-        except Exception:
-            traceback.print_exc()
-            rows.append([name, "failed", *[""] * (len(HEAD) - 2)])
-            continue
-        rows.append(row(name, outcome))
-        print("  " + "; ".join(f"{head}: {cell}" for head, cell in zip(HEAD[1:], rows[-1][1:], strict=True)))
-        if outcome.missing["at a kill"]:
-            print(f"  oldest lost at a kill: {outcome.oldest_lost_seconds:.2f} s before it")
-        largest = Sample(*map(max, zip(*outcome.samples, strict=True)))
-        print(f"  at most {largest.rss_bytes / 1e6:.0f} MB, {largest.open_files} files, {largest.threads} threads")
-        print(f"  account: {dict(sorted(outcome.account.items()))}", flush=True)
-    return rows
+def happened(fault: Fault, servers: Servers, scale: float, client: str) -> list[str]:
+    """Its row; one that says so where it failed."""
+    name = title(fault, scale, client)
+    print(f"{name} ...", file=sys.stderr)
+    try:
+        outcome = fault.happens(servers, scale)
+    except Exception:
+        traceback.print_exc()
+        return [name, "failed", *[""] * (len(HEAD) - 2)]
+    line = row(name, outcome)
+    print("  " + "; ".join(f"{head}: {cell}" for head, cell in zip(HEAD[1:], line[1:], strict=True)))
+    if outcome.missing["at a kill"]:
+        print(f"  oldest lost at a kill: {outcome.oldest_lost_seconds:.2f} s before it")
+    largest = Sample(*map(max, zip(*outcome.samples, strict=True)))
+    print(f"  at most {largest.rss_bytes / 1e6:.0f} MB, {largest.open_files} files, {largest.threads} threads")
+    print(f"  account: {dict(sorted(outcome.account.items()))}", flush=True)
+    return line
 
 
 @click.command(help=__doc__)
 @click.option("--scale", default=1.0, help="Of the durations; 0.1 for a tenth.")
-@click.option("--only", multiple=True, metavar="WORDS", help="Only faults whose name has these words.")
+@click.option(
+    "--only", multiple=True, metavar="WORDS", help="Only the fault of this name, or those whose names have these words."
+)
+@click.option("--client", type=click.Choice(KAFKA_CLIENTS), default=KAFKA_PYTHON, help="Kafka's.")
 @click.option("--soak", "soak_seconds", default=0.0, metavar="SECONDS", help="A soak with random faults instead.")
 @click.option("--write/--no-write", "is_written", default=False, help="Write the rows in docs/reliability.md.")
-def main(scale: float, only: tuple[str, ...], soak_seconds: float, is_written: bool) -> None:
+def main(scale: float, only: tuple[str, ...], client: str, soak_seconds: float, is_written: bool) -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that the servers end with us
-    with tempfile.TemporaryDirectory() as folder, servers(Path(folder)) as parts:
+    rows = []
+    with tempfile.TemporaryDirectory() as folder, servers(Path(folder), client) as parts:
         if soak_seconds:
-            part, text = "soak", soak_told(soak(parts, soak_seconds), soak_seconds)
-        else:
-            chosen = [fault for fault in faults.FAULTS if all(words in fault.name for words in only)]
-            known = written(PAGE) if only else {}
-            part, text = "faults", table({**known, **{row[0]: row for row in run(chosen, parts, scale)}}.values())
-    print(text)
-    if is_written:
-        write(PAGE, part, text)
-    if "failed" in text:
+            text = soak_told(soak(parts, soak_seconds), soak_seconds)
+            print(text)
+            if is_written:
+                write(PAGE, "soak", text)
+            return
+        named = [fault for fault in faults.FAULTS if fault.name in only]
+        for fault in named or [fault for fault in faults.FAULTS if all(words in fault.name for words in only)]:
+            rows.append(happened(fault, parts, scale, client))
+            if is_written:
+                write_row(PAGE, rows[-1])
+    print(table(rows))
+    if any(line[1] == "failed" for line in rows):
         sys.exit(1)
 
 

@@ -129,7 +129,7 @@ def leaders_move(trial: Trial, seconds: float) -> None:
 def far(servers: Servers) -> Iterator[Servers]:
     """A broker that only a link leads to."""
     with tempfile.TemporaryDirectory(dir=servers.folder) as folder, FarKafka(Path(folder)) as broker:
-        yield servers._replace(broker=broker, settings={"KAFKA_HOSTS": broker.far_hosts})
+        yield servers._replace(broker=broker, settings={**servers.settings, "KAFKA_HOSTS": broker.far_hosts})
 
 
 def link(**quality: float) -> Callable[[Trial, float], None]:
@@ -189,7 +189,7 @@ def small_disk(servers: Servers) -> Iterator[Servers]:
     folder.mkdir(exist_ok=True)
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(folder)], check=True)
     try:
-        yield servers._replace(settings={"SPOOL_DIR": folder})
+        yield servers._replace(settings={**servers.settings, "SPOOL_DIR": folder})
     finally:
         subprocess.run(["umount", "--lazy", str(folder)], check=True)
 

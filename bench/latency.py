@@ -18,8 +18,8 @@ from rich.table import Table
 from bench import processes, tweets
 from bench.processes import Servers
 from traptor import settings
-from traptor.simulator.snowflakes import EPOCH_MS
 from traptor.traptor import Traptor
+from traptor.tweets.snowflakes import EPOCH_MS
 
 RULES = 400
 DIFFERENT_TWEETS = 1000

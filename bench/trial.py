@@ -25,7 +25,7 @@ from traptor.account.ledger import Account
 from traptor.delivery.spool import file_name
 from traptor.rules import stored
 from traptor.simulator import Simulator
-from traptor.simulator.snowflakes import EPOCH_MS
+from traptor.tweets.snowflakes import EPOCH_MS
 
 RATE = 200
 """Tweets per second."""

@@ -13,8 +13,14 @@ from pathlib import Path
 
 HOST = "127.0.0.1"
 HOME = Path(__file__).parent.parent / ".opensearch"
-MODULES = {"transport-netty4": "transport-netty4-client", "analysis-common": "analysis-common", "geo": "geo"}
-"""Folder, and artifact: HTTP, analyzers, geo_shape."""
+MODULES = {
+    "transport-netty4": "transport-netty4-client",
+    "analysis-common": "analysis-common",
+    "geo": "geo",
+    "ingest-common": "ingest-common",
+    "lang-painless": "lang-painless",
+}
+"""Folder, and artifact: HTTP, analyzers, geo_shape, and pipelines with their scripts."""
 MAVEN = ["mvn", "--batch-mode", "--no-transfer-progress", "--quiet"]
 MAVEN += ["--file", str(Path(__file__).with_name("opensearch-pom.xml"))]
 
@@ -39,6 +45,13 @@ grant {
   permission java.util.PropertyPermission "*", "read,write";
   permission java.net.SocketPermission "*", "accept,connect,listen,resolve";
   permission java.io.FilePermission "/proc/sys/net/core/somaxconn", "read";
+};
+"""
+PAINLESS_POLICY = """\
+grant {
+  permission java.lang.RuntimePermission "createClassLoader";
+  permission java.lang.RuntimePermission "accessDeclaredMembers";
+  permission java.lang.RuntimePermission "getClassLoader";
 };
 """
 LOGGING = """\
@@ -68,7 +81,8 @@ def fetch() -> None:
     _copy_jars(HOME / "lib")
     for name, artifact in MODULES.items():
         _fetch_module(HOME / "modules" / name, artifact)
-    (HOME / "modules/transport-netty4/plugin-security.policy").write_text(NETTY_POLICY)
+    for name, policy in (("transport-netty4", NETTY_POLICY), ("lang-painless", PAINLESS_POLICY)):
+        (HOME / f"modules/{name}/plugin-security.policy").write_text(policy)
     print(f"OpenSearch: {len(list(HOME.rglob('*.jar')))} jars in {HOME}", file=sys.stderr)
 
 
@@ -92,7 +106,8 @@ def _fetch_module(folder: Path, artifact: str) -> None:
 
 def at_hand() -> bool:
     """Are the jars there, and a Java to run them?"""
-    return (HOME / "modules/geo/plugin-descriptor.properties").exists() and shutil.which("java") is not None
+    descriptors = [HOME / f"modules/{name}/plugin-descriptor.properties" for name in MODULES]
+    return all(path.exists() for path in descriptors) and shutil.which("java") is not None
 
 
 def make_home(folder: Path, port: int, transport_port: int) -> None:

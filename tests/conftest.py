@@ -1,3 +1,4 @@
+import logging
 import socket
 from typing import Any
 
@@ -7,7 +8,7 @@ from hypothesis import HealthCheck, settings
 from traptor import redaction
 
 LOOPBACK = ("127.", "localhost", "::1")
-MOST_OF_AN_ID = 200
+MOST_OF_AN_ID = 60
 
 # How long an example takes says how busy the machine is.
 settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -15,7 +16,7 @@ settings.load_profile("any machine")
 
 
 def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
-    """A long value names no test; and one that is packed has the time in it, so that workers have different tests."""
+    """A long value names no test; and what is packed holds the time, so that no two workers have the same."""
     return argname if isinstance(val, bytes | str) and len(val) > MOST_OF_AN_ID else None
 
 
@@ -37,6 +38,12 @@ def loopback_only(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatc
 
     if not request.node.get_closest_marker("integration"):
         monkeypatch.setattr(socket.socket, "connect", guarded)
+
+
+@pytest.fixture(autouse=True)
+def no_level_of_others() -> None:
+    """What one test has logged, the next need not."""
+    logging.getLogger("traptor").setLevel(logging.NOTSET)
 
 
 @pytest.fixture(autouse=True)

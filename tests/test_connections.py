@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import redis
 
+from tests.servers import wait_until
 from traptor import connections, settings
 from traptor.connections import connect_to_redis
 from traptor.rules import notices
@@ -50,7 +51,9 @@ def test_who_does_not_answer_is_asked_once(
 ODD = [
     *[b":abc\r\n", b"*x\r\n", b"$x\r\n", b"$99999999999999999999\r\n", b"*1\r\n" * 3000],
     b"HTTP/1.1 400 Bad Request\r\n\r\n",
+    *[b":5\r\n", b"*2\r\n:0\r\n:1\r\n", b"*2\r\n*1\r\n:1\r\n*0\r\n"],
 ]
+"""And answers to another question: a number, numbers, a list of lists."""
 
 
 @pytest.mark.parametrize("reply", ODD, ids=lambda reply: repr(reply[:10]))
@@ -65,7 +68,12 @@ def test_an_answer_that_is_none_is_an_error_of_redis(reply: bytes) -> None:
             with pytest.raises(redis.RedisError), conn.pipeline(transaction=False) as pipe:
                 pipe.hgetall("key").execute()
             with pytest.raises(redis.RedisError):
-                next(filter(None, notices.payloads(conn, "channel")))
+                list(conn.scan_iter("key"))
+            with pytest.raises(redis.RedisError):
+                conn.transaction(lambda pipe: pipe.get("key"), "key", value_from_callable=True)
+            heard = notices.payloads(conn, "channel")
+            with pytest.raises(redis.RedisError):
+                wait_until(lambda: next(heard) not in {None, notices.SUBSCRIBED}, "an answer", 10)
 
 
 def _repeat(listener: socket.socket, reply: bytes) -> None:

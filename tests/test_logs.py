@@ -126,6 +126,13 @@ def test_levels(level: str, logger: str, told: set[str], capsys: pytest.CaptureF
     assert {line.split()[1] for line in capsys.readouterr().err.splitlines()} == told
 
 
+def test_where_nothing_is_to_be_logged_nothing_is(capsys: pytest.CaptureFixture[str]) -> None:
+    """Python itself writes warnings to standard error where there is no handler."""
+    logs.set_up(made(LOG_STDOUT=False, LOG_DIR="none"))
+    LOGGER.error("told")
+    assert capsys.readouterr().err == ""
+
+
 def test_set_up_twice_tells_once(capsys: pytest.CaptureFixture[str]) -> None:
     for _ in range(2):
         logs.set_up(made())
@@ -138,7 +145,7 @@ def test_set_up_twice_tells_once(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize("secret", ['qu"oted', "back\\slash", "schlüssel", "鍵鍵鍵鍵鍵鍵", "line\nfeed"])
 @pytest.mark.parametrize("formatter", [logs.PlainFormatter, logs.JsonFormatter])
 def test_a_secret_is_blotted_out_however_it_is_written(secret: str, formatter: Any) -> None:
-    made(CONSUMER_SECRET=secret)
+    made(MYSQL_PASSWORD=secret)
     line = formatter().format(record(f"key {secret!r}", key=secret, of={"them": secret}))
     written = [secret, json.dumps(secret)[1:-1], repr(secret)[1:-1]]
     assert [form for form in written if form in line] == []

@@ -1,5 +1,6 @@
 """What strangers wrote, as it is shown."""
 
+import io
 import json
 import unicodedata
 
@@ -7,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from traptor.printable import cell, from_cell, harmless, in_json, printable
+from traptor.printable import READABLE, cell, from_cell, harmless, in_json, printable
 from traptor.redaction import Secret
 
 
@@ -62,3 +63,19 @@ def test_a_cell_is_no_formula(text: str) -> None:
 def test_a_cell_can_be_read_back(text: str) -> None:
     assert from_cell(cell(text)) == text
     assert cell(text)[:1] not in {"=", "+", "-", "@", "\t", "\r"}
+
+
+@pytest.mark.parametrize(
+    "encoding,shown",
+    [
+        ("utf-8", "a → é ☕😀 ▁█"),
+        ("latin-1", "a -> é \\u2615\\ud83d\\ude00 _#"),
+        ("ascii", "a -> \\u00e9 \\u2615\\ud83d\\ude00 _#"),
+    ],
+)
+def test_a_stream_of_any_encoding_takes_every_text(encoding: str, shown: str) -> None:
+    written = io.BytesIO()
+    stream = io.TextIOWrapper(written, encoding=encoding, errors=READABLE)
+    stream.write("a → é ☕😀 ▁█")
+    stream.flush()
+    assert written.getvalue().decode(encoding) == shown

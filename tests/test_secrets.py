@@ -6,6 +6,7 @@ import logging
 import threading
 import traceback
 import zlib
+from collections import Counter
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -26,16 +27,21 @@ from traptor.settings import Settings
 from traptor.simulator import Credential, Simulator
 from traptor.sources.lease import credential_hash
 from traptor.sources.v1 import MyBirdyClient
+from traptor.sources.v2.source import V2Source
+from traptor.store.destinations import destination
 from traptor.traptor import Traptor
 
 SECRETS = [
     "c0nsumerK3y", "c0nsumerS3cr3t", "acc3ssT0ken", "acc3ssT0kenS3cr3t", 'r3dis-pass w"ord\\é', "sentryPubl1c",
-    "sentryPr1vate", 'kafka"p\\ss\twörd',
+    "sentryPr1vate", 'kafka"p\\ss\twörd', "st0rePassw0rd", "mysqlPassw0rd", "b3arerT0ken",
 ]  # fmt: skip
 APIKEYS = dict(zip(settings.APIKEY_NAMES, SECRETS, strict=False))
 ENVIRON = {
     **APIKEYS,
     "REDIS_URL": "redis://user:r3dis-pass%20w%22ord%5C%C3%A9@127.0.0.1:9/0",
+    "STORE_PASSWORD": "st0rePassw0rd",
+    "MYSQL_PASSWORD": "mysqlPassw0rd",
+    "BEARER_TOKEN": "b3arerT0ken",
     "SENTRY_URL": "http://sentryPubl1c:sentryPr1vate@127.0.0.1:9/1",
     "KAFKA_OPTIONS": json.dumps(
         {
@@ -139,7 +145,9 @@ def test_logs(as_json: bool, level: str, monkeypatch: pytest.MonkeyPatch, capsys
 def test_what_stands_for_an_object(wanted: Settings) -> None:
     conn = fakeredis.FakeRedis()
     one = Traptor(conn, conn, conn, apikeys=APIKEYS)
+    second = V2Source(wanted, Counter())
     shown = [wanted, one, MyBirdyClient(*APIKEYS.values()), Reporter(wanted.SENTRY_URL), connect_to_redis(wanted)]
+    shown += [second, second.connect(wanted), *(destination(f"{url}/db", "st0rePassw0rd") for url in DATABASES)]
     assert leaks(" ".join([*map(repr, shown), *map(str, shown), settings.markdown_table()])) == []
 
 
@@ -209,6 +217,36 @@ def test_what_doctor_and_status_show(wanted: Settings, monkeypatch: pytest.Monke
         result = CliRunner().invoke(command, arguments)
         assert result.output
         assert leaks(result.output) == [], arguments
+
+
+DATABASES = [
+    f"{scheme}://ana:urlPassw0rd@127.0.0.1:1" for scheme in ("postgresql", "opensearch+http", "elasticsearch+https")
+]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        *[["export", f"{url}/db"] for url in DATABASES],
+        *[["store", "apart", f"{url}/db", "list"] for url in DATABASES],
+        *[["store", "check", f"{url}/db"] for url in DATABASES],
+        *[["report", f"{url}/db"] for url in DATABASES],
+        ["store", "mongo://ana:urlPassw0rd@h/db", "-"],
+        ["store", "postgresql://ana:urlPassw0rd@[::1/db", "-"],
+        ["rules", "load", "mysql://ana:urlPassw0rd@127.0.0.1:1/db"],
+        ["rules", "load", "mysql://ana:urlPassw0rd@h:x/db"],
+        ["rules", "load", "postgres://ana:urlPassw0rd@h/db"],
+    ],
+    ids=" ".join,
+)
+def test_a_password_that_was_typed(arguments: list[str]) -> None:
+    """It is shown nowhere but in the list of processes, which is told."""
+    result = CliRunner().invoke(command, arguments)
+    assert result.exit_code in (1, 2)
+    assert isinstance(result.exception, SystemExit)
+    assert "urlPassw0rd" not in result.output
+    assert "[::1" in arguments[1] or "others can read this password in the list of processes" in result.output
+    assert leaks(result.output) == []
 
 
 def test_an_unexpected_end(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from traptor import settings
+from traptor import folders, settings
 from traptor.redaction import redact
 from traptor.settings import SettingError, Settings
 
@@ -19,7 +19,8 @@ def load(
     return settings.load(command_line or {}, environ or {}, local or {})
 
 
-def test_the_defaults_are_those_of_the_original() -> None:
+def test_the_defaults_are_those_of_the_original(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(folders, "can_be_written", lambda path: True)
     made = load()
     originals = {
         "TRAPTOR_TYPE": "track", "TRAPTOR_ID": 0, "RULE_CHECK_INTERVAL": 60, "KAFKA_ENABLED": True,
@@ -89,12 +90,21 @@ def test_values_are_read(name: str, written: Any, expected: Any) -> None:
     "name,wrong,allowed",
     [
         ("TRAPTOR_TYPE", "geo", "track, follow or locations"),
-        ("TRAPTOR_ID", "-1", "a whole number from 0"),
-        ("TRAPTOR_ID", "one", "a whole number from 0"),
+        ("TRAPTOR_ID", "-1", "a whole number from 0 to 999999999"),
+        ("TRAPTOR_ID", "one", "a whole number from 0 to 999999999"),
+        ("TRAPTOR_ID", "9" * 30, "a whole number from 0 to 999999999"),
+        ("DEDUPE_WINDOW", "9" * 30, "a whole number from 0 to 10^15"),
+        ("STATS_COLLECTION_WINDOW", "9" * 30, "a whole number from 1 to 31622400"),
         ("REDIS_PORT", "65536", "a whole number from 1 to 65535"),
-        ("RULE_CHECK_INTERVAL", "0", "a number of seconds, 0.01 or more"),
-        ("RULE_CHECK_INTERVAL", "nan", "a number of seconds, 0.01 or more"),
-        ("HEARTBEAT_INTERVAL", "inf", "a number of seconds, 0.5 or more"),
+        ("RULE_CHECK_INTERVAL", "0", "a number of seconds from 0.01 to a year"),
+        ("RULE_CHECK_INTERVAL", "nan", "a number of seconds from 0.01 to a year"),
+        ("HEARTBEAT_INTERVAL", "inf", "a number of seconds from 0.5 to a year"),
+        ("STOP_TIMEOUT", "1e18", "a number of seconds from 0 to a year"),
+        ("REDIS_HOST", "redis://h", "the name of a host, or an address, without a port"),
+        ("REDIS_HOST", "h:6379", "the name of a host, or an address, without a port"),
+        ("METRICS_ADDRESS", "a b", "the name of a host, or an address, without a port"),
+        ("TWITTER_STREAM_URL", "https://h h", "https://host:port or http://host:port, without a path"),
+        ("TWITTER_STREAM_URL", "https://h#f", "https://host:port or http://host:port, without a path"),
         ("KAFKA_ENABLED", "maybe", "true/false, yes/no, on/off or 1/0"),
         ("KAFKA_HOSTS", "a:1,,b:2", "host:port, several separated by commas"),
         ("TWITTER_STREAM_URL", "stream.twitter.com", "https://host:port or http://host:port, without a path"),
@@ -115,6 +125,11 @@ def test_a_wrong_value_is_told_with_its_setting_and_what_is_allowed(name: str, w
         ("SENTRY_URL", "s3cr3t"),
         ("KAFKA_OPTIONS", '{"sasl_plain_password": "s3cr3t"'),
         ("KAFKA_OPTIONS", '["s3cr3t"]'),
+        ("REDIS_URL", "redis://:s3cr3t@redis:0"),
+        ("CONSUMER_KEY", "s3cr3t\r\nX: y"),
+        ("CONSUMER_KEY", "s3cr3t é"),
+        ("BEARER_TOKEN", b"s3cr3t"),
+        ("MYSQL_PASSWORD", ["s3cr3t"]),
         ("APIKEYS", ["s3cr3t"]),
         ("APIKEYS", "s3cr3t"),
     ],
@@ -148,6 +163,7 @@ def test_a_secret_may_stand_in_a_file(tmp_path: Path) -> None:
     [
         ({"CONSUMER_SECRET_FILE": "/no/such/file"}, "CONSUMER_SECRET_FILE: '/no/such/file' cannot be read"),
         ({"CONSUMER_SECRET_FILE": "/"}, "CONSUMER_SECRET_FILE: '/' cannot be read"),
+        ({"CONSUMER_SECRET_FILE": "/dev/zero"}, "CONSUMER_SECRET_FILE: '/dev/zero' is empty"),
         ({"CONSUMER_SECRET": "a", "CONSUMER_SECRET_FILE": "/b"}, "CONSUMER_SECRET and CONSUMER_SECRET_FILE are both"),
     ],
 )
@@ -224,8 +240,3 @@ def test_what_files_and_shells_leave_around_a_value_is_taken_off(name: str, valu
 def test_quotes_inside_a_text_stay() -> None:
     query = "select * from rules where type = 'track'"
     assert query == settings.load({}, {"RULES_QUERY": query}, {}).RULES_QUERY
-
-
-def test_an_option_of_redis_that_does_not_exist_is_a_wrong_setting() -> None:
-    with pytest.raises(settings.SettingError, match=r"^REDIS_URL: "):
-        settings.load({}, {"REDIS_URL": "redis://h/0?nosuch=x"}, {})

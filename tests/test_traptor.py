@@ -275,17 +275,11 @@ def test_while_redis_is_away_the_last_whole_rules_stay() -> None:
     assert one.redis_rules == [{"rule_id": "0", "value": "happy"}]
 
 
-def test_rules_that_are_not_utf_8_harm_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
-    server = fakeredis.FakeServer()
-    monkeypatch.setattr(redis, "Redis", lambda **options: fakeredis.FakeRedis(server=server, **_known(options)))
-    one = Traptor.from_settings(settings.load(APIKEYS))
+def test_rules_that_are_not_utf_8_harm_nobody() -> None:
+    one = made(conn=fakeredis.FakeRedis(decode_responses=True, encoding_errors="surrogateescape"))
     for number, (value, tag) in enumerate([(b"happy", b"caf\xe9"), (b"caf\xe9", b"test")]):
         one.redis_conn.hset(f"traptor-track:0:{number}", mapping={"value": value, "tag": tag})
     assert list(one._get_redis_rules()) == [{"rule_id": "0", "value": "happy", "tag": "caf\ufffd"}]
-
-
-def _known(options: dict[str, Any]) -> dict[str, Any]:
-    return {name: options[name] for name in ("decode_responses", "encoding_errors") if name in options}
 
 
 # Enriching

@@ -29,9 +29,10 @@ def test_a_unit_runs_as_its_own_user_and_writes_for_it_alone(unit: Path) -> None
     assert "ProcSubset=pid" not in lines
 
 
-def test_a_program_of_supervisor_runs_as_its_own_user_and_writes_for_it_alone() -> None:
+@pytest.mark.parametrize("conf", sorted((REPOSITORY / "supervisor").glob("*.conf")), ids=lambda conf: conf.name)
+def test_a_program_of_supervisor_runs_as_its_own_user_and_writes_for_it_alone(conf: Path) -> None:
     programs = configparser.RawConfigParser(inline_comment_prefixes=(";",))
-    programs.read(REPOSITORY / "supervisor" / "traptor.conf")
+    programs.read(conf)
     found = [dict(programs[name]) for name in programs.sections() if name.startswith("program:")]
     assert found
     assert {(program["user"], program["umask"]) for program in found} == {("traptor", "077")}

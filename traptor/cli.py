@@ -1,12 +1,15 @@
 """The command line. Exit codes stand, by name, in ``exits``."""
 
+import contextlib
 import gc
+import io
 import os
 import signal
 import sys
 import traceback
+from collections.abc import Iterator, Sequence
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -21,13 +24,18 @@ from traptor.commands.simulate import simulate
 from traptor.commands.spool import spool
 from traptor.commands.store import store
 from traptor.exits import Exit, drop_output
-from traptor.printable import harmless
+from traptor.printable import READABLE, harmless
 from traptor.redaction import redact
+
+if TYPE_CHECKING:
+    from traptor.traptor import Traptor
 
 EXAMPLES = """
 \b
 Examples:
-  traptor --demo --test                  tweets at once: no account, no servers
+  traptor --demo --look                  tweets to look at: no account, no servers
+  traptor --demo --test | jq .           the same as they go to Kafka, in JSON
+  traptor --look                         your rules from Redis, a line for each tweet
   traptor --test | jq .                  your rules from Redis, tweets to the terminal
   traptor --type follow --id 1           collect into Kafka as the second follow Traptor
   traptor --test --limit 100 > some.jsonl
@@ -40,9 +48,12 @@ Exit codes: 0 ended as asked; 1 a look at rules or fleet found work for a person
 3 Twitter refused us, do not restart.
 """
 
+END = "Ctrl-C ends it"
+
 
 @click.group(invoke_without_command=True, epilog=EXAMPLES, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--test", "--stdout", is_flag=True, help="No Kafka: one enriched message per line on standard output.")
+@click.option("--look", is_flag=True, help="No Kafka: one line per tweet for people, with the matched words marked.")
 @click.option("--demo", is_flag=True,
               help="No accounts, no servers: run against a simulated Twitter and Redis, without localsettings.py;"
               " into Kafka only where the environment has KAFKA_HOSTS.")  # fmt: skip
@@ -59,6 +70,7 @@ Exit codes: 0 ended as asked; 1 a look at rules or fleet found work for a person
 def command(  # noqa: PLR0917 - click passes by name
     context: click.Context,
     test: bool,
+    look: bool,
     demo: bool,
     traptor_type: str | None,
     traptor_id: int | None,
@@ -76,9 +88,13 @@ def command(  # noqa: PLR0917 - click passes by name
         from traptor import demo as demonstration  # fakeredis is needed for nothing else
 
         with demonstration.running(flags) as demo_settings:
-            run(demo_settings, test=test or not demonstration.has_kafka(demo_settings), limit=limit, delay=delay)
+            test = test or not demonstration.has_kafka(demo_settings)
+            hints = demonstration.hints(demo_settings)
+            if not look:
+                click.echo("\n".join([*hints, END]), err=True)
+            run(demo_settings, test=test, look=look, limit=limit, delay=delay, hints=hints)
     else:
-        run(settings.load(flags), test=test, limit=limit, delay=delay)
+        run(settings.load(flags), test=test, look=look, limit=limit, delay=delay)
 
 
 def _end(*_: object) -> None:
@@ -97,8 +113,16 @@ command.add_command(status)
 command.add_command(store)
 
 
-def run(wanted: settings.Settings, *, test: bool, limit: int | None, delay: float) -> None:
-    """Run one Traptor to its end, and say in one line what it did."""
+def run(
+    wanted: settings.Settings,
+    *,
+    test: bool,
+    look: bool = False,
+    limit: int | None,
+    delay: float,
+    hints: Sequence[str] = (),
+) -> None:
+    """Run one Traptor to its end, and say in one line what it did. ``hints`` are kept in sight on a terminal."""
     if missing := [name for name in wanted.needed_keys if not getattr(wanted, name)]:
         raise settings.SettingError(
             f"{', '.join(missing)}: not set; allowed is the key of your Twitter app"
@@ -107,21 +131,41 @@ def run(wanted: settings.Settings, *, test: bool, limit: int | None, delay: floa
     from traptor.delivery.door import OutputError  # here, so that --help and the other subcommands start fast
     from traptor.traptor import Traptor
 
-    traptor = Traptor.from_settings(wanted, test=test)
+    traptor = Traptor.from_settings(wanted, test=test or look)
 
     # A tweet leaves no cycles; looking for some among all that is on its way costs a twentieth of the time.
     gc.freeze()
     gc.set_threshold(50_000)
     try:
-        traptor.run(tweet_limit=limit, delay=delay)
+        with _shown(traptor, hints, look=look):
+            traptor.run(tweet_limit=limit, delay=delay)
     except BrokenPipeError:
         drop_output()
     except OutputError as error:
         drop_output()
         raise click.ClickException(str(error)) from None
     finally:
-        summary = ", ".join(f"{name} {count}" for name, count in traptor.summary().items())
-        click.echo(f"traptor: {summary}", err=True)
+        if not isinstance(sys.exception(), settings.SettingError):
+            summary = ", ".join(f"{name} {count}" for name, count in traptor.summary().items())
+            click.echo(f"traptor: {summary}", err=True)
+
+
+@contextlib.contextmanager
+def _shown(traptor: "Traptor", hints: Sequence[str], *, look: bool) -> Iterator[None]:
+    """What a terminal shows meanwhile: tweets, if we are to look at them, and a live line below them or the log."""
+    from traptor import live
+    from traptor.look import Look
+
+    if (traptor.test or not traptor.kafka_enabled) and not look:
+        # The lines of JSON are for a program, which may have the same terminal.
+        yield
+        return
+    with live.line(traptor.status, hints, END, on_output=look) as console:
+        if look:
+            traptor.output = Look(console)
+            if not console:
+                click.echo("\n".join([*hints, END]), err=True)
+        yield
 
 
 def _reach_this_machine_directly() -> None:
@@ -138,6 +182,8 @@ def _tell_unexpected(kind: type[BaseException], error: BaseException, trace: Tra
 def main() -> Any:
     """Run the command; every way out has its exit code, whatever becomes of standard error."""
     standard_error.install()
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors=READABLE)
     sys.excepthook = _tell_unexpected
     _reach_this_machine_directly()
     try:

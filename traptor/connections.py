@@ -1,11 +1,15 @@
 """Redis clients, from the settings; and whom an address is open to."""
 
+import contextlib
 import ipaddress
+from collections.abc import Callable, Iterator
 from typing import Any
 
+import msgspec
 import redis
+from redis.client import Pipeline, PubSub
 
-from traptor.redaction import reveal
+from traptor import redis_options
 from traptor.settings import Settings
 
 _WAITS: dict[str, Any] = {
@@ -17,31 +21,79 @@ _WAITS: dict[str, Any] = {
 }
 
 
+_ANSWERS: dict[str, Any] = {
+    "GET": str | None,
+    "HGETALL": dict[str, str],
+    "INCRBY": int,
+    "LRANGE": list[str],
+    "MGET": list[str | None],
+    "PTTL": int,
+    "SCAN": tuple[int, list[str]],
+}
+"""What is read of Redis, and how it comes from redis-py; of what is written, the answer does not matter."""
+_MISUNDERSTOOD = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
+"""What redis-py raises over an answer of another kind than the command has."""
+
+
 def connect_to_redis(wanted: Settings) -> "redis.Redis":
     """A client for the Redis of these settings; it connects when it is first used.
 
     It speaks RESP2, so that any server since Redis 2.8 will do. Bytes that are not UTF-8 are lone surrogates in texts,
-    and the same bytes again where such a text is sent: a key is found under the name that it was listed by.
+    and the same bytes again where such a text is sent: a key is found under the name that it was listed by. Whatever
+    is no answer to what it has asked is a redis.RedisError, as its failures are.
     """
     options = {**_WAITS, "protocol": 2, "decode_responses": True, "encoding_errors": "surrogateescape"}
     if wanted.REDIS_URL:
-        conn = redis.Redis.from_url(reveal(wanted.REDIS_URL), **options)
+        url = wanted.REDIS_URL
+        conn = _Client.from_url(redis_options.address(url), **{**options, **redis_options.options(url)})
     else:
-        conn = redis.Redis(host=wanted.REDIS_HOST, port=wanted.REDIS_PORT, db=wanted.REDIS_DB, **options)
+        conn = _Client(host=wanted.REDIS_HOST, port=wanted.REDIS_PORT, db=wanted.REDIS_DB, **options)
     pool = conn.connection_pool
-    pool.connection_class = type("Connection", (_Understood, pool.connection_class), {})
+    pool.connection_class = type("Connection", (_Connection, pool.connection_class), {})
     return conn
 
 
-class _Understood:
-    """A connection on which whatever is no answer of Redis' protocol is a redis.RedisError, as its failures are."""
+@contextlib.contextmanager
+def _understood(close: Callable[[], Any] = lambda: None) -> Iterator[None]:
+    """Whoever does not understand one answer does not know where the next begins."""
+    try:
+        yield
+    except _MISUNDERSTOOD as error:
+        close()
+        raise redis.InvalidResponse(f"not an answer of Redis: {error}") from None
 
+
+class _Connection:
     def read_response(self, *args: Any, **options: Any) -> Any:
-        try:
+        with _understood(self.disconnect):  # type: ignore[attr-defined]
             return super().read_response(*args, **options)  # type: ignore[misc]
-        except (ValueError, ArithmeticError, LookupError, TypeError, RecursionError) as error:
-            self.disconnect()  # type: ignore[attr-defined]
-            raise redis.InvalidResponse(f"not an answer of Redis: {error}") from None
+
+
+class _Asking:
+    def parse_response(self, connection: Any, command_name: str, **options: Any) -> Any:
+        with _understood(connection.disconnect):
+            answer = super().parse_response(connection, command_name, **options)  # type: ignore[misc]
+            return msgspec.convert(answer, _ANSWERS[command_name]) if command_name in _ANSWERS else answer
+
+
+class _Pipeline(_Asking, Pipeline):
+    def execute(self, *args: Any, **options: Any) -> Any:
+        with _understood():
+            return super().execute(*args, **options)
+
+
+class _PubSub(PubSub):
+    def handle_message(self, *args: Any, **options: Any) -> Any:
+        with _understood():
+            return super().handle_message(*args, **options)  # type: ignore[no-untyped-call]
+
+
+class _Client(_Asking, redis.Redis):
+    def pipeline(self, transaction: bool = True, shard_hint: Any = None) -> Pipeline:
+        return _Pipeline(self.connection_pool, self.response_callbacks, transaction, shard_hint)
+
+    def pubsub(self, **options: Any) -> PubSub:
+        return _PubSub(self.connection_pool, **options)
 
 
 def is_loopback(host: str) -> bool:

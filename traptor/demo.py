@@ -2,12 +2,13 @@
 
 import contextlib
 import dataclasses
+import os
 import sys
 import threading
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
-import click
 import redis
 from fakeredis import TcpFakeServer
 
@@ -41,7 +42,7 @@ def running(command_line: Mapping[str, Any]) -> Iterator[settings.Settings]:
     What else the environment sets holds, a Kafka too; localsettings.py is for the real thing.
     """
     wanted = settings.load({**command_line, **dict(zip(settings.APIKEY_NAMES, CREDENTIAL, strict=True))}, local={})
-    with _redis() as url, Simulator(rate=TWEETS_PER_SECOND) as twitter:
+    with redis_server() as url, Simulator(rate=TWEETS_PER_SECOND) as twitter:
         made = dataclasses.replace(
             wanted,
             TWITTER_STREAM_URL=twitter.url,
@@ -53,12 +54,11 @@ def running(command_line: Mapping[str, Any]) -> Iterator[settings.Settings]:
         )
         with contextlib.closing(redis.Redis.from_url(url, protocol=2)) as conn:
             stored.write(conn, made.TRAPTOR_TYPE, made.TRAPTOR_ID, RULES[made.TRAPTOR_TYPE])
-        _tell(made)
         yield made
 
 
 @contextlib.contextmanager
-def _redis() -> Iterator[str]:
+def redis_server() -> Iterator[str]:
     """fakeredis' server on a free port; yields its URL."""
     server = TcpFakeServer(("127.0.0.1", 0))
     server.daemon_threads = True
@@ -71,16 +71,20 @@ def _redis() -> Iterator[str]:
         server.server_close()
 
 
-def _tell(made: settings.Settings) -> None:
+def hints(made: settings.Settings) -> list[str]:
+    """What runs where, and what to try next, line by line."""
     rule = {"track": "chocolate", "follow": "1003", "locations": "2.2,48.8,2.5,48.95"}[made.TRAPTOR_TYPE]
     values = "; ".join(rule["value"] for rule in RULES[made.TRAPTOR_TYPE])
-    click.echo(
-        f"demo: simulated Twitter on {made.TWITTER_STREAM_URL}, Redis on {made.REDIS_URL}, rules: {values}\n"
-        f"demo: next, in another terminal, add a rule and see its tweets come:\n"
-        f"  REDIS_URL={made.REDIS_URL} {sys.executable} -m traptor rules add {made.TRAPTOR_TYPE} {rule} --tag mine\n"
-        "demo: end it with Ctrl-C",
-        err=True,
-    )
+    return [
+        f"demo: simulated Twitter on {made.TWITTER_STREAM_URL}, Redis on {made.REDIS_URL}, rules: {values}",
+        "demo: next, in another terminal, add a rule and see its tweets come:",
+        f"  REDIS_URL={made.REDIS_URL} {_python()} -m traptor rules add {made.TRAPTOR_TYPE} {rule} --tag mine",
+    ]
+
+
+def _python() -> str:
+    """This Python as one would call it from here."""
+    return os.path.relpath(sys.executable) if Path(sys.executable).is_relative_to(Path.cwd()) else sys.executable
 
 
 def has_kafka(made: settings.Settings) -> bool:

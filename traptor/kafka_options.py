@@ -3,13 +3,27 @@
 Values are kafka-python's, whichever client sends: what is written in another way but clear is converted.
 """
 
-import os
-import ssl
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from traptor.redaction import Secret, SecretUrl, reveal
-from traptor.values import BOOLEAN, TEXT, Kind, SettingError, Wrong, json_object, one_of, parsed, whole
+from traptor.values import (
+    BOOLEAN,
+    CIPHERS,
+    COUNT,
+    FILE,
+    PASSWORD,
+    TEXT,
+    Kind,
+    SettingError,
+    Wrong,
+    certificates,
+    json_object,
+    one_of,
+    own_certificate,
+    parsed,
+    whole,
+)
 
 PROTOCOLS = PLAINTEXT, SSL, SASL_PLAINTEXT, SASL_SSL = "PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"
 LOGINS = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")
@@ -35,22 +49,6 @@ def _refused(value: Any) -> Any:
     raise ValueError(value)
 
 
-def _file(value: Any) -> str:
-    path: str = TEXT.parse(value)
-    if not (os.path.isfile(path) and os.access(path, os.R_OK)):
-        raise Wrong(f"{path!r} is no file that can be read")
-    return path
-
-
-def _ciphers(value: Any) -> str:
-    names: str = TEXT.parse(value)
-    try:
-        ssl.create_default_context().set_ciphers(names)
-    except ssl.SSLError:
-        raise ValueError(value) from None
-    return names
-
-
 def _retries(value: Any) -> float | int:
     return float("inf") if str(value).strip().lower() in {"inf", "infinity"} else int(WHOLE.parse(value))
 
@@ -69,10 +67,6 @@ def _object(value: Any) -> Any:
     return _refused(value) if isinstance(value, str | int | float | list | dict) else value
 
 
-def _password(value: Any) -> Secret:
-    return _refused(value) if isinstance(value, list | dict | bool) else Secret(str(value))
-
-
 def _proxy(value: Any) -> SecretUrl:
     return SecretUrl(value) if "://" in str(value) else _refused(value)
 
@@ -80,9 +74,6 @@ def _proxy(value: Any) -> SecretUrl:
 WHOLE = whole(0)
 BYTES = MILLISECONDS = whole(0, 2**31 - 1)
 """As librdkafka and sockets take them: signed numbers of 32 bits."""
-COUNT = whole(1, 1_000_000)
-FILE = Kind(_file, "the path of a file that can be read")
-PASSWORD = Kind(_password, "a text")
 OBJECT = Kind(_object, "an object of Python, which localsettings.py can give")
 PROXY = Kind(_proxy, "a URL such as socks5://host:port")
 MECHANISM = one_of(*MECHANISMS, change=lambda word: word.upper() if "MSK" in word.upper() else _hyphened(word))
@@ -138,7 +129,7 @@ OPTIONS: Mapping[str, Kind] = {
     "ssl_cafile": FILE,
     "ssl_certfile": FILE,
     "ssl_check_hostname": BOOLEAN,
-    "ssl_ciphers": Kind(_ciphers, "a list of ciphers that OpenSSL has"),
+    "ssl_ciphers": CIPHERS,
     "ssl_context": OBJECT,
     "ssl_crlfile": FILE,
     "ssl_keyfile": FILE,
@@ -180,6 +171,11 @@ def _encryption(options: Mapping[str, Any]) -> None:
         raise Wrong(f"{unused[0]} asks for TLS, but security_protocol {protocol} has none; allowed is SSL or SASL_SSL")
     if "ssl_keyfile" in options and "ssl_certfile" not in options:
         raise Wrong("ssl_keyfile is not used without ssl_certfile")
+    for name in ("ssl_cafile", "ssl_crlfile"):
+        if name in options:
+            certificates(name, options[name])
+    if "ssl_certfile" in options:
+        own_certificate(options["ssl_certfile"], options.get("ssl_keyfile"), options.get("ssl_password", ""))
 
 
 def _login(options: Mapping[str, Any]) -> None:

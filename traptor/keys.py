@@ -91,6 +91,11 @@ RULES_LOCK = "traptor:lock:rules"
 """Held by whoever changes rules."""
 
 
+def loader(traptor_type: str) -> str:
+    """Who loads the rules of this type again and again."""
+    return f"traptor:loader:{traptor_type}"
+
+
 FLEET = "[tfl][ro]*:[0-9]*"
 """The pattern that finds every key that ``parse`` knows, and hardly another."""
 

@@ -158,12 +158,16 @@ def set_up(settings: Settings) -> None:
         except OSError as error:
             problem = error
             handlers = [terminal]
+    # Without any, Python itself would write to standard error, secrets and all.
+    handlers = handlers or [logging.NullHandler()]
     for handler in handlers:
         handler.setFormatter(formatter)
     _give_handlers(handlers, settings.LOG_LEVEL)
     if problem:
         facts = {"log_dir": settings.LOG_DIR, "error": str(problem)}
         log.warning("no log file: set LOG_DIR to a directory that can be written", extra=facts)
+    for misnomer in settings.misnomers:
+        log.warning(str(misnomer))
 
 
 def _file(settings: Settings, terminal: logging.Handler) -> LogFile:
@@ -178,7 +182,15 @@ def _file(settings: Settings, terminal: logging.Handler) -> LogFile:
 def _give_handlers(handlers: Sequence[logging.Handler], level: str) -> None:
     for name in ("traptor", "sentry"):
         _replace_handlers(logging.getLogger(name), handlers, level)
-    _replace_handlers(logging.getLogger("kafka"), handlers, "CRITICAL" if level != "DEBUG" else "INFO")
+    _replace_handlers(logging.getLogger("kafka"), handlers, "INFO" if level == "DEBUG" else "WARNING")
+    if level != "DEBUG":
+        for handler in handlers:
+            handler.addFilter(_is_no_chatter)
+
+
+def _is_no_chatter(record: logging.LogRecord) -> bool:
+    """kafka-python warns at each try to connect; what it comes to is told once, by ``delivery.reasons``."""
+    return not record.name.startswith("kafka") or record.levelno >= logging.CRITICAL
 
 
 def _replace_handlers(logger: logging.Logger, handlers: Sequence[logging.Handler], level: str) -> None:

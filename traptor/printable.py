@@ -1,5 +1,6 @@
 """What strangers wrote, made fit for a terminal or a log."""
 
+import codecs
 import json
 import re
 
@@ -9,6 +10,20 @@ MOST_CHARACTERS = 2_000
 _ACTING = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ufff9-\ufffb\ud800-\udfff]")
 """Controls of terminals (C0, C1), ends of lines, what turns the direction of a text, and halves of characters."""
 _FORMULA = re.compile(r"'*[=+\-@\t\r]")
+
+READABLE = "readable"
+"""How streams whose encoding lacks a sign write it: ours in signs that every one has, others as in JSON."""
+_PLAIN = {"→": "->", "…": "...", "·": "-", "»": ">>", "■": "#", **dict(zip("▁▂▃▄▅▆▇█", "_.-:=+*#", strict=True))}
+
+
+def _readable(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    signs = error.object[error.start : error.end]
+    return "".join(_PLAIN.get(sign) or json.dumps(sign)[1:-1] for sign in signs), error.end
+
+
+codecs.register_error(READABLE, _readable)
 
 
 def printable(text: object, most: int = MOST_CHARACTERS) -> str:

@@ -10,18 +10,21 @@ import contextlib
 import dataclasses
 import os
 import runpy
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from traptor import kafka_options, permissions
+from traptor import folders, kafka_options, misnomers, permissions, redis_options
+from traptor.misnomers import Misnomer
 from traptor.redaction import SHORTEST, Secret, redact
 from traptor.values import (
+    A_YEAR_SECONDS,
+    API_KEY,
     BOOLEAN,
     DSN,
+    HOST,
     HOSTS,
-    REDIS_URL,
     SECRET,
     SERVER_URL,
     TEXT,
@@ -39,8 +42,11 @@ from traptor.values import (
 __all__ = ["SettingError"]
 
 _IN_FILE = "file "
+MOST_OF_A_FILE = 1 << 16
+"""Characters of a secret; some files have no end."""
 KAFKA_CLIENTS = KAFKA_PYTHON, CONFLUENT = "kafka-python", "confluent"
 APIKEY_NAMES = ("CONSUMER_KEY", "CONSUMER_SECRET", "ACCESS_TOKEN", "ACCESS_TOKEN_SECRET")
+REDIS_URL = Kind(redis_options.read, "redis:// or rediss://host:port/db, with options of redis-py")
 KAFKA_OPTIONS = Kind(kafka_options.read, 'a JSON object, such as {"security_protocol": "SSL"}')
 
 
@@ -62,16 +68,16 @@ class Settings:
     """All settings of one Traptor, parsed and checked."""
 
     TRAPTOR_TYPE: str = _setting("track", one_of("track", "follow", "locations"), "what the rules of this Traptor are")
-    TRAPTOR_ID: int = _setting(0, whole(0), "which of the Traptors of its type this is")
-    CONSUMER_KEY: Secret = _setting(NONE, SECRET, "Twitter API key", secret=True)
-    CONSUMER_SECRET: Secret = _setting(NONE, SECRET, "Twitter API secret", secret=True)
-    ACCESS_TOKEN: Secret = _setting(NONE, SECRET, "Twitter access token", secret=True)
-    ACCESS_TOKEN_SECRET: Secret = _setting(NONE, SECRET, "Twitter access token secret", secret=True)
+    TRAPTOR_ID: int = _setting(0, whole(0, 999_999_999), "which of the Traptors of its type this is")
+    CONSUMER_KEY: Secret = _setting(NONE, API_KEY, "Twitter API key", secret=True)
+    CONSUMER_SECRET: Secret = _setting(NONE, API_KEY, "Twitter API secret", secret=True)
+    ACCESS_TOKEN: Secret = _setting(NONE, API_KEY, "Twitter access token", secret=True)
+    ACCESS_TOKEN_SECRET: Secret = _setting(NONE, API_KEY, "Twitter access token secret", secret=True)
     TWITTER_STREAM_URL: str = _setting("https://stream.twitter.com", SERVER_URL, "scheme, host and port of the stream")
     TWITTER_API: str = _setting("1.1", one_of("1.1", "2"), "v1.1's statuses/filter, or X API v2's filtered stream")
     TWITTER_API_URL: str = _setting("https://api.x.com", SERVER_URL, "scheme, host and port of X API v2")
     BEARER_TOKEN: Secret = _setting(
-        NONE, SECRET, "app-only token for v2; unset: asked for with CONSUMER_KEY and CONSUMER_SECRET", secret=True
+        NONE, API_KEY, "app-only token for v2; unset: asked for with CONSUMER_KEY and CONSUMER_SECRET", secret=True
     )
     V2_RULE_LIMIT: int = _setting(1000, whole(1), "rules that the account may have on v2's server")
     V2_RULE_LENGTH: int = _setting(1024, whole(1), "longest rule on v2's server", unit="characters")
@@ -95,7 +101,7 @@ class Settings:
         300.0, seconds(), "time between looks for changed rules that no notice told of; 0 = never", unit="s"
     )
     RESTART_MIN_INTERVAL: float = _setting(5.0, seconds(), "least time between reconnects for changed rules", unit="s")
-    REDIS_HOST: str = _setting("localhost", TEXT, "Redis server")
+    REDIS_HOST: str = _setting("localhost", HOST, "Redis server")
     REDIS_PORT: int = _setting(6379, whole(1, 65535), "Redis port")
     REDIS_DB: int = _setting(0, whole(0), "Redis database")
     REDIS_URL: str = _setting(
@@ -119,8 +125,10 @@ class Settings:
     PUBSUB_CHECK_INTERVAL: float = _setting(0.2, seconds(above=0.01), "wait between looks for notices", unit="s")
     HEARTBEAT_INTERVAL: float = _setting(5.0, seconds(above=0.5), "time between heartbeats", unit="s")
     ENABLE_STATS_COLLECTION: bool = _setting(True, BOOLEAN, "count the matches of each rule in Redis")
-    STATS_COLLECTION_WINDOW: int = _setting(900, whole(1), "rolling window of the matches", unit="s")
-    LIMIT_COUNT_COLLECTION_WINDOW: int = _setting(900, whole(1), "rolling window of withheld tweets", unit="s")
+    STATS_COLLECTION_WINDOW: int = _setting(900, whole(1, A_YEAR_SECONDS), "rolling window of the matches", unit="s")
+    LIMIT_COUNT_COLLECTION_WINDOW: int = _setting(
+        900, whole(1, A_YEAR_SECONDS), "rolling window of withheld tweets", unit="s"
+    )
     KAFKA_ENABLED: bool = _setting(True, BOOLEAN, "send to Kafka; otherwise write to standard output")
     KAFKA_HOSTS: str = _setting("localhost:9092", HOSTS, "Kafka's bootstrap servers")
     KAFKA_TOPIC: str = _setting("traptor", TOPIC, "topic of the enriched tweets")
@@ -135,26 +143,39 @@ class Settings:
     KAFKA_OPTIONS: dict[str, Any] | None = _setting(
         None, KAFKA_OPTIONS, "more arguments of kafka-python's producer: TLS, SASL, compression", secret=True
     )
-    SPOOL_DIR: str = _setting("/var/spool/traptor", TEXT, "directory of the spool: what waits while Kafka is away")
+    SPOOL_DIR: str = _setting(
+        folders.SYSTEM["SPOOL_DIR"],
+        TEXT,
+        "directory of the spool: what waits while Kafka is away; unset, and not to be written: one of the user's own",
+    )
     SPOOL_MAX_BYTES: int = _setting(1 << 30, whole(0), "size up to which messages are spooled", unit="bytes")
     STOP_TIMEOUT: float = _setting(8.0, seconds(), "time to deliver what was received when told to stop", unit="s")
     DEDUPE_WINDOW: int = _setting(10_000, whole(0), "tweets among which duplicates are found and dropped")
     METRICS_PORT: int = _setting(0, whole(0, 65535), "port of /metrics and /healthz; 0 = off")
-    METRICS_ADDRESS: str = _setting("127.0.0.1", TEXT, "address of /metrics and /healthz")
+    METRICS_ADDRESS: str = _setting("127.0.0.1", HOST, "address of /metrics and /healthz")
     USE_SENTRY: bool = _setting(False, BOOLEAN, "report errors to Sentry")
     SENTRY_URL: str = _setting("", DSN, "Sentry's DSN", secret=True)
     LOG_LEVEL: str = _setting(
         "INFO", one_of("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL", change=str.upper), "least level logged"
     )
-    LOG_DIR: str = _setting("/var/log/traptor", TEXT, "directory of the log file; `none` = no file")
+    LOG_DIR: str = _setting(
+        folders.SYSTEM["LOG_DIR"],
+        TEXT,
+        "directory of the log file; `none` = no file; unset, and not to be written: one of the user's own",
+    )
     LOG_FILE: str = _setting("traptor.log", TEXT, "name of the log file", alias="LOG_FILE_NAME")
     LOG_JSON: bool = _setting(False, BOOLEAN, "one JSON object per log line")
     LOG_STDOUT: bool = _setting(True, BOOLEAN, "log to the terminal as well (to standard error, in spite of the name)")
     LOG_MAX_BYTES: int = _setting(10_000_000, whole(0), "size at which the log file is rotated", unit="bytes")
     LOG_BACKUPS: int = _setting(5, whole(0), "rotated log files that are kept")
+    STRICT_LOCALSETTINGS: bool = _setting(
+        False, BOOLEAN, "a name in localsettings.py that is no setting stops the start; otherwise it is told"
+    )
 
     sources: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
     """Where each value came from: ``command line``, ``environment``, a path, ``file PATH`` or ``default``."""
+    misnomers: Sequence[Misnomer] = field(default=(), repr=False, compare=False)
+    """Names that are nearly settings, and were not read."""
 
     @property
     def apikeys(self) -> dict[str, Secret]:
@@ -203,10 +224,12 @@ def load(
     ``local`` is what ``localsettings.py`` defines; by default the file is looked for. Raises SettingError.
     """
     local = local_settings() if local is None else local
+    environ = os.environ if environ is None else environ
+    path = str(local.get("__file__", "localsettings.py"))
     levels = [
         ("command line", command_line or {}),
-        ("environment", os.environ if environ is None else environ),
-        (local.get("__file__", "localsettings.py"), {**_apikeys(local), **local}),
+        ("environment", environ),
+        (path, {**_apikeys(local), **local}),
     ]
     values: dict[str, Any] = {}
     sources: dict[str, str] = {}
@@ -214,13 +237,25 @@ def load(
         raw, sources[one.name] = _find(one, levels)
         if raw is not None:
             values[one.name] = parsed(one.name, one.metadata["kind"], raw, secret=one.metadata["secret"])
-    return Settings(**values, sources=sources)
+        elif one.name in folders.SYSTEM:
+            values[one.name] = folders.usual(one.name)
+    in_file = list(misnomers.in_file([*local, *_apikeys(local)], path, _names() | {"APIKEYS"}))
+    if in_file and values.get("STRICT_LOCALSETTINGS"):
+        raise SettingError("; ".join(map(str, in_file)))
+    in_environment = misnomers.in_environment(environ.items(), _names())
+    return Settings(**values, sources=sources, misnomers=[*in_environment, *in_file])
+
+
+def _names() -> set[str]:
+    """Every name under which a setting is read."""
+    names = {name for one in known() for name in (one.name, one.metadata["alias"]) if name}
+    return names | {f"{one.name}_FILE" for one in known() if one.metadata["secret"]}
 
 
 def with_secrets_read_again(current: Settings) -> Settings:
     """The same settings, with those API keys that stand in files as they are now. Raises SettingError."""
     fresh: dict[str, Any] = {
-        name: _read_secret(name, current.sources[name].removeprefix(_IN_FILE))
+        name: parsed(name, API_KEY, _read_secret(name, current.sources[name].removeprefix(_IN_FILE)), secret=True)
         for name in (*APIKEY_NAMES, "BEARER_TOKEN")
         if current.sources.get(name, "").startswith(_IN_FILE)
     }
@@ -251,7 +286,8 @@ def _find(one: "dataclasses.Field[Any]", levels: list[tuple[str, Mapping[str, An
 
 def _read_secret(name: str, path: str) -> Secret:
     try:
-        secret = Secret(clean(Path(path).read_text(encoding="utf-8")))
+        with open(path, encoding="utf-8") as file:
+            secret = Secret(clean(file.read(MOST_OF_A_FILE)))
     except (OSError, ValueError) as error:
         raise SettingError(f"{name}_FILE: {path!r} cannot be read: {redact(str(error))}") from None
     if not secret:
@@ -266,11 +302,18 @@ def _folders() -> Iterator[Path]:
     yield Path(__file__).parent
 
 
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except PermissionError:  # a working directory that is not ours to look into, such as root's after runuser
+        return False
+
+
 def local_settings() -> dict[str, Any]:
     """What the first ``localsettings.py`` found defines; nothing where there is none. Raises SettingError."""
     for folder in _folders():
         path = folder / "localsettings.py"
-        if path.is_file():
+        if _is_file(path):
             if told := permissions.stranger(path):
                 raise SettingError(f"{path} is code that another user could have written, and is not run: {told}")
             try:

@@ -11,6 +11,8 @@ import queue
 import sys
 import threading
 
+from traptor.printable import READABLE
+
 MOST_WAITING = 1_000
 """Writes, a line each as a rule, that wait for a reader."""
 PATIENCE_SECONDS = 0.2
@@ -93,6 +95,6 @@ def install() -> None:
     except (AttributeError, io.UnsupportedOperation):
         return
     sys.stderr = io.TextIOWrapper(
-        raw, encoding=sys.stderr.encoding, errors="backslashreplace", write_through=True, line_buffering=True
+        raw, encoding=sys.stderr.encoding, errors=READABLE, write_through=True, line_buffering=True
     )
     atexit.register(raw.drained, LAST_PATIENCE_SECONDS)

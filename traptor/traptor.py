@@ -11,7 +11,7 @@ from http.server import ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-from traptor import exits, kafka_options, keys, logs, settings
+from traptor import exits, folders, kafka_options, keys, logs, settings
 from traptor.account import counters, heartbeat, journal, metrics
 from traptor.account.gaps import Gap, Gaps
 from traptor.account.intake import Intake
@@ -139,6 +139,8 @@ class Traptor(RuleMethods, DictMethods):
         self.rule_counters: dict[str, counters.RollingCounter] = {}
         self.limit_counter: Any = None
         self.account = Account()
+        self.output: Any = None
+        """In the place of standard output: what has ``writelines`` and ``flush``."""
         self._furnish(wanted)
 
     def _furnish(self, wanted: settings.Settings) -> None:
@@ -261,6 +263,10 @@ class Traptor(RuleMethods, DictMethods):
         """This run in figures: tweets received and matched, messages delivered; what waits or was dropped, if any."""
         return self.account.summary(waiting=self._door.waiting())
 
+    def status(self) -> dict[str, Any]:
+        """What stands in the status key."""
+        return self._vitals.status()
+
     # Setting up
 
     def _setup(self) -> None:
@@ -276,12 +282,13 @@ class Traptor(RuleMethods, DictMethods):
     def _setup_kafka(self) -> None:
         """Set up the door: Kafka, looked for in the background until it is there, or standard output."""
         if not self.kafka_enabled or self.test:
-            self._door = StandardOutput(self.account.counts)
+            self._door = StandardOutput(self.account.counts, self.output)
         else:
             options = self.settings.KAFKA_OPTIONS or {}
             producers.check(options, self.settings.KAFKA_CLIENT)
             self._vitals.accept(kafka_options.risks(options))
             self._door = self._make_kafka_door()
+            folders.tell(self._door.spool.path, self.settings.sources)
             self._door.open()
         self._vitals.door = self._door
 

@@ -1,15 +1,21 @@
 """How what people write in a setting becomes its value, and what is allowed there."""
 
+import ipaddress
 import json
+import os
 import re
+import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import urlsplit
 
 from traptor.redaction import Secret, SecretUrl, redact, reveal
 
 _BLANKS = " \t\r\n\v\f\0\xa0\u200b\u2060\ufeff"
+MOST = 10**15
+"""No number of ours is larger: what is may be none of Redis', SQLite's or the operating system's."""
+A_YEAR_SECONDS = 366 * 86_400
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
@@ -69,9 +75,18 @@ def _boolean(value: Any) -> bool:
 
 def _text(value: Any) -> str:
     text = str(value)
-    if isinstance(value, list | tuple | set | dict) or _CONTROLS.search(text):
+    if isinstance(value, bytes | list | tuple | set | dict) or _CONTROLS.search(text):
         raise ValueError(value)
     return text
+
+
+def _host(value: Any) -> str:
+    name = _text(value)
+    if ":" in name:
+        ipaddress.IPv6Address(name)
+    if re.search(r"[\s/@\\]", name):
+        raise ValueError(value)
+    return name
 
 
 def _topic(value: Any) -> str:
@@ -103,34 +118,11 @@ def _hosts(value: Any) -> str:
 def _server_url(value: Any) -> str:
     url = str(value).rstrip("/")
     parts = urlsplit(url)
-    if parts.scheme not in {"https", "http"} or not parts.hostname or parts.port == 0 or parts.path or parts.query:
+    if parts.scheme not in {"https", "http"} or not parts.hostname or parts.port == 0:
+        raise ValueError(value)
+    if parts.path or parts.query or parts.fragment or re.search(r"[\s\\]", url):
         raise ValueError(value)
     return SecretUrl(url) if parts.username or parts.password else _text(url)
-
-
-_FIXED_IN_REDIS = {"protocol", "legacy_responses", "decode_responses", "encoding", "encoding_errors", "retry_on_error"}
-"""What Traptor decides itself."""
-
-
-def _redis_url(value: Any) -> str:
-    from redis import ConnectionPool, RedisError  # slow to import, and seldom needed
-
-    url = SecretUrl(str(value))
-    parts = urlsplit(reveal(url))
-    if fixed := sorted(_FIXED_IN_REDIS & parse_qs(parts.query, keep_blank_values=True).keys()):
-        raise Wrong(f"the option {', '.join(fixed)} is Traptor's own; take it out")
-    try:
-        pool = ConnectionPool.from_url(reveal(url))
-        pool.make_connection()
-    except (TypeError, AttributeError, RedisError) as error:
-        # redis-py names the option, not its value.
-        raise Wrong(f"an option is not allowed: {error}; allowed are those of redis-py, with its values") from None
-    database = parts.path.strip("/")
-    if parts.scheme not in {"redis", "rediss"} or not pool.connection_kwargs.get("host"):
-        raise ValueError(value)
-    if not (database or "0").isdecimal():
-        raise ValueError(value)
-    return url
 
 
 def _dsn(value: Any) -> str:
@@ -142,33 +134,79 @@ def _dsn(value: Any) -> str:
 
 
 def _secret(value: Any) -> Secret:
-    if not (text := str(value)):
-        raise ValueError("empty")
-    return Secret(text)
+    if not isinstance(value, str | int) or not str(value):
+        raise ValueError("empty, or no text")
+    return Secret(value if isinstance(value, str) else str(value))
+
+
+def _api_key(value: Any) -> Secret:
+    key = _secret(value)
+    if not re.fullmatch(r"[!-~]+", reveal(key)):
+        raise ValueError("not what a header of HTTP may hold")
+    return key
+
+
+def _file(value: Any) -> str:
+    path = _text(value)
+    if not (os.path.isfile(path) and os.access(path, os.R_OK)):
+        raise Wrong(f"{path!r} is no file that can be read")
+    return path
+
+
+def _ciphers(value: Any) -> str:
+    names = _text(value)
+    try:
+        ssl.create_default_context().set_ciphers(names)
+    except ssl.SSLError:
+        raise ValueError(value) from None
+    return names
+
+
+def certificates(name: str, path: str) -> None:
+    """Raises Wrong where a file that is named by this option holds none."""
+    try:
+        ssl.create_default_context(cafile=path)
+    except OSError:
+        raise Wrong(f"{name}: {path!r} holds no certificates in PEM") from None
+
+
+def own_certificate(certfile: str, keyfile: str | None, password: str) -> None:
+    """Raises Wrong where the file holds no certificate, or has another key; a password that is missing is not asked for
+    on the terminal."""
+    try:
+        ssl.create_default_context().load_cert_chain(certfile, keyfile, reveal(password))
+    except (OSError, ValueError):
+        raise Wrong("ssl_certfile, ssl_keyfile and ssl_password do not belong together, or hold no PEM") from None
+
+
+def _password(value: Any) -> Secret:
+    if isinstance(value, bytes | list | dict | bool):
+        raise ValueError("no text")
+    return Secret(value if isinstance(value, str) else str(value))
 
 
 def whole(least: int, most: int | None = None) -> Kind:
     def parse(value: Any) -> int:
         number = int(_word(value))
-        if number < least or (most is not None and number > most):
+        if not least <= number <= (MOST if most is None else most):
             raise ValueError(value)
         return number
 
-    return Kind(parse, f"a whole number from {least}" + (f" to {most}" if most is not None else ""))
+    return Kind(parse, f"a whole number from {least} to {'10^15' if most is None else most}")
 
 
 def number() -> Kind:
-    return Kind(_at_least(0.0), "a number, 0 or more")
+    return Kind(_between(0.0, MOST), "a number from 0 to 10^15")
 
 
 def seconds(*, above: float = 0.0) -> Kind:
-    return Kind(_at_least(above), f"a number of seconds, {above:g} or more")
+    return Kind(_between(above, A_YEAR_SECONDS), f"a number of seconds from {above:g} to a year")
 
 
-def _at_least(least: float) -> Callable[[Any], float]:
+def _between(least: float, most: float) -> Callable[[Any], float]:
     def parse(value: Any) -> float:
         found = float(_word(value))
-        if not least <= found < float("inf"):
+        if not least <= found <= most:
             raise ValueError(value)
         return found
 
@@ -190,6 +228,11 @@ BOOLEAN = Kind(_boolean, "true/false, yes/no, on/off or 1/0")
 HOSTS = Kind(_hosts, "host:port, several separated by commas")
 TOPIC = Kind(_topic, "up to 249 letters, digits, dots, underscores and hyphens")
 SERVER_URL = Kind(_server_url, "https://host:port or http://host:port, without a path")
-REDIS_URL = Kind(_redis_url, "redis:// or rediss://host:port/db, with options of redis-py")
 DSN = Kind(_dsn, "https://key@host/project")
 SECRET = Kind(_secret, "a text that is not blank")
+API_KEY = Kind(_api_key, "a text of letters, digits and signs, without blanks")
+HOST = Kind(_host, "the name of a host, or an address, without a port")
+COUNT = whole(1, 1_000_000)
+FILE = Kind(_file, "the path of a file that can be read")
+PASSWORD = Kind(_password, "a text")
+CIPHERS = Kind(_ciphers, "a list of ciphers that OpenSSL has")

@@ -51,10 +51,10 @@ install_traptor() {
     local home=/opt/traptor/current
     add_user traptor
     install --directory --owner traptor --group traptor --mode 700 /var/spool/traptor /var/log/traptor /etc/traptor
-    cmp --quiet /vagrant/requirements.txt $home/requirements.txt && return
+    cmp --quiet /vagrant/requirements.lock $home/requirements.lock && return
     python3 -m venv $home
-    $home/bin/pip install --quiet --requirement /vagrant/requirements.txt
-    cp /vagrant/requirements.txt $home/
+    $home/bin/pip install --quiet --require-hashes --requirement /vagrant/requirements.lock
+    cp /vagrant/requirements.lock $home/
 }
 
 # Settings are yours once they are there.

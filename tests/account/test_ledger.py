@@ -63,7 +63,27 @@ def test_a_rate_is_that_of_a_slot_that_is_over(tweets_by_second: list[int], rate
     account = Account(clock)
     run(account, clock, tweets_by_second)
     assert account.rates() == rates
-    assert account.rate() == (rates or [0.0])[-1]
+
+
+@pytest.mark.parametrize(
+    "began_at,tweets_by_second,rate",
+    [
+        (0.0, [], 0.0),
+        (0.0, [5], 5.0),
+        (3.0, [6, 0], 3.0),
+        (8.0, [5, 5, 5], 5.0),
+        (9.0, [0, 8, 8, 8], 6.0),
+        (0.0, [1] * SLOT_SECONDS + [4] * (SLOT_SECONDS - 1), 4.0),
+        (0.0, [1] * SLOT_SECONDS + [4] * SLOT_SECONDS + [4], 4.0),
+        (0.0, [5] * SLOT_SECONDS + [0] * SLOT_SECONDS, 0.0),
+    ],
+)
+def test_the_rate_is_that_of_the_last_seconds(began_at: float, tweets_by_second: list[int], rate: float) -> None:
+    clock = Clock()
+    clock.now = began_at
+    account = Account(clock)
+    run(account, clock, tweets_by_second)
+    assert account.rate() == rate
 
 
 def test_rates_are_of_the_last_five_minutes() -> None:

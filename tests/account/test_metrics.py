@@ -25,10 +25,10 @@ from traptor.account.metrics import (
     serve,
 )
 from traptor.account.state import HEALTHY, State
+from traptor.tweets.snowflakes import EPOCH_MS
 
 LABELS = {"type": "track", "id": "0"}
 NOW_MS = 1_456_104_893_000
-SNOWFLAKE_EPOCH_MS = 1_288_834_974_657
 
 
 class Told:
@@ -119,7 +119,7 @@ def test_there_is_nothing_else(get: Any) -> None:
 
 
 def id_of(seconds_ago: float) -> bytes:
-    return str(int(NOW_MS - seconds_ago * 1000 - SNOWFLAKE_EPOCH_MS) << 22).encode()
+    return str(int(NOW_MS - seconds_ago * 1000 - EPOCH_MS) << 22).encode()
 
 
 @pytest.mark.parametrize(

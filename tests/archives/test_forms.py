@@ -91,6 +91,18 @@ def test_damage_takes_one_value(begin: bytes, between: bytes, end: bytes, broken
     assert len(found) == 6
 
 
+@pytest.mark.parametrize("broken", [*BROKEN[:4], b'{"delete":{"status":{"id":1', b'{"id_str":"3"' + bytes(100)])
+@pytest.mark.parametrize("begin, between", [(b"[\n", b",\n"), (b"\x1e", b"\n\x1e"), (b"", b"\n")])
+def test_damage_at_the_beginning_takes_one_value(begin: bytes, between: bytes, broken: bytes) -> None:
+    found = read(begin + between.join([broken, *TWEETS]) + b"\n")
+    assert bodies(found) == TWEETS
+    assert len(found) == 7
+
+
+def test_damage_that_begins_unlike_the_others_takes_one_value() -> None:
+    assert bodies(read(b"[" + b",".join([*TWEETS[:3], b'{"cut":"x', *TWEETS[4:]]) + b"]")) == TWEETS[:3] + TWEETS[4:]
+
+
 def test_damage_in_pretty_ones_takes_one_value() -> None:
     texts = [pretty(tweet) for tweet in TWEETS]
     found = read(b"[\n" + b",\n".join([*texts[:3], texts[3][:60], *texts[4:]]) + b"\n]")
@@ -162,6 +174,9 @@ def test_no_bytes_are_a_crash(text: bytes, begin: bytes) -> None:
         (b'"author";"tweet_id"\r\n"a";"1"\r\n', "a table (CSV): "),
         (b"1950000000000000001\n1950000000000000002\n", "a list of tweet ids: "),
         (b"1950000000000000001", None),
+        (b"[1950000000000000001, 1950000000000000002]", "a list of tweet ids: "),
+        (b'[\n  "1950000000000000001"\n]', "a list of tweet ids: "),
+        (b"\x1f\x9d\x90", "packed with 7-Zip, RAR, LZ4, lzip or compress: "),
         (b"version https://git-lfs.github.com/spec/v1\n", "a pointer of Git LFS: git lfs pull"),
         (b"SQLite format 3\0", "a SQLite database: "),
         (b"PAR1\x15", "a table (Parquet, Arrow or Avro): "),

@@ -29,6 +29,10 @@ def zstd(data: bytes) -> bytes:
     return zstandard.ZstdCompressor().compress(data)
 
 
+def lzma_alone(data: bytes) -> bytes:
+    return lzma.compress(data, lzma.FORMAT_ALONE)
+
+
 def tar(members: dict[str, bytes]) -> bytes:
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w") as archive:
@@ -70,6 +74,7 @@ def problems(found: list[Message | Problem]) -> list[Problem]:
         ("plain.json.bz2", bz2.compress),
         ("plain.zst", zstd),
         ("plain.json.xz", lzma.compress),
+        ("plain.json.lzma", lzma_alone),
         ("with-a-mark.json", lambda text: b"\xef\xbb\xbf" + text),
         ("utf-16.json", lambda text: text.decode().encode("utf-16")),
         ("utf-16-big.json", lambda text: b"\xfe\xff" + text.decode().encode("utf-16-be")),
@@ -77,6 +82,7 @@ def problems(found: list[Message | Problem]) -> list[Problem]:
         ("utf-32.json.gz", lambda text: gzip.compress(text.decode().encode("utf-32"))),
         ("several-streams.gz", lambda text: gzip.compress(text[:20]) + gzip.compress(text[20:])),
         ("several-streams.bz2", lambda text: bz2.compress(text[:20]) + bz2.compress(text[20:])),
+        ("several-streams.lzma", lambda text: lzma_alone(text[:20]) + lzma_alone(text[20:])),
         ("several-frames.zst", lambda text: zstd(text[:20]) + zstd(text[20:])),
         ("wrongly-named.gz", bz2.compress),
         ("packed-twice.gz.bz2", lambda text: bz2.compress(gzip.compress(text))),
@@ -105,6 +111,7 @@ MEMBERS = {
         ("day.tgz", lambda members: gzip.compress(tar(members))),
         ("day.tar.zst", lambda members: zstd(tar(members))),
         ("day.tar.xz", lambda members: lzma.compress(tar(members))),
+        ("day.tlz", lambda members: lzma_alone(tar(members))),
         ("day.zip", zipped),
         ("packed-by-bzip2.zip", lambda members: zipped(members, zipfile.ZIP_BZIP2)),
         ("packed-by-lzma.zip", lambda members: zipped(members, zipfile.ZIP_LZMA)),
@@ -151,6 +158,7 @@ MANY = b"".join(b'{"number":%d}\n' % number for number in range(20_000))
     [
         ("cut.gz", gzip.compress(MANY)[:-5000], "EOFError"),
         ("cut.bz2", bz2.compress(MANY[: len(MANY) // 2]) + bz2.compress(MANY)[:-5000], "EOFError"),
+        ("cut.lzma", lzma_alone(MANY)[:-5000], "EOFError"),
         ("cut.zst", zstandard.ZstdCompressor(level=1).compress(MANY * 20)[:-5000], "EOFError: ends in the middle of"),
         ("bad-sum.gz", gzip.compress(MANY)[:-8] + b"12345678", "BadGzipFile: CRC"),
     ],
@@ -234,6 +242,35 @@ def test_a_zip_member_that_cannot_be_read_does_not_stop_the_next(
     found = read(path)
     assert bodies(found)[-1] == b"{}"
     assert [problem.reason.partition(":")[0] for problem in problems(found)] == [reason]
+
+
+def test_a_zip_that_is_cut_says_what_to_do(tmp_path: Path) -> None:
+    path = tmp_path / "a.zip"
+    path.write_bytes(zipped({"a.json": MANY})[:-30])
+    assert [problem.reason.partition(";")[2] for problem in problems(read(path))] == [" zip -FF may save what is there"]
+
+
+def test_a_zip_member_packed_in_a_way_of_its_own_says_what_to_do(tmp_path: Path) -> None:
+    path = tmp_path / "a.zip"
+    packed = zipped({"a.json": b"{}\n"}, zipfile.ZIP_STORED)
+    path.write_bytes(re.sub(rb"(?<=PK\x01\x02......)\0", b"\x09", packed, flags=re.DOTALL))
+    assert [problem.reason for problem in problems(read(path))] == [
+        "That compression method is not supported: unpack it first"
+    ]
+
+
+def test_what_there_is_no_memory_to_unpack_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Greedy:
+        def read1(self, size: int) -> bytes:
+            raise MemoryError
+
+    monkeypatch.setitem(packing._UNPACK, b"\xfd7zXZ\0", lambda _: Greedy())
+    packed, sound = tmp_path / "a.xz", tmp_path / "b.json"
+    packed.write_bytes(lzma.compress(b"{}\n"))
+    sound.write_bytes(b"{}\n")
+    found = read(packed, sound)
+    assert bodies(found) == [b"{}"]
+    assert problems(found) == [Problem(str(packed), "MemoryError")]
 
 
 def test_a_zip_whose_directory_is_damaged_does_not_stop_the_next_file(tmp_path: Path) -> None:
@@ -398,8 +435,8 @@ def zipped_by_each() -> Iterator[Callable[[bytes], bytes]]:
 
 @pytest.mark.parametrize(
     "pack",
-    [gzip.compress, bz2.compress, lzma.compress, zstd, *zipped_by_each()],
-    ids=["gz", "bz2", "xz", "zst", "zip", "zip with bz2", "zip with lzma"],
+    [gzip.compress, bz2.compress, lzma.compress, lzma_alone, zstd, *zipped_by_each()],
+    ids=["gz", "bz2", "xz", "lzma", "zst", "zip", "zip with bz2", "zip with lzma"],
 )
 def test_a_bomb_is_told_and_ended(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pack: Callable[[bytes], bytes]

@@ -9,6 +9,7 @@ import pytest
 
 from traptor.archives import report
 from traptor.archives.tally import Stretch, Tally, Timeline, posted_at, top
+from traptor.printable import printable
 
 START = 1_611_669_960
 RULES = [
@@ -159,6 +160,30 @@ def test_a_browser_shows_it_whole_at_any_width(tmp_path: Path, width_pixels: int
     shown = chromium("--dump-dom", "--allow-file-access-from-files", measure.as_uri())
     facts = shown.partition("<pre>")[2].partition("</pre>")[0]
     assert facts == (f'{{"wide":{width_pixels},"bars":12,"inner":3,"gaps":1,"rows":7,"scripts":0,"chart":true}}')
+
+
+HOSTILE = [
+    "<script>document.title='owned'</script>", "</title><h1>owned</h1>", '"><img src=x onerror=alert(1)>',
+    "&lt;b&gt; ]]> <!--", "\x1b]0;owned\x07", "\u202egnp.exe", "\u2066hidden", "{{7*7}} ${sources}", "caf\udce9", "\0",
+]  # fmt: skip
+
+
+def test_in_a_browser_hostile_texts_stay_text(tmp_path: Path) -> None:
+    made = tally()
+    for one in HOSTILE:
+        made.languages[one] = made.hashtags[one] = made.accounts[one] = made.rules[one] = 1
+    rules = [{"rule_id": one, "tag": one, "value": one} for one in HOSTILE]
+    gaps = [Stretch(START, START + 60 * number, one) for number, one in enumerate(HOSTILE, 1)]
+    page = tmp_path / "report.html"
+    page.write_text(report.page(made, rules, HOSTILE, gaps), encoding="utf-8")
+    shown = Page(chromium("--dump-dom", page.as_uri()))
+    texts = [text.lstrip("#@") for text in shown.texts]
+    # As the rule's id, tag and value, as a language, a hashtag and an account.
+    assert {one: texts.count(printable(one)) for one in HOSTILE} == dict.fromkeys(HOSTILE, 6)
+    assert [
+        tag for tag in ("script", "img", "h1", "b") if shown.tags[tag] != Page(report.page(Tally(), [], [])).tags[tag]
+    ] == []
+    assert not set("\x1b\x07\u202e\u2066\0\ufffd") & set("".join(shown.texts))
 
 
 def test_a_browser_prints_it(tmp_path: Path) -> None:

@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.archives.test_replay import ANYTHING
-from traptor.archives import shapes
+from traptor.archives import compliance, shapes
+from traptor.archives.compliance import Notice
 from traptor.archives.tally import posted_at
 
 ID = 1950000000000000001
@@ -210,6 +211,32 @@ def test_activities_inside_an_activity_are_retweet_and_quote() -> None:
         "full_text": "storm " * 30, "entities": {"hashtags": [{"text": "x"}]}, "display_text_range": [0, 180],
     }  # fmt: skip
     assert (retweeted["truncated"], retweeted["is_quote_status"]) == (True, True)
+
+
+AT = {"event_at": "2022-12-23T12:34:56.789Z"}
+
+
+@pytest.mark.parametrize(
+    "event, asks",
+    [
+        ({"data": {"delete": {"tweet": {"id": "5", "author_id": "7"}, **AT}}}, Notice("delete", "5")),
+        ({"data": {"scrub_geo": {"user": {"id": "7"}, "up_to_tweet_id": "9", **AT}}}, Notice("scrub_geo", "7", 9)),
+        (
+            {"data": {"withheld": {"tweet": {"id": "5"}, "withheld_in_countries": ["DE"], **AT}}},
+            Notice("status_withheld", "5", ["DE"]),
+        ),
+        (
+            {"data": {"user_withheld": {"user": {"id": "7"}, "withheld_in_countries": ["DE"], **AT}}},
+            Notice("user_withheld", "7", ["DE"]),
+        ),
+        ({"data": {"undrop": {"tweet": {"id": "5", "author_id": "7"}, **AT}}}, None),
+        ({"data": {"delete": {"tweet": None, **AT}}}, None),
+        ({"id": "5", "action": "delete", "redacted_at": AT["event_at"], "reason": "deleted"}, Notice("delete", "5")),
+    ],
+)
+def test_compliance_of_v2_asks_for_the_same(event: dict[str, Any], asks: Notice | None) -> None:
+    [message] = messages(event)
+    assert compliance.notice(message) == asks
 
 
 def test_a_delete_among_activities_is_a_notice() -> None:

@@ -40,6 +40,18 @@ def traptor(*arguments: str) -> Result:
     return CliRunner().invoke(command, ["spool", *arguments])
 
 
+def test_a_folder_that_cannot_be_read_is_an_error(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SPOOL_DIR", "/dev/null")
+    listed = traptor("list")
+    assert (listed.exit_code, listed.stdout) == (1, "")
+    assert "the spool cannot be read: " in listed.stderr
+    assert "SPOOL_DIR" in listed.stderr
+
+
+def test_an_empty_one_is_named(folder: Path) -> None:
+    assert traptor("list").stderr == f"nothing waits in {folder}\n"
+
+
 def test_the_list_says_what_waits_and_why(track: Spool, follow: Spool) -> None:
     listed = traptor("list")
     assert listed.exit_code == 0

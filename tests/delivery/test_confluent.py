@@ -1,5 +1,6 @@
 """librdkafka's options and errors, in kafka-python's words."""
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -143,12 +144,96 @@ def test_a_message_that_is_wrong_is_not_taken(
 def test_what_is_closed_fails_and_is_not_delivered(producer: confluent.Producer) -> None:
     answer = producer.send("traptor", b"{}", b"1")
     assert not answer.is_done
-    for wait in (answer.get, producer.flush):
-        with pytest.raises(errors.KafkaTimeoutError):
-            wait(timeout=0.01)
     with pytest.raises(errors.KafkaTimeoutError):
-        producer.flush(timeout=-1)
+        answer.get(timeout=0.01)
     producer.close(timeout=0)
     assert (answer.is_done, answer.failed()) == (True, True)
     with pytest.raises(errors.KafkaError, match="Purged in queue"):
         answer.get(timeout=0)
+
+
+class FakeClient:
+    """Tells of a delivery at the poll of this number."""
+
+    def __init__(self, tells_at: int = 1, error: LibraryError | None = None) -> None:
+        self.tells_at = tells_at
+        self.error = error
+        self.polled: list[float] = []
+        self.flushed: list[float] = []
+        self.tell: Any = None
+
+    def produce(self, topic: str, value: bytes, key: bytes | None, on_delivery: Any) -> None:
+        self.tell = on_delivery
+
+    def poll(self, seconds: float) -> None:
+        self.polled.append(seconds)
+        if len(self.polled) == self.tells_at:
+            self.tell(self.error, None)
+
+    def purge(self) -> None:
+        self.flushed.clear()
+
+    def flush(self, seconds: float) -> None:
+        self.flushed.append(seconds)
+
+
+def test_an_answer_is_asked_for_until_it_is_there() -> None:
+    client = FakeClient(tells_at=2)
+    answer = confluent.Producer(client).send("traptor", b"{}")
+    assert [answer.is_done for _ in range(4)] == [False, True, True, True]
+    assert client.polled == [0, 0]
+
+
+@pytest.mark.parametrize("error", [None, LibraryError(LibraryError._MSG_TIMED_OUT)])
+def test_an_answer_is_waited_for_and_nothing_is_listened_to_for_longer_than_a_moment(
+    error: LibraryError | None,
+) -> None:
+    client = FakeClient(tells_at=2, error=error)
+    answer = confluent.Producer(client).send("traptor", b"{}")
+    if error:
+        with pytest.raises(errors.KafkaTimeoutError):
+            answer.get(timeout=1000)
+    else:
+        answer.get(timeout=1000)
+    assert client.polled == [0, confluent.LISTENING_SECONDS]
+
+
+def test_an_answer_that_does_not_come_in_time_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [50.0]
+    client = FakeClient(tells_at=99)
+    monkeypatch.setattr(confluent, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    monkeypatch.setattr(client, "poll", lambda seconds: now.__setitem__(0, now[0] + seconds / 2 + 0.25))
+    with pytest.raises(errors.KafkaTimeoutError, match="no answer for 1 s"):
+        confluent.Producer(client).send("traptor", b"{}").get(timeout=1)
+    assert 51.0 <= now[0] <= 51.5
+
+
+@pytest.mark.parametrize("timeout, seconds", [(0.0, confluent.CLOSING_SECONDS), (3.0, 3.0)])
+def test_closing_gives_back_what_is_not_delivered(timeout: float, seconds: float) -> None:
+    client = FakeClient()
+    client.flushed.append(-1.0)
+    confluent.Producer(client).close(timeout)
+    assert client.flushed == [seconds]
+
+
+@pytest.mark.parametrize("tries, is_told", [(3, True), (99, False)])
+def test_a_topic_is_waited_for_as_it_is_made(tries: int, is_told: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    now, asked = [50.0], []
+
+    class Scout:
+        def list_topics(self, topic: str, timeout: float) -> Any:
+            asked.append(now[0])
+            error = LibraryError(LibraryError.UNKNOWN_TOPIC_OR_PART) if len(asked) < tries else None
+            return SimpleNamespace(topics={topic: SimpleNamespace(error=error)})
+
+        def poll(self, seconds: float) -> None:
+            now[0] += 2.0
+
+    monkeypatch.setattr(confluent, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    monkeypatch.setattr(confluent, "Client", lambda wanted: Scout())
+    if is_told:
+        assert confluent.connect(NOBODY, "traptor", {"bootstrap_timeout_ms": 50})
+    else:
+        with pytest.raises(errors.UnknownTopicOrPartitionError):
+            confluent.connect(NOBODY, "traptor", {"bootstrap_timeout_ms": 50})
+    assert asked == [50.0 + 2 * number for number in range(3 if is_told else 7)]

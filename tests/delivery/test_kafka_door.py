@@ -30,7 +30,7 @@ from traptor.delivery.spool import Message, Spool, SpoolError
 from traptor.delivery.standard_output import StandardOutput
 from traptor.settings import SettingError
 
-SLOW, GIVE_UP, GATHER = lane.SLOW_SECONDS, kafka_door.GIVE_UP_SECONDS, backlog.GATHER_SECONDS
+SLOW, GIVE_UP, GATHER = lane.SLOW_SECONDS, route.GIVE_UP_SECONDS, backlog.GATHER_SECONDS
 RETRY = kafka_door.RETRY_SECONDS
 
 
@@ -647,6 +647,36 @@ def test_a_file_taken_from_under_us_is_told_at_once(tmp_path: Path) -> None:
     assert rig.waiting_keys() == [b"4"]
     rig.assert_balanced()
     rig.close()
+
+
+def test_an_older_state_of_the_file_sends_nothing_twice_that_is_on_its_way(tmp_path: Path) -> None:
+    rig = Rig(tmp_path)
+    rig.send("1", "2")
+    rig.passes(SLOW + 1)
+    older = tmp_path / "older"
+    with contextlib.closing(sqlite3.connect(rig.path)) as db, contextlib.closing(sqlite3.connect(older)) as copy:
+        db.backup(copy)
+    rig.send("3")
+    rig.passes(GATHER)
+    assert rig.spool.count == 3
+    older.replace(rig.path)
+    rig.passes(0.1)
+    rig.producer.acknowledge()
+    rig.passes(0.1)
+    assert (rig.arrived, rig.door.waiting()) == ([b"1", b"2"], 0)
+    assert (rig.counts["dropped:spool_lost"], rig.counts["taken_up"]) == (3, 2)
+    rig.assert_balanced()
+    rig.close()
+
+
+@pytest.mark.parametrize("seconds", [0.0, SLOW + 1])
+def test_what_is_taken_back_at_the_very_end_is_not_in_the_spool(rig: Rig, seconds: float) -> None:
+    rig.send("1", "2")
+    rig.passes(seconds)
+    rig.door.forget(b"1")
+    rig.door.close(kafka_door.CLOSING_SECONDS)
+    assert (rig.waiting_keys(), rig.counts["dropped:deleted"]) == ([b"2"], 1)
+    rig.assert_balanced()
 
 
 def test_closing_delivers_what_kafka_takes(tmp_path: Path) -> None:

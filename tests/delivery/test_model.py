@@ -5,8 +5,11 @@ is known of each message.
 """
 
 import contextlib
+import json
+import shutil
 import sqlite3
 import tempfile
+import time
 import zlib
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
@@ -19,16 +22,31 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from kafka.errors import IllegalStateError, KafkaTimeoutError, MessageSizeTooLargeError, TopicAuthorizationFailedError
 
-from traptor.delivery import backlog, broker, kafka_door, lane
+from traptor.delivery import backlog, broker, kafka_door, lane, route
 from traptor.delivery.kafka_door import Kafka
 from traptor.delivery.spool import Message, Spool, SpoolError
 
 PARTITIONS = {"traptor": 2, "notices": 1}
+MOST_PARTITIONS = 4
 LARGE_BYTES = 1000
+USERS = 3
 TURNS = 40
 """In so many turns in which nothing is in the way, all moves that can."""
-SECONDS = st.sampled_from([0.1, backlog.GATHER_SECONDS, lane.SLOW_SECONDS + 0.1, kafka_door.GIVE_UP_SECONDS + 1])
-PLACES = st.sampled_from([("traptor", 0), ("traptor", 1), ("notices", 0)])
+SECONDS = st.sampled_from([0.1, backlog.GATHER_SECONDS, lane.SLOW_SECONDS + 0.1, route.GIVE_UP_SECONDS + 1])
+PLACES = st.sampled_from([*(("traptor", partition) for partition in range(MOST_PARTITIONS)), ("notices", 0)])
+
+
+def tweet(id_: int, **more: Any) -> dict[str, Any]:
+    """By one of a few users, with a location."""
+    return {"id_str": f"{id_}", "user": {"id_str": f"{id_ % USERS}"}, "coordinates": [1, 2], **more}
+
+
+def parts(value: Any) -> Iterator[dict[str, Any]]:
+    """A tweet and those embedded in it."""
+    if value:
+        yield value
+        yield from parts(value.get("retweeted_status"))
+        yield from parts(value.get("quoted_status"))
 
 
 class Clock:
@@ -42,10 +60,11 @@ class Clock:
 
 
 class Answer:
-    """A future as kafka-python's, of the message with this value."""
+    """A future as kafka-python's, of the message with this number."""
 
-    def __init__(self, value: bytes, clock: Clock) -> None:
-        self.value = value
+    def __init__(self, number: int, size_bytes: int, clock: Clock) -> None:
+        self.number = number
+        self.size_bytes = size_bytes
         self.is_done = False
         self.has_arrived = False
         self.exception: BaseException | None = None
@@ -68,9 +87,16 @@ class FakeKafka:
 
     def __init__(self, clock: Clock) -> None:
         self.clock = clock
-        self.log: dict[tuple[str, int], list[bytes]] = defaultdict(list)
-        self.acknowledged: set[bytes] = set()
+        self.log: dict[tuple[str, int], list[int]] = defaultdict(list)
+        self.acknowledged: set[int] = set()
+        self.may_come_again: set[int] = set()
+        """What a restored file has, and memory has not in the same row."""
+        self.partitions = dict(PARTITIONS)
         self.leaderless: set[tuple[str, int]] = set()
+        self.deleted: list[tuple[str, int]] = []
+        """An id, and the number of the first message that came after its deletion."""
+        self.scrubbed: list[tuple[str, int, int]] = []
+        """A user, up to which id, and the same."""
         self.is_forbidden = False
         """The topic of the notices."""
         self.producers: list[Producer] = []
@@ -78,6 +104,15 @@ class FakeKafka:
     def connect(self, *, is_cautious: bool = False) -> "Producer":
         self.producers.append(Producer(self, is_cautious))
         return self.producers[-1]
+
+    def check(self, number: int, value: dict[str, Any]) -> None:
+        """What is handed to a producer."""
+        assert number not in self.acknowledged - self.may_come_again, "sent again though it was acknowledged"
+        for id_, before in self.deleted:
+            assert number >= before or id_ not in {part["id_str"] for part in parts(value)}, "sent though deleted"
+        for user, up_to, before in self.scrubbed:
+            located = [part for part in parts(value) if part["user"]["id_str"] == user and part["coordinates"]]
+            assert number >= before or all(int(part["id_str"]) > up_to for part in located), "sent with its location"
 
     def acknowledge(self, place: tuple[str, int], most: int = 1 << 30) -> None:
         for producer in self.producers:
@@ -93,14 +128,15 @@ class Producer:
         self.fatal: BaseException | None = None
 
     def partitions_for(self, topic: str) -> set[int]:
-        return set(range(PARTITIONS[topic]))
+        return set(range(self.kafka.partitions[topic]))
 
     def send(self, topic: str, value: bytes, key: bytes | None) -> Answer:
-        assert value not in self.kafka.acknowledged, "sent again though it was acknowledged"
+        read = json.loads(value)
+        self.kafka.check(read["number"], read)
         if self.fatal:
             raise IllegalStateError("closed") from self.fatal
-        answer = Answer(value, self.kafka.clock)
-        self.pending[topic, zlib.crc32(key or b"") % PARTITIONS[topic]].append(answer)
+        answer = Answer(read["number"], len(value), self.kafka.clock)
+        self.pending[topic, zlib.crc32(key or b"") % self.kafka.partitions[topic]].append(answer)
         return answer
 
     def acknowledge(self, place: tuple[str, int], most: int) -> None:
@@ -110,7 +146,7 @@ class Producer:
             if place[0] == "notices" and self.kafka.is_forbidden:
                 self.die(TopicAuthorizationFailedError())
                 return
-            if len(answer.value) > LARGE_BYTES:
+            if answer.size_bytes > LARGE_BYTES:
                 if not self.is_cautious:
                     self.die(MessageSizeTooLargeError("too large"))
                     return
@@ -118,13 +154,13 @@ class Producer:
             else:
                 self.arrive(place, answer)
                 answer.is_done = True
-                self.kafka.acknowledged.add(answer.value)
+                self.kafka.acknowledged.add(answer.number)
         self.pending[place] = [answer for answer in self.pending[place] if not answer.is_done]
 
     def arrive(self, place: tuple[str, int], answer: Answer) -> None:
         """At most once from one producer: it is idempotent."""
         if not answer.has_arrived:
-            self.kafka.log[place].append(answer.value)
+            self.kafka.log[place].append(answer.number)
             answer.has_arrived = True
 
     def die(self, error: BaseException) -> None:
@@ -165,8 +201,9 @@ class Delivery(RuleBasedStateMachine):
         self.exits = contextlib.ExitStack()
         self.clock = Clock()
         self.kafka = FakeKafka(self.clock)
-        self.messages: list[Message] = []
-        self.excused: set[bytes] = set()
+        self.sent = 0
+        self.wall_seconds = 0.0
+        self.excused: set[int] = set()
         """What was in memory alone when the process was killed."""
         self.was: Counter[str] = Counter()
         """The account of the runs before."""
@@ -180,7 +217,9 @@ class Delivery(RuleBasedStateMachine):
         self.exits.enter_context(patch.object(broker.gc, "collect"))
         self.exits.enter_context(patch.object(kafka_door.gc, "collect"))
         self.exits.enter_context(patch.object(kafka_door.time, "sleep", self.clock.sleep))
+        self.exits.enter_context(patch.object(time, "time", lambda: 1e9 + self.wall_seconds))
         self.path = Path(self.exits.enter_context(tempfile.TemporaryDirectory())) / "track-0.spool"
+        self.older = self.path.with_name("older")
         self.room = room
         self.start()
 
@@ -195,14 +234,23 @@ class Delivery(RuleBasedStateMachine):
 
     # What happens
 
-    @rule(count=st.integers(1, 20), is_large=st.booleans(), topic=st.sampled_from(["traptor"] * 3 + ["notices"]))
-    def send(self, count: int, is_large: bool, topic: str) -> None:
+    @rule(
+        count=st.integers(1, 20),
+        is_large=st.booleans(),
+        back=st.sampled_from([0, 0, 0, 3]),
+        embeds=st.sampled_from(["", "", "retweeted_status", "quoted_status"]),
+        topic=st.sampled_from(["traptor"] * 3 + ["notices"]),
+    )
+    def send(self, count: int, is_large: bool, back: int, embeds: str, topic: str) -> None:
+        """New ones, or some ``back`` once more; perhaps with one of before inside."""
         portion = []
         for _ in range(count):
-            number = len(self.messages)
-            value = b'{"id_str":"%d","text":"%s"}' % (number, b"x" * LARGE_BYTES * (is_large and number % 7 == 0))
-            portion.append(Message(b"%d" % number, value, topic))
-            self.messages.append(portion[-1])
+            number = self.sent
+            value = tweet(max(0, number - back), number=number, text="x" * LARGE_BYTES * (is_large and number % 7 == 0))
+            if embeds:
+                value[embeds] = tweet(max(0, number - 5))
+            portion.append(Message(value["id_str"].encode(), json.dumps(value).encode(), topic))
+            self.sent += 1
         self.counts["received:tweet"] += count
         self.door.send(portion)
 
@@ -219,7 +267,7 @@ class Delivery(RuleBasedStateMachine):
     def takes_without_a_word(self, place: tuple[str, int], most: int) -> None:
         for producer in self.kafka.producers:
             for answer in producer.pending[place][:most]:
-                if len(answer.value) <= LARGE_BYTES and place not in self.kafka.leaderless:
+                if answer.size_bytes <= LARGE_BYTES and place not in self.kafka.leaderless:
                     producer.arrive(place, answer)
 
     @rule(place=PLACES, first=st.integers(0, 3), most=st.integers(1, 10))
@@ -241,9 +289,26 @@ class Delivery(RuleBasedStateMachine):
     def producer_dies(self) -> None:
         self.kafka.producers[-1].die(IllegalStateError("dead"))
 
+    @rule()
+    @precondition(lambda self: self.kafka.partitions["traptor"] < MOST_PARTITIONS)
+    def gets_a_partition(self) -> None:
+        self.kafka.partitions["traptor"] += 1
+
+    @rule(hours=st.sampled_from([-2, 1]))
+    def wall_clock_is_set(self, hours: int) -> None:
+        self.wall_seconds += 3600 * hours
+
     @rule(back=st.integers(0, 40))
     def deletes(self, back: int) -> None:
-        self.door.forget(b"%d" % (len(self.messages) - back))
+        id_ = f"{max(0, self.sent - back)}"
+        self.kafka.deleted.append((id_, self.sent))
+        self.door.forget(id_.encode())
+
+    @rule(user=st.integers(0, USERS - 1), back=st.integers(0, 40))
+    def scrubs(self, user: int, back: int) -> None:
+        up_to = self.sent - back
+        self.kafka.scrubbed.append((f"{user}", up_to, self.sent))
+        self.door.scrub(f"{user}", up_to)
 
     @rule()
     def disk(self) -> None:
@@ -279,6 +344,37 @@ class Delivery(RuleBasedStateMachine):
         self.door.tick()
 
     @rule()
+    @precondition(lambda self: self.path.exists())
+    def other_copies_file(self) -> None:
+        with (
+            self.other() as db,
+            contextlib.closing(sqlite3.connect(self.older)) as copy,
+            contextlib.suppress(sqlite3.DatabaseError),
+        ):
+            db.backup(copy)
+
+    @rule()
+    @precondition(lambda self: self.path.exists() and self.older.exists())
+    def other_brings_copy_back(self) -> None:
+        """What has been delivered or taken back since it was made waits again."""
+        in_memory = {row: entry.message for row, entry in self.door._backlog._on_both.items()}
+        with contextlib.closing(Spool(self.older, 1 << 20)) as spool, contextlib.suppress(SpoolError):
+            self.kafka.may_come_again |= {
+                json.loads(kept.message.value)["number"]
+                for kept in spool.kept()
+                if kept.reason or in_memory.get(kept.row) != kept.message
+            }
+        self.forget_wishes()
+        Path(shutil.copy(self.older, self.path.with_name("copy"))).replace(self.path)
+        self.spool.is_full = False
+        self.door.tick()
+
+    def forget_wishes(self) -> None:
+        """They can no longer be held to."""
+        self.kafka.deleted.clear()
+        self.kafka.scrubbed.clear()
+
+    @rule()
     @precondition(lambda self: self.spool.apart)
     def other_puts_back(self) -> None:
         with (
@@ -299,7 +395,8 @@ class Delivery(RuleBasedStateMachine):
         lanes = list(self.door._lanes())
         loose = [entry for one in lanes for part in (one.on_way, one.again, one.fresh) for entry in part]
         loose += [entry for entry, _ in self.door._backlog._apart]
-        self.excused |= {entry.message.value for entry in loose if entry.row is None}
+        self.excused |= {json.loads(entry.message.value)["number"] for entry in loose if entry.row is None}
+        self.forget_wishes()
         self.kafka.acknowledged.clear()  # a row that was not taken out yet is sent again
         self.spool.close()
         self.next_run()
@@ -308,6 +405,7 @@ class Delivery(RuleBasedStateMachine):
         self.was_left += self.spool.count
         if self.door._backlog._finished or self.spool.is_full:
             self.kafka.acknowledged.clear()
+            self.forget_wishes()
         for producer in self.kafka.producers:
             producer.die(IllegalStateError("gone"))
         self.was += self.counts
@@ -320,6 +418,7 @@ class Delivery(RuleBasedStateMachine):
         """Of the others everything moves."""
         stuck = ("traptor", 1)
         self.heal()
+        self.time_passes(broker.COUNT_SECONDS)
         self.kafka.leaderless = {stuck}
         self.turns()
         stuck_lane = self.door._main.lanes[stuck[1]]
@@ -341,7 +440,7 @@ class Delivery(RuleBasedStateMachine):
         """With a disk that still does what it does: what waits on it can be read."""
         for _ in range(TURNS):
             self.time_passes(kafka_door.RETRY_SECONDS)
-            for topic, count in PARTITIONS.items():
+            for topic, count in self.kafka.partitions.items():
                 for partition in range(count):
                     self.kafka.acknowledge((topic, partition))
             self.door.tick()
@@ -371,11 +470,11 @@ class Delivery(RuleBasedStateMachine):
             self.exits.close()
 
     def check_missing(self) -> None:
-        apart: set[bytes] = set()
+        apart: set[int] = set()
         with contextlib.suppress(SpoolError):  # it may be damaged, and nothing has been read of it since
-            apart.update(kept.message.value for kept in self.spool.kept())
-        arrived = {value for log in self.kafka.log.values() for value in log}
-        missing = {message.value for message in self.messages} - arrived - apart - self.excused
+            apart.update(json.loads(kept.message.value)["number"] for kept in self.spool.kept())
+        arrived = {number for log in self.kafka.log.values() for number in log}
+        missing = set(range(self.sent)) - arrived - apart - self.excused
         counts = self.was + self.counts
         named = sum(count for name, count in counts.items() if name.startswith("dropped:"))
         unknown = self.was_left if counts["spool_damaged_files"] else 0

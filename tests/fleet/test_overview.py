@@ -121,6 +121,14 @@ def test_rules_of_traptors_that_live_and_fit_are_not_read(said: dict[str, int], 
         assert overview.orphans(conn, roster.look(conn)) == count
 
 
+def test_a_risk_that_was_chosen_is_shown_and_needs_nobody() -> None:
+    one = member(state="streaming", risks="acks 1: what a broker has acknowledged")
+    assert overview.needs(one) == []
+    assert overview.remarks(one) == [
+        "runs with KAFKA_OPTIONS that put tweets at risk: acks 1: what a broker has acknowledged"
+    ]
+
+
 V2 = {"posts": 1200, "cap": 3000, "limit": 0, "cost": 6.0}
 
 
@@ -194,3 +202,14 @@ def test_a_line_for_whatever_is_known() -> None:
 def test_the_dead_without_rules_are_shown_for_a_day(hours: float, shown: bool) -> None:
     one = Member(Name("track", 0), life={"at": seconds_from_now(-3600 * hours), "stopped": False})
     assert overview.is_shown(one) is shown
+
+
+@pytest.mark.parametrize(
+    "since,until,shown",
+    [
+        ("2026-01-02T03:04:05.678+00:00", "2026-01-02T03:04:07.078+00:00", ("2026-01-02T03:04:05", "1.4 s")),
+        ("2026-01-02T03:04:05.000+00:00", "2026-01-02T03:14:05.000+00:00", ("2026-01-02T03:04:05", "10 min")),
+    ],
+)
+def test_a_gap_of_seconds_shows_its_seconds(since: str, until: str, shown: tuple[str, str]) -> None:
+    assert overview.when({"from": since, "to": until}) == shown

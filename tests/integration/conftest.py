@@ -14,6 +14,7 @@ import pytest
 import redis
 
 from tests import servers
+from tests.certificates import Certificates
 
 # On SIGTERM, as on Ctrl-C, the fixtures end and take their servers with them.
 signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -90,3 +91,8 @@ def topic(kafka_broker: servers.KafkaBroker) -> str:
     name = f"traptor-{uuid.uuid4().hex}"
     kafka_broker.create_topic(name)
     return name
+
+
+@pytest.fixture(scope="session")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
+    return Certificates(tmp_path_factory.mktemp("certificates"))

@@ -88,7 +88,7 @@ def test_a_refusal_comes_with_what_to_do(doctor: Doctor) -> None:
         ({"REDIS_URL": "redis://127.0.0.1:1/0"}, "redis", "cannot be used"),
         ({"CONSUMER_KEY": ""}, "credential", "CONSUMER_KEY not set"),
         ({"RULE_CHECK_INTERVAL": "soon"}, "setting", "RULE_CHECK_INTERVAL: 'soon' is not allowed"),
-        ({"KAFKA_ENABLED": "true", "KAFKA_HOSTS": "127.0.0.1:1"}, "kafka", "no broker answers at 127.0.0.1:1"),
+        ({"KAFKA_ENABLED": "true", "KAFKA_HOSTS": "127.0.0.1:1"}, "kafka", "cannot be used at 127.0.0.1:1"),
         ({"TWITTER_STREAM_URL": "http://127.0.0.1:1"}, "twitter", "cannot be reached"),
         ({"LOG_DIR": "/dev/null/log"}, "log", "cannot be written"),
     ],

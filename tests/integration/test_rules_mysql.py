@@ -5,6 +5,7 @@ import json
 import os
 import resource
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -17,8 +18,9 @@ import pytest
 import redis
 
 from tests.integration.conftest import running
-from tests.integration.daemon import ROOT
-from tests.servers import RedisServer, Server, ServerMissing
+from tests.integration.daemon import ROOT, Daemon
+from tests.servers import RedisServer, Server, ServerMissing, wait_until
+from traptor import keys
 
 SCHEMA = "create table rules (id int auto_increment primary key, tag text, value varchar(500), type varchar(20))"
 MANY = 100_000
@@ -200,3 +202,71 @@ def test_many_rules_load_in_seconds_and_all_at_once(
     assert {key.split(":")[1] for key in redis_db.scan_iter(count=1000)} == {str(number) for number in range(20)}
     # Processor time, for the machine may be busy with something else.
     assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < MANY_SECONDS
+
+
+def following(folder: Path, redis_server: RedisServer, mariadb: MariaDB, *options: str) -> Daemon:
+    daemon = Daemon(folder, REDIS_URL=redis_server.url, MYSQL_PASSWORD="secret")
+    url = mariadb.url("reader")
+    daemon.command = [sys.executable, "-m", "traptor", "rules", "load", url, "--prune", "--every", "1", *options]
+    return daemon
+
+
+def values(redis_db: redis.Redis) -> set[str | None]:
+    return {redis_db.hget(key, "value") for key in redis_db.scan_iter("traptor-track:*")}
+
+
+def test_rules_follow_the_table_and_wait_for_it(
+    mariadb: MariaDB, table: "pymysql.cursors.Cursor", redis_server: RedisServer, redis_db: redis.Redis, tmp_path: Path
+) -> None:
+    fill(table, ("a", "cat", "keyword"), ("a", "dog", "keyword"))
+    with (
+        following(tmp_path, redis_server, mariadb) as one,
+        following(tmp_path, redis_server, mariadb) as other,
+        redis_db.pubsub() as told,
+    ):
+        told.subscribe("traptor-notify")
+        wait_until(lambda: values(redis_db) == {"cat", "dog"}, "the rules of the table")
+        fill(table, ("a", "bird", "keyword"))
+        table.execute("delete from rules where value = 'cat'")
+        wait_until(lambda: values(redis_db) == {"dog", "bird"}, "one more, and one less")
+
+        first, second = (one, other) if one.logged("loading rules") else (other, one)
+        second.wait_for_log("waiting: another loads rules")
+        mariadb.stop()
+        (failed,) = first.wait_for_log("rules are not loaded: trying again")
+        assert "mysql://localhost/traptor cannot be read" in failed["reason"]
+        assert values(redis_db) == {"dog", "bird"}
+        mariadb.start()
+        first.wait_for_log("rules are loaded again")
+
+        first.stop()
+        second.wait_for_log("loading rules")
+        with mariadb.connect() as conn, conn.cursor() as cursor:
+            cursor.execute("insert into traptor.rules (tag, value, type) values ('a', 'fish', 'keyword')")
+        wait_until(lambda: values(redis_db) == {"dog", "bird", "fish"}, "the rule that only the second can have seen")
+        second.stop()
+        payloads = iter(lambda: told.get_message(timeout=0), None)
+        assert sum(one["data"] == "track:0" for one in payloads) == 3
+    assert not redis_db.get(keys.loader("track"))
+
+
+def test_a_frozen_database_does_not_hold_up_the_end(
+    mariadb: MariaDB, table: "pymysql.cursors.Cursor", redis_server: RedisServer, redis_db: redis.Redis, tmp_path: Path
+) -> None:
+    fill(table, ("a", "cat", "keyword"))
+    with following(tmp_path, redis_server, mariadb, "--strict") as daemon:
+        wait_until(lambda: values(redis_db) == {"cat"}, "the rule of the table")
+        fill(table, ("a", "dog", "sentiment"))
+        daemon.wait_for_log("a rule is left out")
+        mariadb.freeze()
+        try:
+            daemon.signal(signal.SIGTERM)
+            assert daemon.wait_for_exit(5) == 0
+        finally:
+            mariadb.thaw()
+
+
+@pytest.mark.parametrize("wrong", [["-"], ["rules.csv", "--dry-run"], ["rules.csv", "--json"]])
+def test_what_does_not_go_again_and_again_is_refused(redis_server: RedisServer, wrong: list[str]) -> None:
+    done = run(redis_server, "traptor", "rules", "load", *wrong, "--every", "5")
+    assert (done.returncode, "--every loads again and again" in done.stderr) == (2, True), done

@@ -1,15 +1,21 @@
 """What holds in every database, in a real PostgreSQL; and what a server can do wrong."""
 
+import shutil
+import subprocess
+import tempfile
 from collections.abc import Iterator
 from datetime import timedelta
+from itertools import count
+from pathlib import Path
 
 import psutil
+import psycopg
 import pytest
 
 from tests.servers import PostgreSQLServer
 from tests.store.samples import delete, messages, tweet
 from tests.store.sql_facts import SQLFacts, rows
-from traptor.store.destination import Away, Destination, WrongDestination
+from traptor.store.destination import Away, Destination, Message, Selection, WrongDestination
 from traptor.store.postgresql import PostgreSQL
 from traptor.store.sql import TABLES, Database
 from traptor.store.words import spaced
@@ -99,3 +105,54 @@ def test_what_waiting_does_not_mend_is_no_wait(postgresql: PostgreSQLServer, pat
 
 def test_a_password_is_not_in_the_name() -> None:
     assert PostgreSQL("postgresql://me:secret@db.example.org/tweets").name == "postgresql://db.example.org/tweets"
+
+
+@pytest.fixture
+def small_disk() -> Iterator[Path]:
+    """A disk of its own that PostgreSQL may write on."""
+    folder = Path(tempfile.mkdtemp(prefix="traptor-disk-"))
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=24m,mode=0777", "tmpfs", folder], check=False).returncode:
+        pytest.skip("nobody here may mount a small disk")
+    shutil.chown(folder, "postgres", "postgres")
+    yield folder
+    subprocess.run(["umount", "--lazy", folder], check=True)
+    folder.rmdir()
+
+
+def test_a_full_disk_is_waited_for_and_nothing_is_half_written(postgresql: PostgreSQLServer, small_disk: Path) -> None:
+    filler = small_disk / "filler"
+    filler.write_bytes(bytes(8 << 20))
+    url = postgresql.new_database()
+    with psycopg.connect(url, autocommit=True) as client:
+        client.execute(f"CREATE TABLESPACE small LOCATION '{small_disk}/'")
+        client.execute("CREATE DATABASE small TEMPLATE template0 TABLESPACE small")
+    database = PostgreSQL(f"{url.rpartition('/')[0]}/small")
+    database.open()
+    stored = filled(database)
+    filler.unlink()
+    assert database.progress() == {("traptor", 0): stored}
+    assert database.write(a_hundred(stored))["stored"] == 100
+    assert [int(row["id"]) for row in database.tweets(Selection())] == list(range(1, stored + 101))
+    database.close()
+    with psycopg.connect(url, autocommit=True) as client:
+        client.execute("DROP DATABASE small")
+        client.execute("DROP TABLESPACE small")
+
+
+def filled(database: PostgreSQL) -> int:
+    """Write until the disk is full. How many tweets had room?"""
+    stored = []
+
+    def fill() -> None:
+        for first in count(0, 100):
+            database.write(a_hundred(first))
+            stored.append(first)
+
+    with pytest.raises(Away, match="No space left"):
+        fill()
+    return 100 * len(stored)
+
+
+def a_hundred(first: int) -> list[Message]:
+    words = " ".join(f"{first}{number}" for number in range(200))
+    return messages(*(tweet(id_, words, author=id_) for id_ in range(first + 1, first + 101)), first=first)

@@ -13,8 +13,8 @@ from tests.store.facts import LONG, MOST, Facts, ids
 from tests.store.samples import delete, located, matched, messages, scrub_geo, tweet
 from traptor.store.destination import Away, Destination, Refused, WrongDestination
 from traptor.store.destinations import destination
-from traptor.store.rows import SNOWFLAKE_EPOCH_MS
 from traptor.store.search.destination import Search
+from traptor.tweets.snowflakes import EPOCH_MS
 
 
 @pytest.fixture
@@ -90,7 +90,7 @@ def test_how_far_it_is_stands_beside(database: Search) -> None:
 
 def test_a_month_has_its_index_by_the_id(database: Search) -> None:
     def at(when: datetime) -> int:
-        return (int(when.timestamp() * 1000) - SNOWFLAKE_EPOCH_MS) << 22
+        return (int(when.timestamp() * 1000) - EPOCH_MS) << 22
 
     now = datetime.now(UTC)
     old, new = at(datetime(2021, 1, 26, tzinfo=UTC)), at(now)

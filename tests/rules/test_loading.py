@@ -2,6 +2,7 @@
 
 import io
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -90,10 +91,10 @@ def test_standard_input_is_a_source(monkeypatch: pytest.MonkeyPatch) -> None:
         ("rules.json", '{"rules": 5}', "gnip", "no GNIP ruleset"),
         ("rules.json", "[]", "gnip", "no GNIP ruleset"),
         ("rules.json", '{"rules": [\n{"value": "cat"}\n{"value": "dog"}\n]}', None, "is not JSON"),
-        ("rules.json", '\n[{"value": "cat"},\n{"value": "dog"}\n]', None, "is a JSON array"),
+        ("rules.json", '\n[{"value": "cat"},\n{"value": "dog"}\n', None, "is not JSON"),
         ("rules.csv", '"value"x,tag\ncat,t\n', None, "line 1: ',' expected"),
         ("rules.csv", "x" * 140_000 + ",value\n", None, "field larger than field limit"),
-        ("rules.jsonl", b"\xff", None, "cannot be read"),
+        ("rules.jsonl", bytes(range(256)), None, "cannot be read"),
     ],
 )
 def test_a_source_that_cannot_be_read_is_named(
@@ -103,6 +104,86 @@ def test_a_source_that_cannot_be_read_is_named(
         list(loading.rows(source(tmp_path, name, content), given))
     assert name in str(error.value)
     assert said in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "name,content",
+    [
+        ("rules", "value,tag\ncaf\u00e9,t\nflood,\n"),
+        ("rules", "tag;Value\nt;caf\u00e9\n;flood\n"),
+        ("rules", "caf\u00e9\nflood\n"),
+        ("rules.dat", '[{"value": "caf\u00e9"}, {"value": "flood", "tag": "x"}]'),
+        ("rules.json", '\n["caf\u00e9",\n"flood"]'),
+        ("rules.dat", '{"value": "caf\u00e9"}\n{"value": "flood"}'),
+    ],
+)
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "cp1252"])
+def test_input_is_told_by_its_content_in_the_encodings_of_spreadsheets(
+    tmp_path: Path, name: str, content: str, encoding: str
+) -> None:
+    found = loading.rows(source(tmp_path, name, content.encode(encoding)))
+    assert [row.fields["value"] for row in found] == ["caf\u00e9", "flood"]
+
+
+@pytest.mark.parametrize(
+    "text,encoding",
+    [
+        ("größe,straße\nüber", "cp1252"),
+        ("шторм\nнаводнение", "cp1251"),
+        ("嵐\n洪水\n台風", "cp932"),
+    ],
+)
+def test_the_code_page_of_a_country_is_recognised(tmp_path: Path, text: str, encoding: str) -> None:
+    found = loading.rows(source(tmp_path, "rules.txt", text.encode(encoding)))
+    assert [row.fields["value"] for row in found] == text.split("\n")
+
+
+@pytest.mark.parametrize("url", ["postgresql://host/db", "sqlite:///rules.db"])
+def test_another_database_is_told_with_what_is_possible(url: str) -> None:
+    with pytest.raises(SourceError, match=r"psql -c 'copy \(select.*sqlite3 -csv"):
+        list(loading.rows(url))
+
+
+def test_standard_input_may_be_csv(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"value,tag\nstorm,w\n")))
+    assert [row.fields for row in loading.rows("-")] == [{"value": "storm", "tag": "w"}]
+
+
+@pytest.mark.parametrize(
+    "written,loaded",
+    [
+        ('"storm bay"', "storm bay"),
+        ("storm;flood", "storm,flood"),
+        ("\u0645\u0637\u0631\u060c\u0641\u064a\u0636\u0627\u0646", "\u0645\u0637\u0631,\u0641\u064a\u0636\u0627\u0646"),
+        ("storm\uff0cflood", "storm,flood"),
+        ("sto\u200brm", "storm"),
+        ("\u201cstorm\u201d, flood", "storm,flood"),
+    ],
+)
+def test_signs_of_other_languages_are_taken_off_and_told(written: str, loaded: str) -> None:
+    found = loading.load([Row("here", {"value": written})], "track")
+    assert [rule["value"] for rule in found.rules["track"]] == [loaded]
+    assert [(note.value, note.text) for note in found.notes] == [(written, f"is now {loaded!r}")]
+    kept = loading.load([Row("here", {"value": written})], "track", as_is=True)
+    assert [rule["value"] for rule in kept.rules["track"]] == [written]
+    assert len(kept.notes) == 1
+
+
+@pytest.mark.parametrize(
+    "value,told",
+    [
+        ("from:12 storm", "from:, which is no operator"),
+        ("storm lang:en", "lang:, which is no operator"),
+        ("storm OR flood", "separate alternatives by commas"),
+        ("storm -flood", "nothing can be excluded"),
+        ("sto\u200brm", "U+200B"),
+        ("coca-cola,for,order,http://a.b", ""),
+        ("\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645", ""),
+    ],
+)
+def test_what_means_less_than_people_think_is_told(value: str, told: str) -> None:
+    found = loading.load([Row("here", {"value": value})], "track", as_is=True)
+    assert [told in note.text for note in found.notes] == ([True] if told else [])
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
@@ -328,3 +409,100 @@ def test_every_row_becomes_a_rule_a_note_or_a_problem(given_rows: list[dict[str,
 def test_odd_lines_do_no_harm(tmp_path: Path, line: str) -> None:
     loaded = loading.load(loading.rows(source(tmp_path, "rules.jsonl", line)), "track")
     json.dumps([*loaded.rules.values(), loaded.problems], ensure_ascii=False).encode()
+
+
+def test_a_cell_is_read_as_it_was_before_it_was_made_harmless(tmp_path: Path) -> None:
+    """A spreadsheet would take ``@nasa`` for a formula; a short row has no last cells."""
+    found = loading.rows(source(tmp_path, "rules.csv", "value,tag,type\n'@nasa,'t,track\n'cat\n"))
+    assert [row.fields for row in found] == [
+        {"value": "@nasa", "tag": "'t", "type": "track"},
+        {"value": "'cat", "tag": None, "type": None},
+    ]
+
+
+@pytest.mark.parametrize("phrases, is_taken", [(2, True), (3, False)])
+def test_a_rule_may_ask_for_what_one_connection_takes(
+    phrases: int, is_taken: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(loading.LIMITS, "track", 2)
+    loaded = loading.load(rows(",".join("abc"[:phrases])), "track")
+    assert len(loaded.rules.get("track", [])) == is_taken
+    assert [remark.text for remark in loaded.problems] == ["asks for 3, and one connection takes 2"] * (not is_taken)
+
+
+class Database:
+    """Answers one query; notes how it was reached, and what it was asked."""
+
+    def __init__(self, columns: list[str] | None, *found: dict[str, Any]) -> None:
+        self.description = columns and [(name,) for name in columns]
+        self.found = found
+        self.options: dict[str, Any] = {}
+        self.asked: list[str] = []
+        self.is_closed = False
+
+    def connect(self, **options: Any) -> "Database":
+        self.options = options
+        return self
+
+    def cursor(self) -> "Database":
+        return self
+
+    def __enter__(self) -> "Database":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """The cursor."""
+
+    def execute(self, query: str) -> None:
+        self.asked.append(query)
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        return iter(self.found)
+
+    def close(self) -> None:
+        self.is_closed = True
+
+
+@pytest.mark.parametrize(
+    "url, options",
+    [
+        ("mysql://ana:s%40lt@db.example:3307/rules",
+         {"host": "db.example", "port": 3307, "user": "ana", "password": "s@lt", "database": "rules"}),
+        ("mysql://an%40a@db.example/rules",
+         {"host": "db.example", "port": 3306, "user": "an@a", "password": "given", "database": "rules"}),
+        ("mysql:///rules?unix_socket=/run/my.sock",
+         {"host": "localhost", "port": 3306, "user": None, "password": "given", "unix_socket": "/run/my.sock"}),
+    ],
+)  # fmt: skip
+def test_a_database_is_reached_as_its_url_says(
+    url: str, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database = Database(["Value", "tag"], {"Value": "cat", "tag": "t"})
+    monkeypatch.setattr("pymysql.connect", database.connect)
+    [row] = loading.rows(url, query="SELECT 1", password="given")
+    assert {name: database.options[name] for name in options} == options
+    assert (database.asked, database.is_closed) == (["SELECT 1"], True)
+    assert row == (f"mysql://{options['host']}/rules, row 1", {"value": "cat", "tag": "t"}, "", "")
+
+
+@pytest.mark.parametrize("columns", [["id", "tag"], None])
+def test_a_query_without_values_is_told(columns: list[str] | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pymysql.connect", Database(columns, {"id": 1, "tag": "t"}).connect)
+    with pytest.raises(SourceError, match=r"^mysql://h/db gives no column `value`; RULES_QUERY"):
+        list(loading.rows("mysql://u@h/db", query="SELECT 1"))
+
+
+@pytest.mark.parametrize(
+    "name, content, found",
+    [
+        ("rules.txt", "cat\n\n two dogs \n", [{"value": "cat"}, {"value": "two dogs"}]),
+        ("RULES.TXT", "cat", [{"value": "cat"}]),
+        ("rules.txt", f"\n{JSON_LINES}", [{"value": "cat", "tag": "t"}]),
+        ("rules.txt", GNIP, [{"value": "cat", "tag": "t"}]),
+    ],
+)
+def test_a_text_is_a_list_unless_it_begins_as_json(
+    tmp_path: Path, name: str, content: str, found: list[dict[str, str]]
+) -> None:
+    rows_found = loading.rows(source(tmp_path, name, content))
+    assert [{name: row.fields[name] for name in ("value", "tag") if name in row.fields} for row in rows_found] == found

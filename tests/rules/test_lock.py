@@ -11,7 +11,7 @@ import redis
 from tests.servers import wait_until
 from traptor import keys
 from traptor.rules import lock
-from traptor.rules.lock import TTL_SECONDS, Locked, RulesLock
+from traptor.rules.lock import LOOK_SECONDS, TTL_SECONDS, Locked, RulesLock
 from traptor.rules.progress import Progress
 
 
@@ -65,6 +65,68 @@ def test_it_is_not_renewed_while_its_holder_hangs(
         assert conn.ttl(keys.RULES_LOCK) <= 10
 
 
+@pytest.mark.parametrize("used_seconds, is_renewed", [(0.0, False), (0.25, True)])
+def test_who_uses_no_time_of_the_processor_does_not_get_on(
+    conn: fakeredis.FakeRedis, monkeypatch: pytest.MonkeyPatch, used_seconds: float, is_renewed: bool
+) -> None:
+    """At the first look of the renewer the holder has worked for a second, at all others for this much more."""
+    looks, go_on, done = iter([1.0, 1.0 + used_seconds]), threading.Event(), threading.Event()
+
+    def used(clock: int) -> float:
+        go_on.wait(10)
+        if (found := next(looks, None)) is None:
+            done.set()
+            return 1.0 + used_seconds
+        return found
+
+    monkeypatch.setattr(lock, "RENEWAL_SECONDS", 0.01)
+    monkeypatch.setattr(lock.time, "clock_gettime", used)
+    monkeypatch.setattr(lock, "LEAST_CPU_SECONDS", 0.25)
+    with RulesLock(conn):
+        conn.expire(keys.RULES_LOCK, 10)
+        go_on.set()
+        assert done.wait(10)
+        assert (conn.ttl(keys.RULES_LOCK) > 10) == is_renewed
+
+
+def test_a_renewal_that_is_under_way_is_waited_for_by_the_fence(
+    conn: fakeredis.FakeRedis, looks: threading.Semaphore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else it would change the key between WATCH and EXEC."""
+    monkeypatch.setattr(lock, "LEAST_CPU_SECONDS", 0.0)
+    renewed, renew, begun = [], RulesLock._renew, threading.Event()
+
+    def slowly(rules_lock: RulesLock) -> None:
+        is_beside = threading.current_thread() is rules_lock._renewer
+        if is_beside:
+            begun.set()
+            rules_lock._fenced.wait(10)
+            threading.Event().wait(0.05)
+        renew(rules_lock)
+        renewed.append(is_beside)
+
+    monkeypatch.setattr(RulesLock, "_renew", slowly)
+    with RulesLock(conn):
+        assert begun.wait(10)
+    assert renewed == [True, False]
+
+
+def test_a_lock_that_another_takes_while_we_renew_is_not_renewed(
+    either: fakeredis.FakeRedis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = RulesLock._text
+
+    def taken(value: str | bytes | None) -> str:
+        either.set(keys.RULES_LOCK, "somebody else", ex=10)
+        return text(value)
+
+    with RulesLock(either) as rules_lock:
+        monkeypatch.setattr(RulesLock, "_text", staticmethod(taken))
+        rules_lock._renew()
+        monkeypatch.setattr(RulesLock, "_text", staticmethod(text))
+        assert either.ttl(keys.RULES_LOCK) <= 10
+
+
 def test_another_lock_is_never_renewed(conn: fakeredis.FakeRedis, looks: threading.Semaphore) -> None:
     with RulesLock(conn):
         conn.set(keys.RULES_LOCK, "somebody else", ex=10)
@@ -93,6 +155,25 @@ def test_who_waits_says_once_for_whom(conn: fakeredis.FakeRedis) -> None:
     conn.set(keys.RULES_LOCK, "ant pid 1")
     with RulesLock(conn, progress=Progress(waits=waits)):
         assert said == ["waits for ant pid 1, who changes rules", "waits for ant pid 2, who changes rules"]
+
+
+def test_who_waits_looks_again_after_a_moment_and_is_not_told_of_the_same_one_twice(
+    conn: fakeredis.FakeRedis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    waited: list[float] = []
+
+    class Moment(threading.Event):
+        def wait(self, timeout: float | None = None) -> bool:
+            if timeout != LOOK_SECONDS:
+                return super().wait(timeout)
+            waited.append(timeout)
+            return len(waited) < 4 or bool(conn.delete(keys.RULES_LOCK))
+
+    monkeypatch.setattr(lock.threading, "Event", Moment)
+    conn.set(keys.RULES_LOCK, "ant pid 1")
+    with RulesLock(conn, progress=Progress(waits=said.append)):
+        assert (said, waited) == (["waits for ant pid 1, who changes rules"], [LOOK_SECONDS] * 4)
 
 
 def test_only_one_changes_rules(either: fakeredis.FakeRedis) -> None:

@@ -45,6 +45,36 @@ def where(shards: Shards) -> dict[int, list[str]]:
     return {traptor_id: sorted(shard.rules) for traptor_id, shard in shards.by_id.items() if shard.rules}
 
 
+@pytest.mark.parametrize(
+    "held,living,matches,moves,used",
+    [
+        pytest.param({0: words(1, 2, 3, 4)}, [0, 1], {}, 2, [2, 2], id="one was added"),
+        pytest.param({0: words(1, 2, 3), 1: words(4, 5, 6)}, [0, 1, 2], {}, 2, [2, 2, 2], id="a third was added"),
+        pytest.param({0: words(1, 2), 1: words(3)}, [0, 1], {}, 0, [2, 1], id="even already"),
+        pytest.param({0: words(1, 2, 3, 4)}, [0], {}, 0, [4], id="alone"),
+        pytest.param({0: words(1, 2, 3, 4), 1: []}, [0], {}, 0, [4, 0], id="to none that is dead"),
+        pytest.param({0: [rule("1", "a,b,c,d")], 1: []}, [0, 1], {}, 0, [4, 0], id="what makes it no better stays"),
+        pytest.param({0: [rule("1", "a,b,c"), *words(2)]}, [0, 1], {}, 1, [1, 3], id="the one that helps"),
+        pytest.param({0: [rule("1", "x" * 61), rule("2", "x" * 61)]}, [0, 1], {}, 0, [0, 0], id="none that is refused"),
+    ],
+)
+def test_rules_are_spread_with_the_fewest_moves(
+    held: dict[int, list[Rule]], living: list[int], matches: dict[Place, float], moves: int, used: list[int]
+) -> None:
+    shards = shards_of("track", held, living, matches)
+    made = shards.spread()
+    assert (len(made), [shard.used for shard in shards.by_id.values()]) == (moves, used)
+    assert shards.spread() == []
+
+
+def test_spread_takes_from_the_busy_what_is_hot() -> None:
+    shards = shards_of(
+        "track", {0: words(1, 2, 3, 4)}, [0, 1], {Place(0, "1"): 10, Place(0, "2"): 90, Place(0, "3"): 80}
+    )
+    shards.spread()
+    assert where(shards) == {0: ["3", "4"], 1: ["1", "2"]}
+
+
 CAT, DOG = rule("1", "cat", tag="a"), rule("2", "dog")
 
 
@@ -169,9 +199,11 @@ def test_rebalancing_moves_only_what_must_move(
     orphans: int,
 ) -> None:
     shards = shards_of("track", held, living)
+    before = values(shards)
     found, left = shards.rebalance(gone)
     assert [brief(change) for change in found] == moves
     assert len(left) == orphans
+    assert values(shards) == before
 
 
 def test_hot_rules_are_spread() -> None:
@@ -182,12 +214,52 @@ def test_hot_rules_are_spread() -> None:
     assert where(shards) == {1: ["2", "8"], 2: ["1", "3", "4", "9"]}
 
 
+def test_the_hottest_is_placed_first() -> None:
+    matches = {Place(0, "1"): 1, Place(0, "2"): 1000, Place(0, "3"): 10}
+    shards = shards_of("track", {0: words(1, 2, 3)}, living=[1, 2], matches=matches)
+    shards.rebalance(gone=[0])
+    assert where(shards) == {1: ["2"], 2: ["1", "3"]}
+
+
+def test_the_matches_of_a_rule_go_with_it() -> None:
+    matches = {Place(0, "1"): 100, Place(1, "8"): 1000, Place(1, "9"): 1}
+    shards = shards_of("track", {0: words(1), 1: words(8, 9)}, living=[0, 1], matches=matches)
+    shards.remove([Place(1, "8")])
+    shards.load(words(2))
+    assert where(shards) == {0: ["1"], 1: ["2", "9"]}
+
+
+def test_matches_of_rules_that_are_gone_count_for_nothing() -> None:
+    shards = Shards("track", {}, [0, 1], {Place(0, "1"): 1000.0})
+    shards.load(words(1, 2))
+    assert where(shards) == {0: ["1"], 1: ["2"]}
+
+
+def test_a_rule_without_an_id_is_stored_with_the_one_that_was_made() -> None:
+    [change] = shards_of("track", {}).load([rule("", "dog", tag="t")])
+    assert change.rule == {"rule_id": loading.content_id("dog"), "value": "dog", "tag": "t"}
+
+
+def test_a_traptor_that_is_full_gets_nothing_though_it_asks_for_it_already() -> None:
+    held = {0: words(*range(400)), 1: words(1000)}
+    shards = shards_of("track", held, living=[0, 1], matches={Place(1, "1000"): 1_000_000})
+    assert loads(shards, rule("x", "word1,word2")) == [("added", 1, "x", None)]
+
+
+def test_who_has_no_room_for_a_large_rule_gets_the_next_small_one() -> None:
+    held = {0: words(*range(399)), 1: words(1000)}
+    shards = shards_of("track", held, living=[0, 1], matches={Place(1, "1000"): 100})
+    wanted = [rule("a", "x,y"), rule("b", "z")]
+    assert loads(shards, *wanted) == [("added", 1, "a", None), ("added", 0, "b", None)]
+
+
 def test_rules_go_home_when_there_is_room() -> None:
     held = {0: [], 1: words(1, 2, 3), 2: words(*range(100, 500))}
     shards = shards_of("track", held, living=[0, 1, 2])
     homes = {Place(1, "1"): Place(0, "1"), Place(1, "2"): Place(2, "2"), Place(1, "3"): Place(4, "3")}
     homes |= {Place(1, "77"): Place(0, "77"), Place(9, "1"): Place(0, "1")}
     assert [brief(change) for change in shards.bring_home(homes)] == [("moved", 0, "1", 1)]
+    assert (sorted(shards.by_id[0].rules), sorted(shards.by_id[1].rules)) == (["1"], ["2", "3"])
 
 
 def test_phrases_that_rules_share_count_once() -> None:

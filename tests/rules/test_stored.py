@@ -192,7 +192,8 @@ def test_the_limit_counts_what_is_sent(traptor_type: str, values: list[str], kep
 @pytest.mark.parametrize(
     "fields,size_bytes",
     [
-        ({"note": "x" * 99_000}, None),
+        ({"note": "x" * 99_954}, None),
+        ({"note": "x" * 99_955}, 100_001),
         ({"note": "x" * 1_200_000}, 1_200_046),
         ({"x" * 100_000: "note"}, 100_046),
         ({"note": "é" * 20_000}, 120_046),

@@ -26,7 +26,8 @@ from traptor.simulator import CREDENTIAL, Credential, Simulator
 from traptor.simulator.faults import KINDS, parse
 from traptor.simulator.feed import Synthetic, Template, encode
 from traptor.simulator.predicates import Filter, Predicates
-from traptor.simulator.snowflakes import EPOCH_MS, Snowflakes
+from traptor.simulator.snowflakes import Snowflakes
+from traptor.tweets.snowflakes import EPOCH_MS
 
 DOCUMENTATION = Path(__file__).parents[2] / "docs" / "simulator.md"
 PATH = "/1.1/statuses/filter.json"
@@ -656,7 +657,7 @@ def test_the_command_says_where_it_listens_and_ends_well(number: signal.Signals,
         (["--faults"], "not JSON", "Expecting value"),
         (["--faults"], "5", "input: not a JSON list"),
         (["--faults"], "null", "input: not a JSON list"),
-        (["--faults"], "[" * 100_000, "input: maximum recursion"),
+        (["--faults"], "[" * 100_000, "input: nested too deeply"),
         (["--file"], "[" * 100_000, "line 1: nested too deeply"),
         (["--rate", "nan", "--file"], "{}", "rate nan"),
         (["--rate", "inf", "--file"], "{}", "rate inf"),
@@ -693,3 +694,14 @@ def test_the_command_warns_of_what_it_opens(host: str, is_told: bool, monkeypatc
     result = CliRunner().invoke(simulate, ["--host", host])
     assert result.exit_code == 0
     assert (f"WARNING: whoever reaches {host}" in result.stderr) is is_told
+
+
+def test_whoever_asks_is_believed_where_that_is_wanted() -> None:
+    keys = [Credential(*[f"{name}{part}" for part in "abcd"]) for name in ("one", "two")]
+    with Simulator(credentials=None, rate=0, limit=1) as twitter:
+        with request(twitter, keys[0], track="storm") as first, request(twitter, keys[1], track="storm") as second:
+            assert [first.status_code, second.status_code] == [200, 200]
+        assert [one.consumer_key for one in twitter.connections] == ["onea", "twoa"]
+        assert (
+            requests.post(f"{twitter.url}/1.1/statuses/filter.json", data={"track": "x"}, timeout=5).status_code == 401
+        )

@@ -22,6 +22,8 @@ from traptor.simulator.v2 import bearer_token
 from traptor.simulator.v2_clauses import parse
 from traptor.simulator.v2_payload import payload
 from traptor.simulator.wire import Message
+from traptor.sources.v2 import shape
+from traptor.sources.v2.client import FIELDS
 from traptor.tweets import fields
 
 
@@ -65,6 +67,8 @@ def test_rules_are_found_and_deleted_by_id_by_value_and_all(twitter: Simulator) 
         "client_app_id": "1",
         "rule_count": 3,
     }
+    few = answer(twitter, "GET", "/counts?rules_count.fields=cap_per_project,project_rules_count")
+    assert few["data"] == {"cap_per_project": "1000", "project_rules_count": "3"}
     assert answer(twitter, "POST", "?delete_all=true")["meta"]["summary"]["deleted"] == 3
     assert answer(twitter, "GET")["meta"]["result_count"] == 0
 
@@ -73,6 +77,12 @@ def test_rules_are_found_and_deleted_by_id_by_value_and_all(twitter: Simulator) 
     "method, query, body, told",
     [
         ("GET", "?max_results=1001", {}, "The `max_results` query parameter value [1001] is not between 1 and 1000"),
+        (
+            "GET",
+            "/counts?rules_count.fields=rules",
+            {},
+            "The `rules_count.fields` query parameter value [rules] is not",
+        ),
         ("GET", "?ids=a", {}, "The `ids` query parameter value [a] does not match ^[0-9]{1,19}$"),
         ("GET", "?pagination_token=7", {}, "The `pagination_token` query parameter value [7] does not match"),
         ("GET", "?page=2", {}, "The query parameter [page] is not one of [ids,max_results,pagination_token]"),
@@ -162,9 +172,8 @@ def test_the_simulator_takes_what_the_specification_lists_and_nothing_else(name:
 
 def test_what_is_sent_has_the_names_of_the_specification() -> None:
     """Of its own generation of names; the other has those that the guides and its request parameters have."""
-    asked = v2_request.asked(
-        urlencode({name: allowed for name, allowed in v2_request.FIELDS.items() if name[:4] != "conn"})
-    )
+    known = v2_request.PARAMETERS["GET /2/tweets/search/stream"]
+    asked = v2_request.asked(urlencode({name: allowed for name, allowed in v2_request.FIELDS.items() if name in known}))
     for predicates in (Predicates(track=("storm",)), Predicates(locations=("-122.75,36.8,-121.75,37.8",))):
         for message in islice(Synthetic(1, Snowflakes()).messages(predicates), 300):
             sent = payload(decode(message.body), [], asked, "post")
@@ -246,3 +255,22 @@ def test_some_operators_only_narrow_what_others_find(value: str) -> None:
 def test_what_an_operator_does_not_take_is_refused() -> None:
     with pytest.raises(ValueError, match="is: takes retweet, quote, reply"):
         list(parse("a is:mine"))
+
+
+@pytest.mark.parametrize("names", ["tweet", "post"])
+@pytest.mark.parametrize(
+    "recorded",
+    [
+        {"text": "storm"},
+        {"full_text": "storm " * 60, "user": {"id_str": "7"}, "entities": {"urls": []}},
+        {"text": "storm", "entities": None, "user": None, "place": {"id": "p", "bounding_box": None}},
+        {"text": "RT", "retweeted_status": {"id_str": "19", "text": "storm"}, "quoted_status": {}},
+        {"text": "@a", "entities": {"user_mentions": [{"screen_name": "a", "id_str": None, "indices": [0, 2]}]}},
+    ],
+)
+def test_a_recorded_tweet_that_lacks_something_is_sent(recorded: dict[str, Any], names: str) -> None:
+    asked = v2_request.asked(urlencode(FIELDS))
+    sent = payload({"id_str": "20", **recorded}, [], asked, names)
+    found, left_out = shape.shaped(sent)
+    assert ([one["id_str"] for one in found], left_out) == (["20"], ())
+    assert "null" not in json.dumps(sent)

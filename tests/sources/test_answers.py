@@ -1,8 +1,10 @@
 """Answers that are no stream, and servers that take for ever: told, waited out, and never held for one."""
 
 import socket
+import threading
 from collections.abc import Callable
 from itertools import islice, takewhile
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,12 +13,14 @@ from birdy.twitter import TwitterApiError, TwitterClientError, TwitterRateLimitE
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.servers import wait_until
 from tests.sources.trickle import Recorded, response, sending, serving, trickling
 from traptor.simulator import CREDENTIAL
 from traptor.sources import answers, connecting, stream
 from traptor.sources.backoff import Kind
 from traptor.sources.stream import StreamEnded
 from traptor.sources.v1 import MyBirdyClient
+from traptor.sources.v2 import answers as v2_answers
 from traptor.sources.v2.client import V2Client
 
 TWEET = b'{"id_str":"1","text":"storm"}'
@@ -59,6 +63,7 @@ def ended(url: str, opened: Callable[[str], Any] = v1) -> tuple[list[bytes], Str
         (b"x" * 100_000, Kind.HTTP, "x" * 500),
         (b"[]", Kind.HTTP, "[]"),
         (b"null", Kind.HTTP, "null"),
+        (b"", Kind.HTTP, "an empty answer"),
     ],
 )  # fmt: skip
 def test_a_200_that_is_no_stream_is_told_and_waited_out(
@@ -72,6 +77,12 @@ def test_a_200_that_is_no_stream_is_told_and_waited_out(
     assert end.detail.isprintable()
 
 
+def test_what_cannot_be_unpacked_is_no_stream_either() -> None:
+    with serving(sending(response(b"no gzip", "200 OK", "Content-Encoding: gzip"))) as url:
+        received, end = ended(url)
+    assert (received, end.cause, end.kind) == ([], "garbled", Kind.HTTP)
+
+
 @pytest.mark.parametrize(
     "body,messages,cause",
     [
@@ -80,7 +91,6 @@ def test_a_200_that_is_no_stream_is_told_and_waited_out(
         (TWEET + b"\r\n" + TWEET, [TWEET, TWEET], "closed"),
         (TWEET + b"\r\n", [TWEET], "closed"),
         (b"\r\n\r\n", [], "closed"),
-        (b"", [], "closed"),
         (TWEET + b"\r\n" + TWEET[:-1], [TWEET], "cut"),
         (TWEET[:-1], [], "cut"),
         (TWEET + b'\r\n{"errors":[]}\r\n', [TWEET, b'{"errors":[]}'], "closed"),
@@ -160,7 +170,7 @@ def test_the_status_is_believed_without_the_body(
     monkeypatch: pytest.MonkeyPatch, opened: Callable[[str], Any], again: bytes
 ) -> None:
     monkeypatch.setattr(answers, "BEGINNING_SECONDS", 0.2)
-    monkeypatch.setattr(connecting, "DEADLINE_SECONDS", 0.4)
+    monkeypatch.setattr(v2_answers, "connecting", SimpleNamespace(DEADLINE_SECONDS=0.2))
     begin = b"HTTP/1.1 403 Forbidden\r\nContent-Length: 400\r\n\r\nnot "
     with serving(trickling(begin, again)) as url, pytest.raises(TwitterApiError) as told:
         opened(url)
@@ -226,6 +236,54 @@ def test_no_more_of_a_body_is_read_than_is_wanted(most_bytes: int) -> None:
     with serving(sending(response(body))) as url:
         answer = requests.get(url, stream=True, timeout=5)
         assert answers.read(answer, most_bytes, 5) == body[:most_bytes]
+
+
+class Body:
+    """A response whose body comes three bytes at a time; notes how many were asked for."""
+
+    def __init__(self, body: bytes) -> None:
+        self.left = body
+        self.asked: list[int] = []
+        self.raw = self
+
+    def read1(self, most: int, decode_content: bool) -> bytes:
+        self.asked.append(most)
+        read, self.left = self.left[: min(most, 3)], self.left[min(most, 3) :]
+        return read
+
+    def close(self) -> None:
+        """It has no socket."""
+
+
+def test_a_body_in_pieces_is_read_up_to_what_is_wanted_and_nobody_waits_for_it_any_more() -> None:
+    body: Any = Body(b"0123456789" * 100)
+    assert (answers.read(body, 10, 1000.0), body.asked) == (b"0123456789", [10, 7, 4, 1])
+    wait_until(
+        lambda: not any(isinstance(one, threading.Timer) and one.args == (body,) for one in threading.enumerate()),
+        "the end of the timer",
+    )
+
+
+def test_nobody_watches_a_request_that_is_answered() -> None:
+    with serving(sending(response(b"{}"))) as url:
+        assert connecting.in_time(requests.Session()).get(url).content == b"{}"
+    wait_until(
+        lambda: (
+            not any(
+                isinstance(one, threading.Timer)
+                and isinstance(getattr(one.function, "__self__", None), connecting._Watch)
+                for one in threading.enumerate()
+            )
+        ),
+        "the end of the watch",
+        10,
+    )
+
+
+def test_of_an_answer_that_has_begun_only_what_is_missing_of_its_beginning_is_read() -> None:
+    body: Any = Body(b"y" * 1000)
+    begun = b"x" * (answers.BEGINNING_BYTES - 4)
+    assert (answers.said(body, begun), body.asked) == (begun.decode() + "yyyy", [4, 1])
 
 
 @given(st.binary(max_size=600))

@@ -22,6 +22,20 @@ def conn(request: pytest.FixtureRequest) -> Any:
     return fakeredis.FakeRedis(decode_responses=request.param)
 
 
+def test_nothing_is_written_before_redis_has_compared(conn: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A MULTI: what another has written meanwhile is the end of it."""
+    one = Lease(conn, [KEY], "track", 0)
+    for change in (one.take, one.release):
+        before = conn.get(KEY)
+        with conn.pipeline() as pipe, monkeypatch.context() as patch:
+            pipe.watch(KEY)
+            patch.setattr(conn, "transaction", lambda func, *_, **__: func(pipe))
+            change()
+            assert conn.get(KEY) == before
+            pipe.execute()
+        assert conn.get(KEY) != before
+
+
 def test_the_first_has_it_and_the_second_is_told_who(conn: Any) -> None:
     first, second = Lease(conn, [KEY], "track", 0), Lease(conn, [KEY], "follow", 7)
     assert first.take() is None
@@ -123,6 +137,7 @@ def ended_process() -> int:
         (lambda: {"pid": ended_process(), "place": ""}, False),
         (lambda: {"pid": "../.."}, False),
         (lambda: {"pid": -1}, False),
+        (lambda: {"pid": 0}, False),
     ],
 )
 def test_who_is_seen_to_be_dead_holds_nothing(conn: Any, change: Callable[[], Any], is_free: bool) -> None:
@@ -142,11 +157,19 @@ DEEP = "[" * 10_000 + "]" * 10_000
     ],
     ids=lambda held: held[:10],
 )
-def test_a_key_that_means_nothing_is_somebody(conn: Any, held: str) -> None:
-    conn.set(KEY, held)
+def test_a_key_that_means_nothing_is_somebody_while_it_lasts(conn: Any, held: str) -> None:
+    conn.set(KEY, held, ex=TTL_SECONDS)
     holder = Lease(conn, [KEY], "track", 0).take()
     assert (holder is None) == (held == "")
     assert len(json.dumps(holder)) < 1000
+
+
+@pytest.mark.parametrize("held", ["garbage", DEEP, "[]"], ids=lambda held: held[:10])
+def test_one_that_would_stay_for_ever_is_nobody(conn: Any, held: str) -> None:
+    conn.set(KEY, held)
+    lease = Lease(conn, [KEY], "track", 0)
+    assert lease.take() is None
+    assert (conn.get(KEY) in {lease.own, lease.own.encode()}, conn.ttl(KEY)) == (True, TTL_SECONDS)
 
 
 @pytest.mark.parametrize(

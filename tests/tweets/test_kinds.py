@@ -62,6 +62,8 @@ def test_limit_counts(limit: Any, count: int | None) -> None:
         ({"delete": "12"}, None),
         ({"scrub_geo": {"user_id": 3, "user_id_str": "3", "up_to_status_id": 12, "up_to_status_id_str": "12"}}, "3"),
         ({"status_withheld": {"id": 12, "user_id": 3, "withheld_in_countries": ["DE"]}}, "12"),
+        ({"delete": {"status": {"id": 0}}}, "0"),
+        ({"delete": {"status": {"id": -1}}}, None),
         ({"user_withheld": {"id": 3, "withheld_in_countries": ["DE"]}}, "3"),
         ({"limit": {"track": 5}}, None),
         ({"user_withheld": {"id": [3]}}, None),

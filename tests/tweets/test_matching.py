@@ -208,6 +208,16 @@ PLACE = {"place": {"bounding_box": {"type": "Polygon", "coordinates": [[[0, 0], 
 
 
 @pytest.mark.parametrize(
+    "longitude, latitude, is_inside",
+    [(0, 0, True), (1, 1, True), (0, 1, True), (-0.1, 0.5, False), (1.1, 0.5, False), (0.5, -0.1, False),
+     (0.5, 1.1, False)],
+)  # fmt: skip
+def test_the_edges_belong_to_a_box(longitude: float, latitude: float, is_inside: bool) -> None:
+    point = {"coordinates": {"type": "Point", "coordinates": [longitude, latitude]}}
+    assert matches("locations", ["0,0,1,1"], point) == ([(0, ("coordinates",))] if is_inside else [])
+
+
+@pytest.mark.parametrize(
     "tweet, fields",
     [
         (POINT, ("coordinates",)),
@@ -233,6 +243,7 @@ def test_phrases(value: str, expected: list[str]) -> None:
 
 def test_boxes() -> None:
     assert parse_box(" -122.75, 36.8, -121.75, 37.8 ") == Box(west=-122.75, south=36.8, east=-121.75, north=37.8)
+    assert parse_box("2.5,48.5,2.5,48.5") == Box(2.5, 48.5, 2.5, 48.5)
     assert parse_boxes("0,0,1,1,-180,-90,180,90") == [Box(0, 0, 1, 1), Box(-180, -90, 180, 90)]
 
 

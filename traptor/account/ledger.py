@@ -20,8 +20,8 @@ class Account:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self.counts: Counter[str] = Counter()
         self._clock = clock
-        self._slots: deque[tuple[int, int]] = deque(maxlen=SLOTS + 1)
-        """Slot number and how many tweets there had been when it began."""
+        self._slots: deque[tuple[int, float, int]] = deque(maxlen=SLOTS + 1)
+        """Slot number, when it began, and how many tweets there had been by then."""
 
     def sum(self, name: str) -> int:
         """All counts under one name, whatever their label."""
@@ -50,18 +50,23 @@ class Account:
 
     def mark(self) -> None:
         """Note how far we are; called at least once in SLOT_SECONDS for the rates to be right."""
-        slot = int(self._clock()) // SLOT_SECONDS
+        now = self._clock()
+        slot = int(now) // SLOT_SECONDS
         if not self._slots or self._slots[-1][0] != slot:
-            self._slots.append((slot, self.counts["received:tweet"]))
+            self._slots.append((slot, now, self.counts["received:tweet"]))
 
     def rates(self) -> list[float]:
         """Tweets per second in each slot that is over, oldest first."""
         slots = list(self._slots)
         return [
-            round((after - before) / ((end - start) * SLOT_SECONDS), 2)
-            for (start, before), (end, after) in pairwise(slots)
+            round((after - before) / max(1.0, end - start), 2)
+            for (_, start, before), (_, end, after) in pairwise(slots)
         ]
 
     def rate(self) -> float:
-        """Tweets per second in the last slot that is over."""
-        return (self.rates() or [0.0])[-1]
+        """Tweets per second of late: in this slot so far, and in the one before it while this one is young."""
+        now, slots = self._clock(), list(self._slots)[-2:]
+        if not slots:
+            return 0.0
+        _, start, before = slots[-1] if now - slots[-1][1] >= SLOT_SECONDS / 2 else slots[0]
+        return round((self.counts["received:tweet"] - before) / max(1.0, now - start), 2)

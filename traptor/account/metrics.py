@@ -20,6 +20,7 @@ from traptor.account.vitals import Vitals
 from traptor.connections import is_loopback
 from traptor.settings import SettingError, Settings
 from traptor.tweets.kinds import KINDS
+from traptor.tweets.snowflakes import posted_ms
 
 COUNTERS = {
     "received": ("kind", "messages received, by kind"),
@@ -62,7 +63,6 @@ GAUGES = {
 LATENCY_BUCKETS_SECONDS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 3600.0)
 ID_DIGITS = 20
 """An id has 64 bits at most."""
-_SNOWFLAKE_EPOCH_MS = 1_288_834_974_657
 
 
 class Latency:
@@ -75,8 +75,8 @@ class Latency:
     def observe(self, id_strs: Iterable[bytes], now: float) -> None:
         """``now`` in seconds since 1970. Ids from before snowflakes, and what is no id, say nothing."""
         for id_str in id_strs:
-            if id_str.isdigit() and len(id_str) <= ID_DIGITS and (created_ms := int(id_str) >> 22):
-                seconds = max(0.0, now - (created_ms + _SNOWFLAKE_EPOCH_MS) / 1000)
+            if id_str.isdigit() and len(id_str) <= ID_DIGITS and (created_ms := posted_ms(int(id_str))):
+                seconds = max(0.0, now - created_ms / 1000)
                 self._counts[bisect_left(LATENCY_BUCKETS_SECONDS, seconds)] += 1
                 self._sum_seconds += seconds
 

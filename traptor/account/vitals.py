@@ -13,7 +13,7 @@ from traptor import __version__
 from traptor.account.gaps import Gaps, iso
 from traptor.account.ledger import Account
 from traptor.account.state import State, of_stream, worst
-from traptor.delivery import door, kafka_door
+from traptor.delivery import door, kafka_door, reasons
 from traptor.printable import harmless
 from traptor.rules.checked import LIMITS, Facts
 from traptor.rules.watch import Watch
@@ -112,6 +112,8 @@ class Vitals:
         """More about this state."""
         if state is State.SPOOL_FAILS and isinstance(self.door, kafka_door.Kafka):
             return self.door.spool_trouble()
+        if state is State.KAFKA_DOWN:
+            return reasons.lately()
         if rival := self._turn.credential.rival:
             waits = "{host} pid {pid} waits to run as this Traptor too".format_map(defaultdict(str, rival))
             return f"{self.reason}; {waits}" if self.reason else waits
@@ -130,7 +132,8 @@ class Vitals:
             state = self.state()
             if state is not self._told:
                 self._told, self._since = state, datetime.now(UTC)
-                self._log.info("state", extra={"state": state.value, "reason": self.why(state)})
+                why = self.why(state)
+                self._log.info("state", extra={"state": state.value, **({"reason": why} if why else {})})
             return state
 
     def counts(self) -> Counter[str]:

@@ -13,6 +13,7 @@ from msgspec import DecodeError, Struct, json
 
 from traptor import kafka_options, keys
 from traptor.archives.tally import Stretch, Tally, posted_at
+from traptor.delivery import reasons
 from traptor.tweets.rule import Rule
 
 BOOTSTRAP_MS = 10_000
@@ -63,7 +64,8 @@ def window(hosts: str, topic: str, options: dict[str, Any], since: float) -> Ite
     """
     shared = kafka_options.shared(options, KafkaConsumer.DEFAULT_CONFIG)
     waits = {"bootstrap_timeout_ms": BOOTSTRAP_MS}
-    consumer = KafkaConsumer(bootstrap_servers=hosts.split(","), **{**waits, **shared}, group_id=None)
+    with reasons.told():
+        consumer = KafkaConsumer(bootstrap_servers=hosts.split(","), **{**waits, **shared}, group_id=None)
     try:
         yield from _from_to(consumer, topic, since)
     finally:

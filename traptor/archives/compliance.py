@@ -40,6 +40,28 @@ def notice(message: Mapping[str, Any]) -> Notice | None:
     return None
 
 
+def of_v2(value: Mapping[str, Any]) -> Json | None:
+    """v1.1's notice for an event of v2's compliance streams, or for a tweet that batch compliance says is deleted.
+
+    None for anything else.
+    """
+    if value.get("action") == "delete" and "redacted_at" in value:
+        return {"delete": {"status": {"id_str": value.get("id")}}}
+    data = value.get("data")
+    name, event = next(iter(data.items())) if isinstance(data, dict) and data else ("", None)
+    if not isinstance(event, dict) or "event_at" not in event:
+        return None
+    tweet, user = (event[part] if isinstance(event.get(part), dict) else {} for part in ("tweet", "user"))
+    countries = {"withheld_in_countries": event.get("withheld_in_countries")}
+    notices = {
+        "delete": {"delete": {"status": {"id_str": tweet.get("id"), "user_id_str": tweet.get("author_id")}}},
+        "scrub_geo": {"scrub_geo": {"user_id_str": user.get("id"), "up_to_status_id_str": event.get("up_to_tweet_id")}},
+        "withheld": {"status_withheld": {"id_str": tweet.get("id"), **countries}},
+        "user_withheld": {"user_withheld": {"id_str": user.get("id"), **countries}},
+    }
+    return notices.get(name, {name: event})
+
+
 def subjects(tweet: Tweet) -> tuple[Subject, ...]:
     """Of whom a message speaks, itself first."""
     user = tweet.user

@@ -28,15 +28,16 @@ _KINDS = [
         (rb"\s*<\?xml", "XML", "look for the JSON of the same tweets"),
         (rb"\s*[\[{][\s{]*u?'\w+'\s*:", "Python's own writing, not JSON", _LITERALS),
         (rb"(?:\d{5,20}[ \t\r]*\n)+(?:\d*\s*$|\d{5,20}[ \t\r]*\n)", "a list of tweet ids", _FETCH),
+        (rb'\s*\[\s*("?)\d{5,20}\1\s*[,\]]', "a list of tweet ids", _FETCH),
         (_HEADER, "a table (CSV)", "look for the JSON that it was made from; with ids alone, fetch the tweets by them"),
         (rb"version https://git-lfs", "a pointer of Git LFS", "get the file itself: git lfs pull"),
-        (rb"7z\xbc\xaf|Rar!|\x04\x22\x4d\x18", "packed with 7-Zip, RAR or LZ4", _UNPACK),
+        (rb"7z\xbc\xaf|Rar!|\x04\x22\x4d\x18|LZIP|\x1f\x9d", "packed with 7-Zip, RAR, LZ4, lzip or compress", _UNPACK),
         (rb"SQLite format 3\0", "a SQLite database", _CONVERT),
         (rb"PAR1|ARROW1|FEA1|Obj\x01", "a table (Parquet, Arrow or Avro)", _CONVERT),
         (rb"RD[XA]\d\n|[XA]\n\0", "data of R", _CONVERT),
         (rb"\x80[\x02-\x05].", "data of Python (pickle)", _CONVERT),
         (rb"\xd0\xcf\x11\xe0", "a document of Excel or Word", _CONVERT),
-        (rb"(?s:.*\0)", "binary, of a kind that is not known", "JSON is wanted"),
+        (rb"(?s:(?!\s*[\[{\x1e]).*\0)", "binary, of a kind that is not known", "JSON is wanted"),
     )
 ]
 

@@ -8,6 +8,7 @@ import codecs
 import io
 import json
 import re
+from collections import deque
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -34,7 +35,7 @@ _BETWEEN_CHARACTERS = 200
 _NAME = re.compile(r'"[^"\\]*"\s*:\s*')
 _LEAD = re.compile(r'\{\s*"[^"\\]{0,99}"\s*:')
 """How an object begins. Those that come one after the other begin alike, which tells where the next one is."""
-_LINE_LEAD = re.compile(r"\n\s*(?=\{)")
+_KEPT_LEADS = 4
 _scan = json.JSONDecoder().raw_decode
 
 
@@ -147,7 +148,7 @@ class _Text:
         self._at = 0
         self._number = 1
         self._numbered_at = 0
-        self._lead, self._lead_text = _LINE_LEAD, ""
+        self._leads: deque[str] = deque(maxlen=_KEPT_LEADS)
 
     def number(self) -> int:
         """The line in which it stands."""
@@ -188,9 +189,11 @@ class _Text:
                 return self._text[begin:end].encode("utf-8", "surrogateescape")
 
     def recover(self) -> None:
-        """Go to what begins as the last value has begun, else to a line that begins with a brace."""
+        """Go to what begins as one of the last values has begun, or to a line that begins with a brace."""
+        begun = "|".join(map(re.escape, self._leads))
+        beginning = re.compile(rf"[\n\x1e](?=\{{)|[\n,\[\]}}]\s*(?={begun})" if begun else r"[\n\x1e]\s*(?=\{)")
         self._at += 1
-        while not (found := self._lead.search(self._text, self._at)):
+        while not (found := beginning.search(self._text, self._at)):
             self._at = max(self._at, len(self._text) - _BETWEEN_CHARACTERS)
             if not self._more():
                 self._at = len(self._text)
@@ -198,10 +201,8 @@ class _Text:
         self._at = found.end()
 
     def _note_lead(self) -> None:
-        lead = _LEAD.match(self._text, self._at)
-        if lead and lead[0] != self._lead_text:
-            self._lead_text = lead[0]
-            self._lead = re.compile(r"[\n,\[\]}\x1e]\s*(?=" + re.escape(lead[0]) + ")")
+        if (lead := _LEAD.match(self._text, self._at)) and lead[0] not in self._leads:
+            self._leads.append(lead[0])
 
     def _may_go_on(self, error: ValueError) -> bool:
         """Is it an error that the end of what we have makes? The longest token but a text is of few characters."""

@@ -1,4 +1,4 @@
-"""What a file is packed in: gzip, bzip2, xz, zstd, a UTF other than UTF-8, also several of them around each other.
+"""What a file is packed in: gzip, bzip2, xz, lzma, zstd, a UTF other than UTF-8, also several around each other.
 
 The first bytes tell, not the name. Each step gives a bounded piece, and what grows beyond all measure is ended.
 """
@@ -44,6 +44,7 @@ DAMAGE = (
     UnicodeDecodeError,  # a name in a zip's directory, a text that is no UTF-16
     RuntimeError,  # zipfile's, of a member that is encrypted or packed in a way of its own
     TooMuchError,
+    MemoryError,  # xz's, for a dictionary larger than what there is
 )
 """What a file or member raises while it is read that is damaged, or packed to do harm."""
 
@@ -52,6 +53,8 @@ def reason(error: BaseException) -> str:
     """An error in few words."""
     if isinstance(error, TooMuchError):
         return str(error)
+    if isinstance(error, NotImplementedError):  # zipfile's: Windows packs what is large by Deflate64
+        return f"{error}: unpack it first"
     return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
 
 
@@ -148,6 +151,7 @@ _UNPACK: dict[bytes, Callable[[IO[bytes]], Any]] = {
     b"\x1f\x8b": lambda packed: gzip.GzipFile(fileobj=packed),
     b"BZh": bz2.BZ2File,
     b"\xfd7zXZ\0": lzma.LZMAFile,
+    b"\x5d\0\0": lzma.LZMAFile,
     b"\x28\xb5\x2f\xfd": ZstdFrames,
     b"\xff\xfe\0\0": lambda packed: Recoded(packed, "utf-32"),
     b"\xff\xfe": lambda packed: Recoded(packed, "utf-16"),

@@ -24,7 +24,7 @@ from traptor.archives.packing import BUFFER_BYTES, DAMAGE, HEAD_BYTES, Span, Too
 
 STANDARD_INPUT = "-"
 _WANTED = re.compile(
-    r"(?i).*\.(?:json|jsonl|ndjson|jl|json-seq|gz|bz2|xz|zst|tar|tgz|tbz2?|txz|zip)"
+    r"(?i).*\.(?:json|jsonl|ndjson|jl|json-seq|gz|bz2|xz|lzma|zst|tar|tgz|tbz2?|txz|tlz|zip)"
     r"|(?:.*/)?(?:tweets?(?:-part\d+)?|data/js/tweets/\d{4}_\d\d)\.js"
 )
 """The names that archives of tweets have; those in ``.js`` are of what Twitter gives a user of their own tweets."""
@@ -203,10 +203,18 @@ def _members(archive: tarfile.TarFile, place: str) -> Iterator[tarfile.TarInfo |
 
 def _zip_parts(file: str) -> Iterator[Part | Problem]:
     choice = _Choice(file)
-    with zipfile.ZipFile(file) as archive:
+    with _zip(file) as archive:
         for name in _zip_names(archive, choice):
             yield Part(file, name, size_bytes=archive.getinfo(name).file_size)
     yield from choice.problems()
+
+
+def _zip(file: str | IO[bytes]) -> zipfile.ZipFile:
+    try:
+        return zipfile.ZipFile(file)
+    except zipfile.BadZipFile as error:
+        told = f"{error}, or one that is cut, for its directory stands at its end; zip -FF may save what is there"
+        raise zipfile.BadZipFile(told) from None
 
 
 def _zip_names(archive: zipfile.ZipFile, choice: _Choice) -> list[str]:
@@ -248,7 +256,7 @@ class Reading:
     def _opened(self) -> Iterator[Span]:
         path, member, start, size_bytes = self._part
         if member and not start:
-            with zipfile.ZipFile(path) as archive:
+            with _zip(path) as archive:
                 yield _zip_span(archive, member)
         else:
             is_piped = path == STANDARD_INPUT
@@ -305,7 +313,7 @@ def _zip_spans(stream: IO[bytes], place: str) -> Iterator[tuple[str, Span] | Pro
     choice = _Choice(place)
     with tempfile.TemporaryFile() as file:
         shutil.copyfileobj(stream, file, BUFFER_BYTES)
-        with zipfile.ZipFile(file) as archive:
+        with _zip(file) as archive:
             for name in _zip_names(archive, choice):
                 yield name, _zip_span(archive, name)
     yield from choice.problems()

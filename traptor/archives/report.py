@@ -2,11 +2,12 @@
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from html import escape
+from html import escape as escaped
 from importlib.resources import files
 from string import Template
 
 from traptor.archives.tally import Stretch, Tally, Timeline, top, utc
+from traptor.printable import harmless
 from traptor.tweets.rule import Rule
 
 MOST_BARS = 160
@@ -36,6 +37,11 @@ def page(tally: Tally, rules: Sequence[Rule], sources: Iterable[str], recorded: 
         accounts=_counted("account", tally.accounts, "@"),
         gaps=_gaps(gaps, "no five stretches in a row without a tweet" if recorded is None else "none is recorded"),
     )
+
+
+def escape(text: str) -> str:
+    """What strangers wrote, as text that neither acts nor turns what stands beside it."""
+    return escaped(harmless(text))
 
 
 def _period(timeline: Timeline) -> str:

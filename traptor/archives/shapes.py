@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-from traptor.archives import activities
+from traptor.archives import activities, compliance
 from traptor.archives.forms import LISTS
 from traptor.sources.v2 import payload, shape
 from traptor.tweets import kinds
@@ -53,6 +53,8 @@ def shaped(value: Any) -> Shaped:
         return _of_v2(value)
     if not isinstance(value, dict):
         raise ValueError("neither a tweet nor a notice")
+    if notice := compliance.of_v2(value):
+        return Shaped([notice])
     if activities.is_activity(value):
         return Shaped([activities.message(value)])
     if isinstance(value.get("tweet"), dict):

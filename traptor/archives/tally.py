@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from msgspec import DecodeError, Struct, json
 
+from traptor.tweets.snowflakes import posted_ms
 from traptor.tweets.times import iso_time_or_none
 
 MOST_NAMES = 50_000
@@ -135,11 +136,6 @@ FIRST_TWEET, LAST_TWEET = 1_142_899_200, 4_102_444_800
 """Twitter began in March 2006; what is posted after 2099 is a mistake."""
 
 
-SNOWFLAKE_EPOCH_MS = 1_288_834_974_657
-FIRST_SNOWFLAKE = 1 << 35
-"""Ids below were counted, until November 2010, and do not tell the time."""
-
-
 def posted_at(created_at: str | None, id_str: str | None = None) -> float | None:
     """When a tweet was posted, in seconds since 1970, by its id where it does not say so itself.
 
@@ -154,7 +150,7 @@ def posted_at(created_at: str | None, id_str: str | None = None) -> float | None
 
 def _of_id(id_str: str) -> float:
     tweet_id = int(id_str) if id_str.isdecimal() and len(id_str) < 20 else 0
-    return ((tweet_id >> 22) + SNOWFLAKE_EPOCH_MS) // 1000 if tweet_id >= FIRST_SNOWFLAKE else 0.0
+    return (posted_ms(tweet_id) or 0) // 1000
 
 
 def utc(time_seconds: float) -> str:

@@ -2,13 +2,16 @@
 
 import contextlib
 import gc
+import io
 import json
+import os
 import signal
 import sys
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice, zip_longest
 from typing import Any, NoReturn
+from urllib.parse import urlsplit
 
 import click
 import redis
@@ -22,7 +25,8 @@ from traptor import settings
 from traptor.connections import connect_to_redis
 from traptor.exits import Exit
 from traptor.keys import TYPES
-from traptor.printable import harmless, in_json
+from traptor.printable import harmless, in_json, printable
+from traptor.redaction import SecretUrl
 from traptor.rules.lock import Locked
 from traptor.rules.progress import Progress
 
@@ -37,9 +41,44 @@ type_option = click.option("--type", "wanted_type", type=click.Choice(TYPES), he
 type_argument = click.argument("traptor_type", metavar="TYPE", type=click.Choice(TYPES))
 
 
+class Command(click.Command):
+    """One whose values may begin with a minus, such as ``-122.75,36.8,-121.75,37.8``, with options before or after."""
+
+    def parse_args(self, context: click.Context, args: list[str]) -> list[str]:
+        """Options first, then ``--``, then the values, in their order."""
+        named = [one for one in self.get_params(context) if isinstance(one, click.Option)]
+        known = {name for one in named for name in (*one.opts, *one.secondary_opts)}
+        with_value = {name for one in named if not (one.is_flag or one.count) for name in one.opts}
+        options: list[str] = []
+        values: list[str] = []
+        left = iter(args)
+        for arg in left:
+            if arg == "--":
+                values += left
+            elif arg.startswith("--") or arg in known or f"-{arg}" in known:
+                taken = [*islice(left, int(arg in with_value))]
+                if arg in with_value and not taken:
+                    raise click.BadOptionUsage(arg, f"Option {arg!r} requires an argument.", context)
+                options += [arg, *taken]
+            else:
+                values.append(arg)
+        return super().parse_args(context, [*options, "--", *values])
+
+
+class Group(click.Group):
+    command_class = Command
+
+
+def typed(_context: click.Context | None, _option: click.Parameter | None, text: str | None) -> str | None:
+    """What was typed, as UTF-8 where the locale knows no more than ASCII."""
+    return text and os.fsencode(text).decode("utf-8", "replace")
+
+
 @contextlib.contextmanager
 def connection(wanted: settings.Settings) -> Iterator["redis.Redis"]:
-    """A Redis client; what fails in Redis ends the command with one line."""
+    """A Redis client; what fails in Redis ends the command with one line. Names that are nearly settings are told."""
+    for misnomer in wanted.misnomers:
+        click.echo(f"traptor: {misnomer}", err=True)
     # Rules leave no cycles; looking for some among half a million of them costs a quarter of the time.
     gc.set_threshold(50_000)
     try:
@@ -64,6 +103,15 @@ def progress() -> Iterator[Progress]:
         yield Progress(step=lambda text: line.update(Text(text)), waits=lambda text: line.update(Text(harmless(text))))
 
 
+def look_out_for_password(url: str, setting: str) -> None:
+    """What is typed stands in the list of processes, for everybody on the machine to read: says so."""
+    with contextlib.suppress(ValueError):
+        if urlsplit(url).password:
+            SecretUrl(url)  # from now on it is blotted out wherever it is said
+            told = f"others can read this password in the list of processes: take it out, and set {setting}"
+            click.echo(f"warning: {told} or {setting}_FILE", err=True)
+
+
 def needs_a_person() -> NoReturn:
     raise click.exceptions.Exit(Exit.NEEDS_A_PERSON)
 
@@ -76,17 +124,36 @@ def stop_signal() -> threading.Event:
     return stop
 
 
+def as_json(value: Any) -> str:
+    """Readable where standard output is in UTF-8, and the same value in any other encoding."""
+    is_unicode = (sys.stdout.encoding or "").lower().startswith("utf")
+    return in_json(json.dumps(value, ensure_ascii=not is_unicode))
+
+
+def for_files() -> None:
+    """What follows on standard output is for a program or a file: UTF-8, wherever we are."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace")
+
+
 def say_json(value: Any) -> None:
-    click.echo(in_json(json.dumps(value, ensure_ascii=False)))
+    click.echo(as_json(value))
 
 
 def say_json_list(values: Iterable[Any]) -> None:
     """A list as ``say_json`` has it, begun with the first value."""
     separator = "["
     for value in values:
-        sys.stdout.write(separator + in_json(json.dumps(value, ensure_ascii=False)))
+        sys.stdout.write(separator + as_json(value))
         separator = ", "
     sys.stdout.write("]\n" if separator == ", " else "[]\n")
+
+
+def say_csv(text: str) -> None:
+    """As it is for a program; for a terminal without what would act on it."""
+    for_files()
+    is_seen = sys.stdout.isatty()
+    click.echo("\n".join(map(printable, text.split("\n"))) if is_seen else text, nl=False)
 
 
 def say_some(lines: Sequence[str], heading: str = "", *, err: bool = False) -> None:

@@ -1,5 +1,8 @@
 """``rules load``, the same for the command and for scripts/rule_extract.py."""
 
+import dataclasses
+import logging
+import math
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
 from typing import Any
@@ -9,17 +12,20 @@ import redis
 from rich import progress as rich_progress
 from rich.console import Console
 
-from traptor import settings
+from traptor import logs, settings
 from traptor.commands.console import (
+    Command,
     connection,
     dry_run_option,
     json_option,
+    look_out_for_password,
     needs_a_person,
     progress,
     say_json,
     say_some,
+    stop_signal,
 )
-from traptor.fleet import roster
+from traptor.fleet import following, roster
 from traptor.fleet.roster import Changes
 from traptor.keys import TYPES
 from traptor.printable import harmless
@@ -29,10 +35,13 @@ from traptor.rules.progress import SILENT, Progress
 from traptor.rules.shards import Change, Place, Shards
 
 ROWS_PER_UPDATE = 1000
+LEAST_SECONDS_BETWEEN = 1.0
 SIGNS = {"added": "+", "changed": "~", "moved": ">", "removed": "-"}
 
+log = logging.getLogger(__name__)
 
-@click.command()
+
+@click.command(cls=Command)
 @click.argument("source")
 @click.option("--format", "source_format", type=click.Choice(loading.FORMATS), help="Told by name and content.")
 @click.option(
@@ -50,15 +59,37 @@ SIGNS = {"added": "+", "changed": "~", "moved": ">", "removed": "-"}
 @click.option(
     "--as-is", is_flag=True, help="Leave values as they are; otherwise they are cleaned up, as docs/rules.md says."
 )
+@click.option(
+    "--every",
+    "every_seconds",
+    type=click.FloatRange(LEAST_SECONDS_BETWEEN),
+    metavar="SECONDS",
+    help="Go on until told to stop, and load again; of several that do, one loads, the others wait.",
+)
 @json_option
 def load(
-    source: str, source_format: str | None, wanted_type: str | None, as_is: bool, as_json: bool, **options: Any
+    *,
+    source: str,
+    source_format: str | None,
+    wanted_type: str | None,
+    every_seconds: float | None,
+    as_is: bool,
+    as_json: bool,
+    dry_run: bool,
+    **options: Any,
 ) -> None:
-    """Load rules from SOURCE: a path, - for standard input, or mysql://user@host/db.
+    """Load rules from a file or a database. SOURCE is a path, - for standard input, or mysql://user@host/db.
 
     Shows what is added, changed and removed. Exit code 1 if any rule was left out.
     """
-    load_source(settings.load(), source, source_format, wanted_type, as_is=as_is, as_json=as_json, **options)
+    wanted = settings.load()
+    if every_seconds is None:
+        options |= {"dry_run": dry_run, "as_json": as_json}
+        load_source(wanted, source, source_format, wanted_type, as_is=as_is, **options)
+        return
+    if source == "-" or dry_run or as_json:
+        raise click.UsageError("--every loads again and again: it goes without -, --dry-run and --json")
+    follow_source(wanted, source, source_format, wanted_type, every_seconds, as_is=as_is, **options)
 
 
 def load_source(
@@ -80,15 +111,14 @@ def load_source(
             say_json(report(loaded, {}, []))
         else:
             say_remarks(loaded)
-        raise click.ClickException(f"{len(loaded.problems)} rules cannot be loaded: nothing was changed")
+        raise click.ClickException(_too_strict(loaded))
     if prune and wanted_type:
         loaded.rules.setdefault(wanted_type, [])
     with connection(wanted) as conn, progress() as seen:
         changes, told = write(conn, wanted.REDIS_PUBSUB_CHANNEL, loaded, prune=prune, progress=seen, **options)
         spared = _spared(conn, loaded.rules) if prune and not wanted_type else {}
     for traptor_type, count in spared.items():
-        text = f"{source} has no {traptor_type} rules: the {count} in Redis stay, but for --type {traptor_type} --prune"
-        click.echo(text, err=True)
+        click.echo(f"{source} {_stay(traptor_type, count)}", err=True)
     if as_json:
         say_json(report(loaded, changes, told))
     else:
@@ -96,6 +126,54 @@ def load_source(
         say_changes(changes, told, dry_run=bool(options.get("dry_run")))
     if loaded.problems:
         needs_a_person()
+
+
+def follow_source(
+    wanted: settings.Settings,
+    source: str,
+    source_format: str | None,
+    wanted_type: str | None,
+    every_seconds: float,
+    *,
+    as_is: bool,
+    prune: bool,
+    strict: bool,
+    traptors: int | None,
+) -> None:
+    """The same again and again, until told to stop; what happens is logged."""
+    types_told: frozenset[str] | None = None
+
+    def read_again() -> loading.Loaded:
+        return loading.load(_rows(wanted, source, source_format), wanted_type, as_is=as_is)
+
+    def write_again(loaded: loading.Loaded) -> tuple[Changes, list[roster.Name]]:
+        nonlocal types_told
+        if strict and loaded.problems:
+            raise loading.SourceError(_too_strict(loaded))
+        if prune and wanted_type:
+            loaded.rules.setdefault(wanted_type, [])
+        if prune and not wanted_type and loaded.rules.keys() != types_told:
+            for traptor_type, count in _spared(conn, loaded.rules).items():
+                log.warning("the source %s", _stay(traptor_type, count))
+            types_told = frozenset(loaded.rules)
+        channel, wait_seconds = wanted.REDIS_PUBSUB_CHANNEL, following.LOCK_SECONDS
+        return write(conn, channel, loaded, traptors=traptors, prune=prune, wait_seconds=wait_seconds)
+
+    types = [wanted_type] if wanted_type else TYPES
+    logs.set_up(dataclasses.replace(wanted, LOG_DIR=logs.NO_FILE, LOG_STDOUT=True))
+    with connection(wanted) as conn:
+        follower = following.Follower(
+            conn, types, read_again, write_again, every_seconds=every_seconds, stopping=stop_signal()
+        )
+        follower.run()
+
+
+def _too_strict(loaded: loading.Loaded) -> str:
+    return f"{len(loaded.problems)} rules cannot be loaded: nothing was changed"
+
+
+def _stay(traptor_type: str, count: int) -> str:
+    return f"has no {traptor_type} rules: the {count} in Redis stay, but for --type {traptor_type} --prune"
 
 
 def _spared(conn: "redis.Redis", pruned: Collection[str]) -> Counter[str]:
@@ -108,14 +186,25 @@ def _spared(conn: "redis.Redis", pruned: Collection[str]) -> Counter[str]:
 
 
 def read(
-    wanted: settings.Settings, source: str, source_format: str | None, wanted_type: str | None, *, as_is: bool = False
+    wanted: settings.Settings,
+    source: str,
+    source_format: str | None,
+    wanted_type: str | None,
+    *,
+    as_is: bool = False,
+    default_type: str | None = None,
 ) -> loading.Loaded:
-    """All rules of a source, with progress on a terminal."""
-    found = loading.rows(source, source_format, query=wanted.RULES_QUERY, password=reveal(wanted.MYSQL_PASSWORD))
+    """All rules of a source, with progress on a terminal. ``default_type`` is that of rows that name none."""
+    look_out_for_password(source, "MYSQL_PASSWORD")
     try:
-        return loading.load(_counted(found), wanted_type, as_is=as_is)
+        found = _counted(_rows(wanted, source, source_format))
+        return loading.load(found, wanted_type, as_is=as_is, default_type=default_type)
     except loading.SourceError as error:
         raise click.ClickException(harmless(error)) from None
+
+
+def _rows(wanted: settings.Settings, source: str, source_format: str | None) -> Iterator[loading.Row]:
+    return loading.rows(source, source_format, query=wanted.RULES_QUERY, password=reveal(wanted.MYSQL_PASSWORD))
 
 
 def _counted(rows: Iterable[loading.Row]) -> Iterator[loading.Row]:
@@ -143,6 +232,7 @@ def write(
     dry_run: bool = False,
     prune: bool = False,
     keep_fields: bool = False,
+    wait_seconds: float = math.inf,
     progress: Progress = SILENT,
 ) -> tuple[Changes, list[roster.Name]]:
     """Bring Redis to these rules. Returns the changes by type and the Traptors that were told."""
@@ -153,7 +243,16 @@ def write(
         return shards.load(loaded.rules[shards.traptor_type], prune=prune, spared=spared, keep_fields=keep_fields)
 
     living = range(traptors) if traptors else None
-    return roster.change(conn, channel, sorted(loaded.rules), plan, dry_run=dry_run, living=living, progress=progress)
+    return roster.change(
+        conn,
+        channel,
+        sorted(loaded.rules),
+        plan,
+        dry_run=dry_run,
+        living=living,
+        wait_seconds=wait_seconds,
+        progress=progress,
+    )
 
 
 def report(loaded: loading.Loaded, changes: Changes, told: list[roster.Name]) -> dict[str, Any]:

@@ -74,4 +74,4 @@ def _said(wanted: Settings, posts: int | None, by: str) -> str:
     if posts is None:
         return f"What a month costs is not known: {by}"
     beyond = f", more than the {wanted.V2_MONTHLY_POST_CAP:,} allowed" if posts > wanted.V2_MONTHLY_POST_CAP else ""
-    return f"A month: about {posts:,} posts{beyond}, {_cost(wanted, posts):,.2f} USD at most, by {by}"
+    return f"A month: about {posts:,} posts{beyond}, {_cost(wanted, posts):,.2f} USD for them alone, by {by}"

@@ -116,12 +116,12 @@ def replay(  # noqa: PLR0917 - click passes by name
     strict: bool,
     report: Path | None,
 ) -> None:
-    """Pass archived tweets through the rules, and write those that match, enriched, to standard output.
+    """Pass archived tweets through the rules. Those that match go to standard output, enriched.
 
     PATHS are files, folders, or - for standard input: JSON lines, arrays or any other JSON, plain or packed (gz, bz2,
-    xz, zst), also as members of tar and zip archives. Tweets may be in the shape of v1.1 or v2, activities of GNIP's,
-    or what a user gets of their own. What is damaged is told, counted and passed over. Ctrl-C ends it in good order.
-    Exit code 1 if nothing could be read.
+    xz, lzma, zst), also as members of tar and zip archives. Tweets may be in the shape of v1.1 or v2, activities of
+    GNIP's, or what a user gets of their own. What is damaged is told, counted and passed over. Ctrl-C ends it in good
+    order. Exit code 1 if nothing could be read.
     """
     if out and kafka:
         raise click.UsageError("--out and --kafka: choose one")

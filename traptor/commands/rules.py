@@ -12,26 +12,31 @@ import redis
 
 from traptor import settings
 from traptor.commands.console import (
+    Group,
     connection,
     dry_run_option,
     encodable,
+    for_files,
     json_option,
     needs_a_person,
     progress,
+    say_csv,
     say_json,
     say_json_list,
     say_long_table,
     say_some,
     type_argument,
     type_option,
+    typed,
 )
 from traptor.commands.loading import load, read, report, say_changes, write
 from traptor.commands.planning import plan, rebalance_
 from traptor.commands.server_rules import server
+from traptor.commands.trying import test_
 from traptor.fleet import roster
 from traptor.fleet.inspection import inspect
 from traptor.keys import TYPES
-from traptor.printable import cell
+from traptor.printable import cell, in_json
 from traptor.rules import loading
 from traptor.rules.shards import Change, Shards
 from traptor.rules.stored import each
@@ -43,6 +48,7 @@ Examples:
   traptor rules load rules.csv --type track
   traptor rules load mysql://reader@db/rules --prune
   traptor rules add track 'storm,flood warning' --tag weather
+  traptor rules test 'storm,flood warning' 'Storms and a flood of warnings'
   traptor rules list --type track
   traptor rules check && echo all well
 
@@ -53,7 +59,7 @@ Exit codes: 0 done, or all well; 1 a person is needed; 2 wrong usage or settings
 RULE_FIELDS = ("type", "rule_id", "value", "tag")
 
 
-@click.group(epilog=EXAMPLES)
+@click.group(cls=Group, epilog=EXAMPLES)
 def rules() -> None:
     """Rules in Redis: load, look at, plan and move them."""
 
@@ -62,6 +68,7 @@ rules.add_command(load)
 rules.add_command(plan)
 rules.add_command(rebalance_)
 rules.add_command(server)
+rules.add_command(test_)
 
 
 @rules.command("list")
@@ -69,7 +76,7 @@ rules.add_command(server)
 @click.option("--id", "traptor_id", type=click.IntRange(0), help="Only the rules of the Traptor with this id.")
 @json_option
 def list_(wanted_type: str | None, traptor_id: int | None, as_json: bool) -> None:
-    """The rules in Redis, by Traptor, with their matches within the window."""
+    """The rules in Redis, by Traptor, with their matches."""
     types = [wanted_type] if wanted_type else TYPES
     with connection(settings.load()) as conn:
         found = roster.all_rules(conn, types, None if traptor_id is None else [traptor_id])
@@ -86,7 +93,7 @@ def _listed(rule: dict[str, Any]) -> tuple[object, ...]:
 
 def own_fields(_context: click.Context, _option: click.Parameter, given: tuple[str, ...]) -> dict[str, str]:
     """NAME=VALUE as a dict. Raises click.BadParameter."""
-    fields = dict(field.partition("=")[::2] for field in given)
+    fields = dict((typed(_context, _option, field) or "").partition("=")[::2] for field in given)
     if wrong := [name for name, value in fields.items() if not (name and value) or name in RULE_FIELDS]:
         raise click.BadParameter(f"{wrong[0]!r}; allowed is NAME=VALUE, and no name of {', '.join(RULE_FIELDS)}")
     return fields
@@ -94,9 +101,9 @@ def own_fields(_context: click.Context, _option: click.Parameter, given: tuple[s
 
 @rules.command()
 @type_argument
-@click.argument("value")
-@click.option("--tag", help="Its tag.")
-@click.option("--rule-id", help="Its rule_id; otherwise one made from the value.")
+@click.argument("value", callback=typed)
+@click.option("--tag", callback=typed, help="Its tag.")
+@click.option("--rule-id", callback=typed, help="Its rule_id; otherwise one made from the value.")
 @click.option(
     "--field",
     "fields",
@@ -117,7 +124,7 @@ def add(
     dry_run: bool,
     as_json: bool,
 ) -> None:
-    """Add one rule, or change the one that has its rule_id or value: fields that are not named stay.
+    """Add one rule, or change one. That is the one with its rule_id or value: fields that are not named stay.
 
     VALUE is taken as it is.
     """
@@ -125,6 +132,7 @@ def add(
     loaded = loading.load([row], traptor_type, as_is=True)
     if loaded.problems:
         raise click.ClickException(f"{value!r} {loaded.problems[0].text}")
+    say_some([f"{value!r} {note.text}" for note in loaded.notes], err=True)
     wanted = settings.load()
     with connection(wanted) as conn, progress() as seen:
         changes, told = write(
@@ -177,14 +185,15 @@ def remove(traptor_type: str, rule_ids: tuple[str, ...], traptor_id: int | None,
 @type_option
 @click.option("--format", "as_format", type=click.Choice(["jsonl", "csv"]), default="jsonl", show_default=True)
 def export(wanted_type: str | None, as_format: str) -> None:
-    """All rules on standard output, as `rules load --as-is` takes them."""
+    """Write all rules to standard output. In UTF-8, as `rules load --as-is` takes them."""
+    for_files()
     with connection(settings.load()) as conn:
         found = (rule for name in ([wanted_type] if wanted_type else TYPES) for rule in _exported(conn, name))
         if as_format == "csv":
-            click.echo(_csv(list(found)), nl=False)
+            say_csv(_csv(list(found)))
             return
         for rule in found:
-            sys.stdout.write(json.dumps(rule, ensure_ascii=False) + "\n")
+            sys.stdout.write(in_json(json.dumps(rule, ensure_ascii=False)) + "\n")
 
 
 def _exported(conn: "redis.Redis", traptor_type: str) -> Iterator[dict[str, str]]:
@@ -211,7 +220,7 @@ def _csv(found: list[dict[str, Any]]) -> str:
 @type_option
 @json_option
 def check(source: str | None, source_format: str | None, wanted_type: str | None, as_json: bool) -> None:
-    """Is anything wrong with the rules in Redis, or with those of SOURCE? Exit code 1 if so.
+    """Look for what is wrong with the rules. Those in Redis, or those of SOURCE; exit code 1 if anything is.
 
     In Redis: what Twitter would refuse, what is over the limit, and orphans, which no living Traptor can take, are
     errors; doubles, and rules that wait to be moved, are warnings.

@@ -1,15 +1,16 @@
 """``spool``: look at, export and re-send what waits on disk and what Kafka has refused."""
 
 import contextlib
-from collections.abc import Iterator
+import os
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import click
 
-from traptor import settings
-from traptor.commands.console import json_option, say_json, say_some, say_table
+from traptor import folders, settings
+from traptor.commands.console import Group, json_option, say_json, say_some, say_table
 from traptor.delivery.spool import Kept, Spool, SpoolError, file_name
 from traptor.keys import TYPES
 
@@ -30,9 +31,9 @@ type_option = click.option("--type", "wanted_type", type=click.Choice(TYPES), he
 id_option = click.option("--id", "wanted_id", type=click.IntRange(0), help="Only the Traptor with this id.")
 
 
-@click.group(epilog=EXAMPLES)
+@click.group(cls=Group, epilog=EXAMPLES)
 def spool() -> None:
-    """What waits on disk while Kafka is away, and what Kafka has refused for good."""
+    """What waits on disk for Kafka, and what Kafka has refused."""
 
 
 @spool.command("list")
@@ -40,7 +41,7 @@ def spool() -> None:
 @id_option
 @json_option
 def list_(wanted_type: str | None, wanted_id: int | None, as_json: bool) -> None:
-    """How much waits, and each message that was set apart with its reason."""
+    """How much waits, and what was set apart, with the reason."""
     with spools(wanted_type, wanted_id) as all_found:
         found = [summary(name, one) for name, one in all_found]
     if as_json:
@@ -57,7 +58,7 @@ def list_(wanted_type: str | None, wanted_id: int | None, as_json: bool) -> None
 @id_option
 @click.option("--apart", is_flag=True, help="Only what was set apart.")
 def export(wanted_type: str | None, wanted_id: int | None, apart: bool) -> None:
-    """One JSON object per message on standard output; ``value`` is the message as text. Nothing is taken out."""
+    """Write the messages as JSON to standard output. ``value`` is the message as text; nothing is taken out."""
     with spools(wanted_type, wanted_id) as found:
         for name, one in found:
             for kept in one.kept():
@@ -71,7 +72,7 @@ def export(wanted_type: str | None, wanted_id: int | None, apart: bool) -> None:
 @click.option("--all", "is_all", is_flag=True, help="Everything that was set apart.")
 @click.argument("numbers", metavar="[NUMBER]...", type=int, nargs=-1)
 def resend(wanted_type: str | None, wanted_id: int | None, is_all: bool, numbers: tuple[int, ...]) -> None:
-    """Let messages that were set apart wait to be sent again: those with these NUMBERs, or all."""
+    """Send again what was set apart. NUMBERs are those of messages, as `spool list` shows them."""
     if is_all == bool(numbers):
         raise click.UsageError("give the numbers of messages, or --all")
     if numbers and None in {wanted_type, wanted_id}:
@@ -85,20 +86,28 @@ def resend(wanted_type: str | None, wanted_id: int | None, is_all: bool, numbers
 @contextlib.contextmanager
 def spools(wanted_type: str | None, wanted_id: int | None) -> Iterator[list[tuple[str, Spool]]]:
     """The spools in SPOOL_DIR, each with the name of its Traptor; what fails ends the command with one line."""
-    folder = Path(settings.load().SPOOL_DIR)
-    paths = [
-        path
-        for traptor_type in (TYPES if wanted_type is None else (wanted_type,))
-        for path in sorted(folder.glob(file_name(traptor_type, "*" if wanted_id is None else wanted_id)))
-    ]
-    found = [(path.stem.replace("-", ":"), Spool(path, 0)) for path in paths]
+    wanted = settings.load()
+    found = []
     try:
+        for folder in folders.searched(wanted.SPOOL_DIR, wanted.sources):
+            paths = _files(folder, TYPES if wanted_type is None else (wanted_type,), wanted_id)
+            found += [(path.stem.replace("-", ":"), Spool(path, 0)) for path in paths]
+        if not found:
+            click.echo(f"nothing waits in {wanted.SPOOL_DIR}", err=True)
         yield found
     except (SpoolError, OSError) as error:
-        raise click.ClickException(str(error)) from None
+        raise click.ClickException(f"the spool cannot be read: {error}; SPOOL_DIR names its folder") from None
     finally:
         for _, one in found:
             one.close()
+
+
+def _files(folder: Path, types: Iterable[str], wanted_id: int | None) -> list[Path]:
+    """Raises OSError where the folder is there and cannot be read."""
+    with contextlib.suppress(FileNotFoundError):
+        os.listdir(folder)
+    names = [file_name(traptor_type, "*" if wanted_id is None else wanted_id) for traptor_type in types]
+    return [path for name in names for path in sorted(folder.glob(name))]
 
 
 def summary(name: str, one: Spool) -> dict[str, Any]:

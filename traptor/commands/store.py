@@ -15,7 +15,14 @@ import click
 from rich.console import Console
 
 from traptor import logs, settings
-from traptor.commands.console import json_option, needs_a_person, say_json, say_some, say_table
+from traptor.commands.console import (
+    json_option,
+    look_out_for_password,
+    needs_a_person,
+    say_json,
+    say_some,
+    say_table,
+)
 from traptor.commands.replay import moment
 from traptor.redaction import reveal
 from traptor.store.destination import Apart, Away, Destination, WrongDestination
@@ -76,7 +83,7 @@ def store() -> None:
 @store.command(epilog=EXAMPLES, context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("name", metavar="DESTINATION")
 @click.argument("source", metavar="[-]", required=False, type=click.Choice(["-"]))
-@click.option("--group", default="traptor-store", show_default=True, help="Consumer group: its stores share the work.")
+@click.option("--group", help="Consumer group, whose stores share the work  [traptor-store:DESTINATION]")
 @click.option("--once", is_flag=True, help="End where the topic ends now.")
 @click.option("--from", "begin", default="beginning", show_default=True, callback=_begin, metavar="TIME",
               help="Where to begin what the database does not know yet: beginning, now, or a time (UTC).")  # fmt: skip
@@ -86,7 +93,7 @@ def store() -> None:
 def into(  # noqa: PLR0917 - click passes by name
     name: str,
     source: str | None,
-    group: str,
+    group: str | None,
     once: bool,
     begin: str | float,
     raw: bool,
@@ -108,7 +115,7 @@ def into(  # noqa: PLR0917 - click passes by name
     gc.set_threshold(50_000)
     stopping = _told_to_stop(is_from_a_pipe=bool(source))
     database = _named(name, wanted, keep_raw=raw, keep=keep)
-    reader = _reader(source, wanted, database, group, begin=begin, once=once)
+    reader = _reader(source, wanted, database, group or database.group, begin=begin, once=once)
     console = Console(stderr=True, markup=False, highlight=False)
     with console.status("") if console.is_terminal else contextlib.nullcontext() as line:
         run = Store(reader, database, stopping, _teller(line.update) if line else lambda _: None)
@@ -141,6 +148,7 @@ def _told_to_stop(*, is_from_a_pipe: bool) -> threading.Event:
 
 
 def _named(name: str, wanted: settings.Settings, **options: Any) -> Destination:
+    look_out_for_password(name, "STORE_PASSWORD")
     try:
         return destination(name, reveal(wanted.STORE_PASSWORD), **options)
     except WrongDestination as error:

@@ -7,7 +7,7 @@ import contextlib
 import logging
 import threading
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 
 from traptor.delivery.lane import Entry, Lane
@@ -24,6 +24,8 @@ BATCH = 500
 """Messages written to the spool, read from it or taken out of it in one turn."""
 CHANGED = 100
 """Messages that are looked at in one turn for what their authors have taken back."""
+SET_APART = 20
+"""Messages that are set apart in one turn, each in a transaction of its own."""
 LAST_SECONDS = 0.3
 """What a lock of another process may take of each write at the end; before that nobody waits for one."""
 FULL_SECONDS = 10.0
@@ -121,6 +123,16 @@ class Backlog:
         if count > len(gone):
             self._drop(count - len(gone), reason)
 
+    def _find_again(self, before: Mapping[int, Entry], reason: str) -> None:
+        """Of what is in memory, what stands in the file that is there now, an older state of ours. It is lost and taken
+        up again, and goes out once."""
+        rows = self.spool.having({row: entry.message for row, entry in before.items()})
+        for row in rows:
+            before[row].row = row
+            self._on_both[row] = before[row]
+        self.in_memory -= len(rows)
+        self._drop(len(rows), reason)
+
     def list_more(self) -> None:
         """Tell the lanes of what is in the spool that they do not know of."""
         if self._listed_to > self.spool.last_row:
@@ -168,8 +180,12 @@ class Backlog:
     def save_all(self) -> None:
         """Write to the spool all that waits in memory, as far as it takes it."""
         self.spool.wait_for_locks(LAST_SECONDS)
+        while self._wished and self._fulfil_wishes():
+            pass
         for lane in self._lanes():
-            self._write([entry for part in (lane.on_way, lane.again) for entry in part if entry.row is None])
+            self._write(
+                [entry for part in (lane.on_way, lane.again) for entry in part if not entry.row and self.keeps(entry)]
+            )
             while self._save(lane, BATCH):
                 pass
 
@@ -273,11 +289,9 @@ class Backlog:
             self.drop(self._apart.popleft()[0], "refused_by_kafka")
 
     def _write_apart(self) -> None:
-        while self._apart:
+        for _ in range(min(SET_APART, len(self._apart))):
             entry, reason = self._apart[0]
-            if not self.is_left(entry):
-                self.drop(entry, "deleted")
-            elif not self._is_written_apart(entry, reason):
+            if self.keeps(entry) and not self._is_written_apart(entry, reason):
                 return
             self._apart.popleft()
 
@@ -302,7 +316,8 @@ class Backlog:
         """It holds for all that is in memory, when it is sent or written, and for all that is on disk, bit by bit."""
         self._wishes.add(wish)
         if self.spool.count or self.spool.apart:
-            self._wished.extend((wish, table, 0) for table in TABLES)
+            # What is set apart may be put back meanwhile, and is found then among what waits.
+            self._wished.extend((wish, table, 0) for table in reversed(TABLES))
 
     def is_left(self, entry: Entry) -> bool:
         """Make of it what its author left; False where that is nothing."""
@@ -311,7 +326,15 @@ class Backlog:
             entry.message = left
         return left is not None
 
-    def _fulfil_wishes(self) -> None:
+    def keeps(self, entry: Entry) -> bool:
+        """The same; what is nothing any more is dropped."""
+        if self.is_left(entry):
+            return True
+        self.drop(entry, "deleted")
+        return False
+
+    def _fulfil_wishes(self) -> bool:
+        """Some of them, on disk; False where that cannot be written."""
         left = CHANGED
         with self._spool_may_fail():
             while self._wished and left > 0:
@@ -322,9 +345,12 @@ class Backlog:
                 if len(found) == left:
                     self._wished.appendleft((wish, table, found[-1][0]))
                 left -= len(found) + 1
-        if not self._wished:
-            oldest = (since for lane in self._lanes() for since in lane.oldest_since())
-            self._wishes.forget_before(min(oldest, default=float("inf")))
+            if not self._wished:
+                oldest = [since for lane in self._lanes() for since in lane.oldest_since()]
+                oldest += [entry.since for entry, _ in self._apart]
+                self._wishes.forget_before(min(oldest, default=float("inf")))
+            return True
+        return False
 
     def _change(self, table: str, found: Sequence[tuple[int, Message, Message | None]]) -> None:
         changed = [(row, after) for row, before, after in found if after is not before]
@@ -372,8 +398,11 @@ class Backlog:
         self._trouble, self._failed_at = str(error), self._clock()
         if isinstance(error, SpoolLostError):
             self._counts["spool_damaged_files"] += error.reason == "spool_damaged"
+            before = dict(self._on_both)
             self._lost(error.lost, error.reason, self._on_both.keys() | self._finished)
             self.list_anew()
+            with self._spool_may_fail():
+                self._find_again(before, error.reason)
         elif self._clock() - self._told_at < FULL_SECONDS:
             return
         self._told_at = self._clock()

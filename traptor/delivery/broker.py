@@ -1,5 +1,6 @@
 """The producer: made in the background once the broker answers, and given up for a new one when it fails."""
 
+import contextlib
 import gc
 import logging
 import threading
@@ -15,6 +16,8 @@ RECONNECT_SECONDS = 2.0
 """Between tries to reach a broker that is away."""
 TOPIC_SECONDS = 10.0
 """What the broker, be it far away, may take to tell of a topic, or to make it where it does so by itself."""
+COUNT_SECONDS = 60.0
+"""How often a producer is asked whether its topic has other partitions now."""
 
 log = logging.getLogger(__name__)
 
@@ -31,10 +34,11 @@ class Broker:
         self.producer: Any = None
         """None while there is none."""
         self.partitions = 1
-        """Of the topic, as the producer knew them when it was made."""
+        """Of the topic, as the producer knows them."""
         self.is_cautious = False
         self.refusal: SettingError | None = None
         self._was_there = False
+        self._count_at = 0.0
         self._connect = connect
         self._connect_cautiously = connect_cautiously
         self._closing = threading.Event()
@@ -42,6 +46,18 @@ class Broker:
     def look(self) -> None:
         """Begin to look for the broker."""
         threading.Thread(target=self._connect_until_there, name="traptor-kafka", daemon=True).start()
+
+    def count_again(self, now: float) -> None:
+        """Have a thread ask, once in a while, how many partitions there are."""
+        if self.producer is not None and now >= self._count_at:
+            self._count_at = now + COUNT_SECONDS
+            threading.Thread(target=self._count, args=(self.producer,), name="traptor-kafka", daemon=True).start()
+
+    def _count(self, producer: Any) -> None:
+        with contextlib.suppress(KafkaError):
+            count = partitions(producer, self.topic)
+            if producer is self.producer:
+                self.partitions = count
 
     def give_up(self, *, cautiously: bool) -> None:
         """Close the producer without waiting for it, and look for the broker anew."""
@@ -62,33 +78,29 @@ class Broker:
         self._connect_until_there()
 
     def _connect_until_there(self) -> None:
-        told = ""
+        told = set()
         while not self._closing.is_set():
             try:
                 producer = self._connect_cautiously() if self.is_cautious else self._connect()
-                self.partitions = self._count_partitions(producer)
+                try:
+                    self.partitions = partitions(producer, self.topic)
+                except BaseException:
+                    close(producer, 0.0)
+                    raise
                 self.producer, self._was_there = producer, True
                 log.info("Kafka connected", extra={"topic": self.topic})
                 return
             except Exception as error:
+                if self._closing.is_set():
+                    return  # it was broken off
                 if isinstance(error, SettingError) and not self._was_there:
                     self.refusal = error
                     return
                 reason = f"{type(error).__name__}: {error}"
-                if reason != told:
+                if reason not in told:
                     self._tell(error, reason)
-                    told = reason
+                    told.add(reason)
             self._wait()
-
-    def _count_partitions(self, producer: Any) -> int:
-        """One where the producer, which may be anybody's, does not tell. Raises KafkaError where there is no topic."""
-        if not hasattr(producer, "partitions_for"):
-            return 1
-        try:
-            return max(1, partitions(producer, self.topic))
-        except BaseException:
-            close(producer, 0.0)
-            raise
 
     def _wait(self) -> None:
         self._closing.wait(RECONNECT_SECONDS)
@@ -105,14 +117,18 @@ class Broker:
 
 
 def partitions(producer: Any, topic: str) -> int:
-    """How many the topic has. Raises KafkaError when no broker has told of it in time."""
+    """How many the topic has; one where the producer, which may be anybody's, does not tell.
+
+    Raises KafkaError when no broker has told of it in time.
+    """
     deadline = time.monotonic() + TOPIC_SECONDS
-    while True:
+    while hasattr(producer, "partitions_for"):
         try:
-            return len(producer.partitions_for(topic))
+            return max(1, len(producer.partitions_for(topic)))
         except KafkaTimeoutError:
             if time.monotonic() > deadline:
                 raise
+    return 1
 
 
 def close(producer: Any, timeout_seconds: float) -> None:

@@ -4,7 +4,7 @@
 """
 
 import logging
-import re
+import threading
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -14,6 +14,7 @@ from confluent_kafka import KafkaException
 from confluent_kafka import Producer as Client
 from kafka import errors
 
+from traptor.delivery import reasons
 from traptor.delivery.broker import TOPIC_SECONDS
 from traptor.settings import SettingError
 
@@ -61,6 +62,8 @@ WITHOUT_COUNTERPART = {
     "value_serializer",
 }
 MOST_RETRIES = 2**31 - 1
+LISTENING_SECONDS = 0.5
+"""librdkafka piles up what it has to tell until it is asked: so often at least."""
 CLOSING_SECONDS = 0.5
 """What librdkafka may take to give back what it has not delivered."""
 _OURS = "bootstrap_timeout_ms"
@@ -103,7 +106,7 @@ class Answer:
         while not self.is_done:
             if (left := deadline - time.monotonic()) <= 0:
                 raise errors.KafkaTimeoutError(f"no answer for {timeout:g} s")
-            self._client.poll(left)
+            self._client.poll(min(left, LISTENING_SECONDS))
         if self.exception is not None:
             raise self.exception
 
@@ -118,6 +121,12 @@ class Producer:
 
     def __init__(self, client: Client) -> None:
         self._client = client
+        self._closed = threading.Event()
+        threading.Thread(target=self._listen, name="traptor-librdkafka", daemon=True).start()
+
+    def _listen(self) -> None:
+        while not self._closed.wait(LISTENING_SECONDS):
+            self._client.poll(0)
 
     def send(self, topic: str, value: bytes, key: bytes | None = None) -> Answer:
         """Raises KafkaError for a message that librdkafka does not take."""
@@ -140,13 +149,9 @@ class Producer:
             raise translated(told.error)
         return set(told.partitions)
 
-    def flush(self, timeout: float) -> None:
-        """Raises KafkaTimeoutError when something is unanswered after so many seconds."""
-        if unanswered := self._client.flush(max(timeout, 0.0)):
-            raise errors.KafkaTimeoutError(f"{unanswered} messages are not acknowledged")
-
     def close(self, timeout: float) -> None:
         """Deliver nothing more: what has no answer fails now."""
+        self._closed.set()
         self._client.purge()
         self._client.flush(max(timeout, CLOSING_SECONDS))
 
@@ -154,6 +159,7 @@ class Producer:
 def connect(hosts: str, topic: str, options: Mapping[str, Any]) -> Producer:
     """A producer, once a broker has told of the topic. Raises KafkaError, or SettingError for options."""
     wanted = {"bootstrap.servers": hosts, **BASE, **properties(options), "logger": log}
+    wanted["error_cb"] = _hear
     _look_for(topic, wanted, _timeout_seconds(options))
     return Producer(_client(wanted))
 
@@ -199,17 +205,16 @@ def _client(wanted: dict[str, Any]) -> Client:
 
 
 def _look_for(topic: str, wanted: dict[str, Any], timeout_seconds: float) -> None:
-    """By a client of its own, which hears why it cannot connect: one that lasts would pile that up while nobody asks.
+    """By a client of its own, so that one that lasts is made only where there is a broker.
 
     Raises KafkaError when there is no broker, or no such topic.
     """
-    heard: list[LibraryError] = []
-    scout = _client({**wanted, "error_cb": heard.append})
+    scout = _client(wanted)
     try:
         _wait_for_topic(scout, topic, timeout_seconds)
     except KafkaException as error:
         scout.poll(0)
-        raise _reason([*heard, error.args[0]]) from None
+        raise translated(error.args[0]) from None
 
 
 def _wait_for_topic(scout: Client, topic: str, timeout_seconds: float) -> None:
@@ -220,8 +225,7 @@ def _wait_for_topic(scout: Client, topic: str, timeout_seconds: float) -> None:
         scout.poll(0.1)
 
 
-def _reason(heard: list[LibraryError]) -> errors.KafkaError:
-    """The first error, with the texts of all, which are the same each time while nothing changes."""
-    texts = {re.sub(r" \(after \d+ms .*\)$", "", error.str()) for error in heard}
-    made: errors.KafkaError = type(translated(heard[0]))("; ".join(sorted(texts)))
-    return made
+def _hear(error: LibraryError) -> None:
+    """librdkafka tells each client why a connection failed, and then that there is none."""
+    if error.code() != LibraryError._ALL_BROKERS_DOWN:
+        reasons.hear(error.str())

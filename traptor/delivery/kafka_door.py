@@ -10,6 +10,7 @@ from typing import Any
 
 from kafka.errors import KafkaError, RetriableError
 
+from traptor.delivery import reasons
 from traptor.delivery.backlog import Backlog
 from traptor.delivery.lane import SLOW_SECONDS, Entry, Lane
 from traptor.delivery.message import Message
@@ -18,10 +19,6 @@ from traptor.delivery.route import Route
 from traptor.delivery.spool import Spool
 from traptor.delivery.wishes import Wish
 from traptor.settings import SettingError
-
-GIVE_UP_SECONDS = 120.0
-"""A producer that acknowledges nothing for so long, of all that it was given, is broken. It tries each request for a
-quarter of it."""
 
 RETRY_SECONDS = 1.0
 """How long a lane rests whose messages came back, and a route whose producer takes none."""
@@ -170,6 +167,8 @@ class Kafka:
         if self._main.broker.refusal:
             raise self._main.broker.refusal
         for route in self._routes.values():
+            if self._given is None:
+                route.broker.count_again(self._clock())
             self._settle(route)
             if route.divide():
                 self._backlog.list_anew()
@@ -230,9 +229,7 @@ class Kafka:
         waiting = self._waiting_entries(lane)
         while most > 0 and self._may_send(route, lane, now) and (entry := next(waiting, None)):
             most -= 1
-            if not self._backlog.is_left(entry):
-                self._backlog.drop(entry, "deleted")
-            else:
+            if self._backlog.keeps(entry):
                 self._produce(route, lane, entry)
 
     def _waiting_entries(self, lane: Lane) -> Iterator[Entry]:
@@ -257,10 +254,7 @@ class Kafka:
             lane.again.appendleft(entry)
             self._failed(route, lane, [], error)
         else:
-            entry.since = self._clock()
-            if not lane.on_way:
-                route.heard_at = entry.since
-            lane.sent(entry)
+            route.sent(lane, entry, self._clock())
 
     def _keep_slow(self) -> None:
         """What has been on its way for long, or came back, goes to disk too, in case this process is killed."""
@@ -281,9 +275,9 @@ class Kafka:
             if failed := self._take_failed(route, lane, in_order=not lane.is_slow(now)):
                 errors = [entry.future.exception for entry in failed]
                 self._failed(route, lane, failed, next((one for one in errors if not _may_pass(one)), errors[0]))
-        if route.is_on_way() and now - route.heard_at > GIVE_UP_SECONDS:
-            self._give_up(route, TimeoutError(f"no answer for {GIVE_UP_SECONDS:g} s"))
-        elif route.is_trial_over() and route.is_at_rest(now) and route.broker.producer is not None:
+        if route.is_silent(now):
+            self._give_up(route, TimeoutError("no answer for long"))
+        elif route.is_due(now) and route.broker.producer is not None:
             self._give_up(route, None)
 
     def _take_failed(self, route: Route, lane: Lane, *, in_order: bool) -> list[Entry]:
@@ -314,7 +308,7 @@ class Kafka:
         """These come back. Where that may pass, the producer goes on with the others."""
         if _may_pass(error):
             lane.not_before = self._clock() + RETRY_SECONDS
-            route.expired()
+            route.expired(self._clock())
             log.warning("Kafka does not take messages: they are sent again", extra=_facts(route, error, len(failed)))
         else:
             if isinstance(error, NEVER_TAKEN):
@@ -334,7 +328,8 @@ class Kafka:
         now = self._clock()
         is_slow = sum(lane.note_if_stuck(now) for lane in self._lanes()) > 0
         if is_slow and not self._is_slow:
-            log.warning("Kafka does not acknowledge: tweets wait in the spool", extra={"waiting": self.waiting()})
+            facts = {"waiting": self.waiting(), "reason": reasons.lately()}
+            log.warning("Kafka does not acknowledge: tweets wait in the spool", extra=facts)
         if self._is_slow and not is_slow:
             log.info("Kafka acknowledges again", extra={"waiting": self.waiting()})
             # kafka-python leaves the sockets of refused connections in cycles: after months they would be too many.

@@ -18,7 +18,7 @@ from kafka.errors import (
 from kafka.net.compat import KafkaNetClient
 
 from traptor import kafka_options
-from traptor.delivery import broker
+from traptor.delivery import broker, reasons
 from traptor.delivery.partitioner import KeyPartitioner
 from traptor.settings import KAFKA_PYTHON, SettingError
 
@@ -78,9 +78,10 @@ def connect(hosts: str, topic: str, options: dict[str, Any], *, client: str = KA
     there or makes no producer with such options, which kafka-python finds out when a broker has answered.
     """
     wanted = {**PRODUCER, **kafka_options.revealed(options), **(CAUTIOUS if _is_cautious.get() else {})}
-    if client == KAFKA_PYTHON:
-        return _connect_kafka_python(hosts, topic, wanted)
-    return _confluent().connect(hosts, topic, wanted)
+    with reasons.told():
+        if client == KAFKA_PYTHON:
+            return _connect_kafka_python(hosts, topic, wanted)
+        return _confluent().connect(hosts, topic, wanted)
 
 
 def _connect_kafka_python(hosts: str, topic: str, options: dict[str, Any]) -> KafkaProducer:

@@ -15,6 +15,11 @@ QUICK_SECONDS = 0.5
 """Acknowledged so soon, beside what the way itself takes, more may be on its way; after SLOW_SECONDS, half as much."""
 FARTHEST_SECONDS = 1.0
 """No way to Kafka and back is taken to be longer."""
+GIVE_UP_SECONDS = 120.0
+"""A producer that acknowledges nothing for so long, of all that it was given, is broken. It tries each request for a
+quarter of it."""
+DOUBT_SECONDS = SLOW_SECONDS + 2 * FARTHEST_SECONDS
+"""The same for one that has let something expire, after which kafka-python may be at a loss."""
 
 
 class Route:
@@ -31,8 +36,9 @@ class Route:
         self.way_seconds = FARTHEST_SECONDS
         """The shortest time to an acknowledgement from this producer."""
         self._slowed_at = 0.0
-        self.heard_at = 0.0
-        """When Kafka last acknowledged something, or was sent something while it owed us nothing."""
+        self.give_up_at = 0.0
+        """When the producer is taken to be broken, unless Kafka acknowledges something before."""
+        self._patience_seconds = GIVE_UP_SECONDS
 
     def lane(self, key: bytes | None) -> Lane:
         """The same key, the same lane, as the producer's partitioner has it."""
@@ -40,10 +46,9 @@ class Route:
 
     def is_open(self, now: float) -> bool:
         """Is there a producer that takes messages now?"""
-        broker = self.broker
         return (
-            broker.producer is not None
-            and broker.partitions == len(self.lanes) - 1
+            self.broker.producer is not None
+            and not self.is_to_divide()
             and not self.is_trial_over()
             and now >= self.not_before
         )
@@ -56,17 +61,23 @@ class Route:
         """Has every suspect been answered for? Then it is time for a fast producer again."""
         return self.broker.is_cautious and not self.suspects
 
+    def is_to_divide(self) -> bool:
+        """Has the topic other partitions than there are lanes for?"""
+        return self.broker.partitions != len(self.lanes) - 1
+
     def is_on_way(self) -> bool:
         return any(lane.on_way for lane in self.lanes)
 
-    def is_at_rest(self, now: float) -> bool:
-        """Is nothing on its way, but where no answer comes?"""
-        return all(not lane.on_way or lane.is_slow(now) for lane in self.lanes)
+    def is_due(self, now: float) -> bool:
+        """Is another producer waited for, and nothing on its way, but where no answer comes?"""
+        is_wanted = self.is_trial_over() or (self.is_to_divide() and self.is_on_way())
+        return is_wanted and all(not lane.on_way or lane.is_slow(now) for lane in self.lanes)
 
     def acknowledged(self, entries: Sequence[Entry], now: float) -> None:
         """Fit the pace to the link: what it takes in less than a second, beside the way itself, may be on its way at
         once. What was on its way already when that was halved is no reason to halve it again."""
-        self.heard_at, sent_at = now, entries[-1].since
+        sent_at, self._patience_seconds = entries[-1].since, GIVE_UP_SECONDS
+        self.give_up_at = now + GIVE_UP_SECONDS
         self._way_took(now - sent_at)
         queued_seconds = now - sent_at - self.way_seconds
         if queued_seconds > SLOW_SECONDS and sent_at >= self._slowed_at:
@@ -80,19 +91,32 @@ class Route:
         for lane in self.lanes:
             lane.patience_seconds = SLOW_SECONDS + 2 * self.way_seconds
 
-    def expired(self) -> None:
+    def sent(self, lane: Lane, entry: Entry, now: float) -> None:
+        """It is on its way."""
+        if not lane.on_way and not self.is_on_way():
+            self.give_up_at = now + self._patience_seconds
+        entry.since = now
+        lane.sent(entry)
+
+    def expired(self, now: float) -> None:
         """Begin anew, with as little at once as can be."""
         self.limit_bytes, self.way_seconds = LEAST_BYTES, FARTHEST_SECONDS
+        self._patience_seconds = DOUBT_SECONDS
+        self.give_up_at = min(self.give_up_at, now + DOUBT_SECONDS)
+
+    def is_silent(self, now: float) -> bool:
+        """Does Kafka owe us answers, and has given none for too long?"""
+        return now > self.give_up_at and self.is_on_way()
 
     def give_up(self) -> None:
         """Have a new producer."""
-        self.not_before = 0.0
-        self.expired()
+        self.not_before, self._patience_seconds = 0.0, GIVE_UP_SECONDS
+        self.limit_bytes, self.way_seconds = LEAST_BYTES, FARTHEST_SECONDS
         self.broker.give_up(cautiously=self.suspects > 0)
 
     def divide(self) -> bool:
         """Make lanes for the partitions that the producer knows of; True where there are others now."""
-        if self.broker.partitions == len(self.lanes) - 1 or self.is_on_way():
+        if not self.is_to_divide() or self.is_on_way():
             return False
         before, self.lanes = self.lanes, [Lane() for _ in range(self.broker.partitions + 1)]
         for lane in before:

@@ -7,18 +7,16 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Collection, Generator, Iterable, Iterator, Sequence
+from collections.abc import Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from traptor.delivery import schema
+from traptor.delivery import schema, spool_file
 from traptor.delivery.message import Message
-from traptor.permissions import private_folder, private_opener
+from traptor.permissions import private_folder
 
 __all__ = ["Kept", "Message", "Spool", "SpoolError", "file_name"]
 
-_FILES = ("", "-wal", "-shm")
-"""SQLite keeps its latest transactions in files of their own."""
 CHECKPOINT_SECONDS = 1.0
 """How often the latest transactions are brought into the file."""
 PATIENCE_SECONDS = 2.0
@@ -84,6 +82,8 @@ class Spool:
         self._db: sqlite3.Connection | None = None
         self._file = -1
         """Holds a shared lock for as long as the file is in use here."""
+        self._latest: tuple[int, int] | None = None
+        """The file that has our latest transactions."""
         self._is_alone = False
         self._checkpoint_at = 0.0
         self._found = 0
@@ -221,9 +221,12 @@ class Spool:
             raise SpoolError(f"{self.path}: {error}") from error
         if gone:
             lost = self._forget_all()
+            # Its connection, when it ended, has written a part of the latest transactions back into an emptied file,
+            # and left them beside one that came in its place, to which they do not belong.
             if gone == "emptied":
-                # Its connection, when it ended, has written back what it had of the latest transactions: a part.
-                self._unlink()
+                spool_file.unlink(self.path)
+            elif self._latest is not None and self._latest == spool_file.latest(self.path):
+                spool_file.unlink(self.path, spool_file.BESIDE)
             raise SpoolLostError(f"{self.path}: {gone} by another program, with {lost} messages that waited", lost)
 
     def _compare(self, db: sqlite3.Connection) -> None:
@@ -239,6 +242,14 @@ class Spool:
             (found,) = db.execute("SELECT COUNT(*) FROM waiting WHERE id > ?", (last_row,)).fetchone()
         self._found += found
         self._lost += known + found - self.count
+
+    def having(self, messages: Mapping[int, Message]) -> set[int]:
+        """The rows of those of these messages that stand in the file that is there now."""
+        if not messages or not self._is_there():
+            return set()
+        with self._reading() as db:
+            fields = "SELECT key, value, topic FROM waiting WHERE id = ?"
+            return {row for row, message in messages.items() if db.execute(fields, (row,)).fetchone() == message}
 
     def missing(self, rows: Collection[int]) -> set[int]:
         """Those of these rows that are not there."""
@@ -287,13 +298,8 @@ class Spool:
             known = self.last_row
             self._compare(db)
             if self.last_row == known:
-                db.close()
-                self._unlink()
+                spool_file.unlink(self.path)
                 self._forget_all()
-
-    def _unlink(self) -> None:
-        for suffix in _FILES:
-            Path(f"{self.path}{suffix}").unlink(missing_ok=True)
 
     def _remove_if_empty(self) -> None:
         if not self.count and not self.apart:
@@ -319,7 +325,7 @@ class Spool:
             # The subclasses of a DatabaseError speak of other things than a damaged file, but for one.
             if type(error) is sqlite3.DatabaseError or "no such table" in str(error):
                 raise self._set_aside(error) from error
-            if _code(error) == sqlite3.SQLITE_READONLY:
+            if spool_file.code(error) == sqlite3.SQLITE_READONLY:
                 self.close()  # the next time it may be otherwise
             raise SpoolError(f"{self.path}: {error}") from error
 
@@ -340,71 +346,24 @@ class Spool:
         now = time.monotonic()
         if not self._is_alone and now >= self._checkpoint_at:
             self._checkpoint_at = now + CHECKPOINT_SECONDS
-            threading.Thread(target=_checkpoint, args=(self.path,), name="traptor-spool", daemon=True).start()
+            threading.Thread(target=spool_file.checkpoint, args=(self.path,), name="traptor-spool", daemon=True).start()
 
     def _open(self) -> sqlite3.Connection:
         private_folder(self.path.parent)
-        self._file = self._open_file()
+        self._file = spool_file.descriptor(self.path)
         try:
             fcntl.flock(self._file, fcntl.LOCK_SH | fcntl.LOCK_NB)
             if not os.fstat(self._file).st_nlink:
                 raise OSError("removed by another process while it was opened")
-            db = self._connect()
+            db, self._is_alone = spool_file.connect(self.path, self.patience_seconds)
         except BaseException:
             os.close(self._file)
             raise
+        self._latest = spool_file.latest(self.path)
         self._version = -1
         self._checkpoint_at = time.monotonic() + CHECKPOINT_SECONDS
         self._compare(db)
         return db
-
-    def _open_file(self) -> int:
-        try:
-            return private_opener(str(self.path), os.O_CREAT | os.O_RDWR)
-        except OSError:
-            return os.open(self.path, os.O_RDONLY)
-
-    def _connect(self) -> sqlite3.Connection:
-        """As others may use it too; else alone, which needs no file beside it and so no room; else only to be read."""
-        latest = Path(f"{self.path}-wal")
-        immutable = not latest.exists() or not latest.stat().st_size
-        for mode, options in (("NORMAL", ""), ("EXCLUSIVE", ""), ("NORMAL", "?immutable=1"))[: 3 if immutable else 2]:
-            db = sqlite3.connect(
-                f"{self.path.absolute().as_uri()}{options}",
-                uri=True,
-                timeout=self.patience_seconds,
-                isolation_level=None,
-                check_same_thread=False,
-            )
-            try:
-                self._begin(db, mode)
-                return db
-            except sqlite3.OperationalError as error:
-                db.close()
-                if _code(error) == sqlite3.SQLITE_BUSY:
-                    raise
-                failure = error
-            except BaseException:
-                db.close()
-                raise
-        raise failure
-
-    def _begin(self, db: sqlite3.Connection, mode: str) -> None:
-        db.execute(f"PRAGMA locking_mode = {mode}")
-        # A killed process loses nothing that was committed; only a power cut could, and only the last transactions.
-        db.execute("PRAGMA synchronous = NORMAL")
-        self._is_alone = mode == "EXCLUSIVE"
-        if not self._is_alone:
-            db.execute("PRAGMA wal_autocheckpoint = 0")
-        if not self.path.stat().st_size:
-            # A file that has grown shrinks again; only before it has a table can it be told to.
-            db.execute("PRAGMA auto_vacuum = INCREMENTAL")
-            # Readers and writers do not wait for each other, and what is there can be read where nothing is written.
-            db.execute("PRAGMA journal_mode = WAL")
-            with db:
-                db.execute("BEGIN IMMEDIATE")
-                schema.prepare(db)
-        schema.totals(db)
 
     def _adopt(self, count: int, apart: int, size_bytes: int, last_row: int) -> None:
         self.count, self.apart, self.size_bytes = count, apart, size_bytes
@@ -412,27 +371,12 @@ class Spool:
 
     def _set_aside(self, error: Exception) -> SpoolError:
         """A damaged file makes room for a new one; it is kept, for whoever can mend it."""
-        aside = f"{self.path}.damaged-{time.time_ns()}"
-        if self._db:
-            self._db.close()
         try:
-            for suffix in _FILES:
-                with contextlib.suppress(FileNotFoundError):
-                    os.replace(f"{self.path}{suffix}", f"{aside}{suffix}")
+            aside = spool_file.set_aside(self.path)
         except OSError as refused:
             return SpoolError(f"{self.path}: {error}, and {refused}")
         return SpoolDamagedError(f"{self.path}: {error}; set aside as {aside}", self._forget_all())
 
 
-def _checkpoint(path: Path) -> None:
-    with contextlib.suppress(sqlite3.Error), contextlib.closing(sqlite3.connect(path, timeout=0.0)) as db:
-        db.execute("PRAGMA wal_checkpoint(PASSIVE)")
-
-
 def _mentions(message: Message) -> str:
     return json.dumps(sorted(message.mentions()))
-
-
-def _code(error: Exception) -> int:
-    """SQLite's primary code for an error; 0 where it is none of SQLite's."""
-    return getattr(error, "sqlite_errorcode", 0) & 0xFF

@@ -3,17 +3,25 @@
 import signal
 import sys
 from collections import Counter
-from collections.abc import Sequence
-from typing import BinaryIO
+from collections.abc import Iterable, Sequence
+from typing import Protocol
 
 from traptor.delivery.door import OutputError
 from traptor.delivery.spool import Message
 
 
+class Lines(Protocol):
+    """What takes lines of bytes. Raises OSError."""
+
+    def writelines(self, lines: Iterable[bytes], /) -> object: ...
+
+    def flush(self) -> object: ...
+
+
 class StandardOutput:
     """One message per line. Raises BrokenPipeError when the reader has gone, or OutputError."""
 
-    def __init__(self, counts: Counter[str], out: BinaryIO | None = None) -> None:
+    def __init__(self, counts: Counter[str], out: Lines | None = None) -> None:
         self.counts = counts
         self._out = out
 
@@ -22,7 +30,7 @@ class StandardOutput:
 
     def send(self, messages: Sequence[Message]) -> None:
         """Write and flush them. Of those that are not all written, none counts as delivered."""
-        out = self._out or sys.stdout.buffer
+        out: Lines = self._out or sys.stdout.buffer
         # A line feed inside JSON is white space; a line is a message.
         lines = [message.value.replace(b"\n", b" ") + b"\n" for message in messages]
         try:

@@ -16,13 +16,14 @@ import redis
 import requests
 from birdy.twitter import TwitterApiError, TwitterClientError
 
-from traptor import keys
+from traptor import folders, keys, redis_options
 from traptor.fleet import kafka_check, roster
 from traptor.fleet.finding import Finding, error, ok, warning
 from traptor.logs import NO_FILE
 from traptor.redaction import SHORTEST, Secret, reveal
 from traptor.rules import checked, stored
 from traptor.rules.checked import LIMITS
+from traptor.rules.doubts import doubts
 from traptor.settings import Settings, known
 from traptor.sources import backoff
 from traptor.sources.choices import CHOICES
@@ -85,6 +86,8 @@ def settings_and_sources(wanted: Settings, *, every_setting: bool = False) -> It
 
 def _weak(wanted: Settings) -> Iterator[Finding]:
     """What is allowed, and not wise."""
+    for misnomer in wanted.misnomers:
+        yield warning("setting", str(misnomer), "correct its name, or take it out")
     for name in wanted.short_secrets:
         text = f"{name} has fewer than {SHORTEST} characters: it is not looked for in what servers and libraries say"
         yield warning("setting", text, "take a longer one")
@@ -115,6 +118,8 @@ def redis_server(conn: "redis.Redis", wanted: Settings) -> Iterator[Finding]:
     except redis.RedisError as failed:
         yield error("redis", f"cannot be used: {failed}", "set REDIS_HOST and REDIS_PORT, or REDIS_URL")
         return
+    for risk in redis_options.risks(wanted.REDIS_URL):
+        yield warning("redis", risk, "see REDIS_URL")
     told = f"answers in {seconds * 1000:.1f} ms"
     yield ok("redis", told) if seconds < SLOW_REDIS_SECONDS else warning("redis", told, "move closer to it")
     yield from _permissions(conn, wanted)
@@ -239,6 +244,11 @@ def rules_in_redis(conn: "redis.Redis", wanted: Settings) -> Iterator[Finding]:
         yield warning("rules", f"none for {name}", f"traptor rules add {name.traptor_type} …, or rules load")
     else:
         yield ok("rules", f"{len(found) - len(problems)} for {name}: {asked}")
+    doubtful = [
+        (rule, doubt) for rule in found if name.traptor_type == "track" for doubt in doubts(rule.get("value", ""))
+    ]
+    for rule, doubt in doubtful[:MOST_PROBLEMS]:
+        yield warning("rules", f"{rule['rule_id']} {rule['value']!r} {doubt}", "`rules test` shows how it is read")
     for problem in problems[:MOST_PROBLEMS]:
         text = f"{problem.rule_id} {problem.value!r} would be left out: {problem.reason}"
         yield warning("rules", text, "change it, or `rules rebalance` if there are too many")
@@ -297,10 +307,8 @@ def disk(wanted: Settings) -> Iterator[Finding]:
 
 
 def _folder(subject: str, path: str, wanted_bytes: int, setting: str) -> Iterator[Finding]:
-    there = Path(path).absolute()
-    while not there.exists():
-        there = there.parent
-    if not (there.is_dir() and os.access(there, os.W_OK | os.X_OK)):
+    there = folders.standing(Path(path))
+    if there.is_file() or not folders.can_be_written(there):
         yield error(subject, f"{path} cannot be written", f"set {setting}, or change who owns {there}")
         return
     if there == Path(path).absolute() and (mode := stat.S_IMODE(there.stat().st_mode)) & 0o077:
@@ -337,8 +345,9 @@ def twitter(conn: "redis.Redis", wanted: Settings) -> Iterator[Finding]:
         yield warning("twitter", "not tried: a short connection is for v1.1 only", "run traptor --test --limit 1")
         return
     credential = credential_hash(wanted.credential)
-    if conn.exists(keys.backoff(credential)):
-        yield warning("twitter", "not tried: Twitter has asked this credential to wait", "try again in an hour")
+    if (wait_seconds := _wait_seconds(conn, credential)) > 0:
+        text = f"not tried: this credential has to wait for {wait_seconds:.0f} s more"
+        yield warning("twitter", text, "try again then")
         return
     lease = Lease(conn, [keys.lease(credential)], wanted.TRAPTOR_TYPE, wanted.TRAPTOR_ID, credential)
     if holder := lease.take():
@@ -348,6 +357,15 @@ def twitter(conn: "redis.Redis", wanted: Settings) -> Iterator[Finding]:
         yield _connect(wanted)
     finally:
         lease.release()
+
+
+def _wait_seconds(conn: "redis.Redis", credential: str) -> float:
+    """Until this credential may connect again, by what its Traptor remembers; not above 0 where that is now."""
+    key = keys.backoff(credential)
+    try:
+        return float(keys.content(str(conn.get(key) or "{}"))["not_before"]) - time.time()
+    except (ValueError, TypeError, KeyError):
+        return float(conn.ttl(key))  # that of nothing is below 0
 
 
 def _connect(wanted: Settings) -> Finding:

@@ -7,6 +7,7 @@ import redis
 
 from traptor.fleet import roster
 from traptor.rules import loading
+from traptor.rules.doubts import doubts
 from traptor.rules.progress import SILENT, Progress
 from traptor.rules.shards import Place, Shards
 from traptor.tweets.rule import Rule
@@ -21,6 +22,11 @@ def inspect(conn: "redis.Redis", types: Iterable[str], progress: Progress = SILE
         shards = roster.shards(conn, traptor_type, members, progress=progress)
         errors += _refused(shards)
         warnings += _doubles(shards)
+        warnings += _doubtful(shards)
+        if shards.by_id and not shards.living:
+            count = sum(1 for _ in shards.held())
+            errors.append(f"no {traptor_type} Traptor lives: nobody collects its {count} rules")
+            continue
         moves, orphans = shards.rebalance(shards.by_id.keys() - shards.living)
         errors += [
             f"{_shown(traptor_type, place, shards.by_id[place.traptor_id].rules[place.rule_id])} is an orphan:"
@@ -42,6 +48,13 @@ def _refused(shards: Shards) -> Iterator[str]:
             loading.check(shards.traptor_type, rule)
         except ValueError as error:
             yield f"{_shown(shards.traptor_type, place, rule)} at {shards.traptor_type}:{place.traptor_id} {error}"
+
+
+def _doubtful(shards: Shards) -> Iterator[str]:
+    """Track rules that mean less than people think."""
+    for place, rule in shards.held() if shards.traptor_type == "track" else ():
+        for doubt in doubts(rule.get("value", "")):
+            yield f"{_shown(shards.traptor_type, place, rule)} at {shards.traptor_type}:{place.traptor_id} {doubt}"
 
 
 def _doubles(shards: Shards) -> Iterator[str]:

@@ -7,10 +7,10 @@ from typing import Any
 
 from kafka import KafkaProducer
 from kafka.admin import ConfigResource, ConfigResourceType, KafkaAdminClient, NewTopic
-from kafka.errors import KafkaError, TopicAlreadyExistsError
+from kafka.errors import KafkaConnectionError, KafkaError, KafkaTimeoutError, TopicAlreadyExistsError
 
 from traptor import kafka_options
-from traptor.delivery import producers
+from traptor.delivery import producers, reasons
 from traptor.fleet.finding import Finding, error, ok, warning
 from traptor.settings import SettingError, Settings
 
@@ -32,23 +32,31 @@ def examine(wanted: Settings, probe_topic: str | None) -> Iterator[Finding]:
         return
     for risk in kafka_options.risks(options):
         yield warning("kafka", risk, "see KAFKA_OPTIONS")
-    common = kafka_options.shared(options, KafkaAdminClient.DEFAULT_CONFIG)
+    common = {"bootstrap_timeout_ms": 5_000, **kafka_options.shared(options, KafkaAdminClient.DEFAULT_CONFIG)}
+    hosts = wanted.KAFKA_HOSTS.split(",")
     try:
-        admin = KafkaAdminClient(bootstrap_servers=wanted.KAFKA_HOSTS.split(","), bootstrap_timeout_ms=5000, **common)
+        with reasons.told():
+            admin = KafkaAdminClient(bootstrap_servers=hosts, **common)
     except KafkaError as failed:
-        yield error("kafka", f"no broker answers at {wanted.KAFKA_HOSTS}: {failed}", "set KAFKA_HOSTS, or start it")
+        text = f"cannot be used at {wanted.KAFKA_HOSTS}: {failed}"
+        yield error("kafka", text, "see to the broker, KAFKA_HOSTS and KAFKA_OPTIONS")
         return
     try:
         yield ok("kafka", f"answers at {wanted.KAFKA_HOSTS}")
         for topic in filter(None, (wanted.KAFKA_TOPIC, wanted.KAFKA_NOTICES_TOPIC)):
-            yield from _topic(admin, topic)
+            with reasons.told():
+                findings = list(_topic(admin, topic))
+            yield from findings
+    except (KafkaConnectionError, KafkaTimeoutError) as failed:
+        text = f"a broker of {wanted.KAFKA_HOSTS} cannot be reached: {failed}"
+        yield error("kafka", text, "see to what the brokers advertise")
+        return
     except KafkaError as failed:
         yield warning("kafka", f"does not say how it is set up: {failed!r}", "give its user DESCRIBE")
     finally:
         admin.close()
     wide = {**producers.PRODUCER, "max_block_ms": 5_000, **kafka_options.revealed(options)}
-    arguments = {"bootstrap_servers": wanted.KAFKA_HOSTS.split(","), **wide}
-    with contextlib.closing(KafkaProducer(**arguments)) as producer:
+    with reasons.told(), contextlib.closing(KafkaProducer(bootstrap_servers=hosts, **wide)) as producer:
         if probe_topic:
             yield _probe(producer, probe_topic)
 

@@ -1,6 +1,7 @@
 """The fleet as Redis shows it, and changes to its rules: all at once, then a notice to exactly those they concern."""
 
 import contextlib
+import math
 import re
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -185,15 +186,17 @@ def all_rules(
 ) -> Iterator[dict[str, Any]]:
     """All rules of these types, or those of some ids, read as they are asked for.
 
-    Each has ``type``, ``traptor_id``, ``rule_id``, ``matches`` within the window, and its fields. A field of a rule's
-    own that has one of these names is not shown.
+    Each has ``traptor``, ``type``, ``traptor_id``, ``rule_id``, ``matches`` within the window, and its fields. A field
+    of a rule's own that has one of these names is not shown.
     """
     for traptor_type in types:
         for traptor_id, its_rules in stored.each(conn, traptor_type, only):
             matches = _matches(conn, traptor_type, {traptor_id: its_rules})
             for rule_id, rule in its_rules.items():
                 count = matches.get(Place(traptor_id, rule_id), 0)
-                ours = {"type": traptor_type, "traptor_id": traptor_id, "rule_id": rule_id, "matches": count}
+                name = str(Name(traptor_type, traptor_id))
+                ours = {"traptor": name, "type": traptor_type, "traptor_id": traptor_id, "rule_id": rule_id}
+                ours["matches"] = count
                 yield ours | rule | ours
 
 
@@ -223,13 +226,14 @@ def change(
     *,
     dry_run: bool = False,
     living: Iterable[int] | None = None,
+    wait_seconds: float = math.inf,
     progress: Progress = SILENT,
 ) -> tuple[Changes, list[Name]]:
     """Plan and make changes of all these types at once, while nobody else does. Returns them and who was told.
 
     Raises Locked and redis.RedisError.
     """
-    with RulesLock(conn, progress=progress) as lock:
+    with RulesLock(conn, wait_seconds, progress) as lock:
         members = look(conn)
         changes = {name: plan(shards(conn, name, members, living=living, progress=progress)) for name in types}
         return (changes, []) if dry_run else apply(conn, lock, channel, changes, progress=progress)
@@ -333,7 +337,9 @@ def _remember(pipe: Any, key: str, homes: Mapping[Place, Place]) -> None:
 
 def gaps(conn: "redis.Redis", name: Name) -> list[dict[str, Any]]:
     """Its gap records, oldest first. What nobody of ours has written is left out."""
-    records: Sequence[str] = conn.lrange(keys.gaps(*name), 0, -1)  # type: ignore[assignment]
+    records: Sequence[str] = []
+    with contextlib.suppress(redis.ResponseError):  # it is no list
+        records = conn.lrange(keys.gaps(*name), 0, -1)  # type: ignore[assignment]
     found = []
     for text in records:
         with contextlib.suppress(ValueError):

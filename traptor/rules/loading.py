@@ -5,6 +5,7 @@ import csv
 import hashlib
 import io
 import json
+import logging
 import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping
@@ -12,18 +13,22 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-import pymysql
-from pymysql.cursors import SSDictCursor
+import charset_normalizer
 
 from traptor import keys
 from traptor.printable import from_cell
 from traptor.rules import gnip
 from traptor.rules.checked import LIMITS, predicates
+from traptor.rules.doubts import doubts, without
+
+log = logging.getLogger(__name__)
 
 FORMATS = ("gnip", "jsonl", "csv", "list")
 TYPES = {"keyword": "track", "username": "follow", "geo": "locations", **{name: name for name in keys.TYPES}}
 """What a source may call the types; the first three are the words of the original's database."""
 CONNECT_TIMEOUT_SECONDS = 10
+SILENT_SECONDS = 60
+"""Without a word from a database it counts as away."""
 
 
 class Row(NamedTuple):
@@ -67,17 +72,43 @@ def rows(source: str, source_format: str | None = None, *, query: str = "", pass
     if source.startswith("mysql://"):
         yield from _mysql_rows(source, query, password)
         return
+    if found := re.match(r"\w+://", source):
+        raise SourceError(_NO_SOURCE.format(found[0].removesuffix("://")))
     text = _text(source)
     readers = {"gnip": _gnip_rows, "jsonl": _json_lines, "csv": _csv_rows, "list": _list_rows}
     yield from readers[source_format or _format(source, text)](_name(source), text)
 
 
+OF_SPREADSHEETS = [
+    *("utf_16", "utf_16_le", "cp1252", "cp1250", "cp1251", "cp1253", "cp1254", "cp1255", "cp1256"),
+    *("cp932", "cp936", "cp949", "cp950"),
+]
+_NO_SOURCE = (
+    "{}://… cannot be asked; allowed is a file, - for standard input, or mysql://user@host/db. Of another database pipe"
+    " the rules in as CSV, with a header: psql -c 'copy (select value, tag, type from rules) to stdout csv header', or"
+    " sqlite3 -csv -header FILE 'select …', before | traptor rules load -"
+)
+
+
 def _text(source: str) -> str:
     try:
         data = sys.stdin.buffer.read() if source == "-" else Path(source).read_bytes()
-        return data.decode("utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
         raise SourceError(f"{_name(source)} cannot be read: {error}") from None
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        return _in_another_encoding(_name(source), data, error)
+
+
+def _in_another_encoding(name: str, data: bytes, error: UnicodeDecodeError) -> str:
+    """As spreadsheets write it: UTF-16, or the code page of their country. Raises SourceError."""
+    best = charset_normalizer.from_bytes(data, cp_isolation=OF_SPREADSHEETS).best()
+    if best is None or "\0" in str(best):
+        raise SourceError(f"{name} cannot be read: {error}")
+    encoding = "cp1252" if "cp1252" in best.could_be_from_charset else best.encoding
+    log.warning(f"{name} is not UTF-8 and is read as {encoding}: see whether the rules are right")
+    return data.decode(encoding).removeprefix("\ufeff")
 
 
 def _name(source: str) -> str:
@@ -93,8 +124,10 @@ def _format(source: str, text: str) -> str:
     with contextlib.suppress(ValueError, RecursionError):
         if '"rules"' in text and "rules" in json.loads(text):
             return "gnip"
-    is_list = source.lower().endswith(".txt") and not text.lstrip().startswith(("{", "["))
-    return "list" if is_list else "jsonl"
+    if source.lower().endswith((".json", ".jsonl", ".ndjson")) or text.lstrip().startswith(("{", "[")):
+        return "jsonl"
+    header = re.split("[,;\t]", text.partition("\n")[0].lower())
+    return "csv" if "value" in {column.strip(' "\r') for column in header} else "list"
 
 
 def _gnip_rows(name: str, text: str) -> Iterator[Row]:
@@ -114,7 +147,8 @@ def _gnip_rows(name: str, text: str) -> Iterator[Row]:
 
 def _json_lines(name: str, text: str) -> Iterator[Row]:
     if text.lstrip().startswith("["):
-        raise SourceError(f'{name} is a JSON array; allowed is one object per line, or {{"rules": [{{"value": …}}]}}')
+        yield from _json_array(name, text)
+        return
     for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip():
             continue
@@ -128,6 +162,16 @@ def _json_lines(name: str, text: str) -> Iterator[Row]:
             yield Row(place, fields)
         else:
             yield Row(place, {"value": line.strip()}, "is not a JSON object")
+
+
+def _json_array(name: str, text: str) -> Iterator[Row]:
+    """Of objects, or of values."""
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise SourceError(f"{name} is not JSON: {error}") from None
+    for number, one in enumerate(found, start=1):
+        yield Row(f"{name}, rule {number}", one if isinstance(one, dict) else {"value": one})
 
 
 def _csv_rows(name: str, text: str) -> Iterator[Row]:
@@ -158,6 +202,8 @@ def _list_rows(name: str, text: str) -> Iterator[Row]:
 
 def _mysql_rows(url: str, query: str, password: str) -> Iterator[Row]:
     """The query's columns are the fields; a socket may be named: ``mysql://user@localhost/db?unix_socket=/path``."""
+    import pymysql  # takes its time, and few need it
+
     place = "mysql:"
     try:
         parts = urlsplit(url)
@@ -171,7 +217,9 @@ def _mysql_rows(url: str, query: str, password: str) -> Iterator[Row]:
             unix_socket=dict(parse_qsl(parts.query)).get("unix_socket"),
             charset="utf8mb4",
             connect_timeout=CONNECT_TIMEOUT_SECONDS,
-            cursorclass=SSDictCursor,
+            read_timeout=SILENT_SECONDS,
+            write_timeout=SILENT_SECONDS,
+            cursorclass=pymysql.cursors.SSDictCursor,
         )
         with contextlib.closing(conn), conn.cursor() as cursor:
             cursor.execute(query)
@@ -187,10 +235,13 @@ def _mysql_rows(url: str, query: str, password: str) -> Iterator[Row]:
 # From rows to rules
 
 
-def load(found: Iterable[Row], wanted_type: str | None = None, *, as_is: bool = False) -> Loaded:
+def load(
+    found: Iterable[Row], wanted_type: str | None = None, *, as_is: bool = False, default_type: str | None = None
+) -> Loaded:
     """The rules of these rows by type. What Twitter would refuse is a problem; what was cleaned up or merged, a note.
 
-    ``wanted_type`` is the type of rows that name none, and leaves out those of another. With ``as_is`` nothing is
+    ``wanted_type`` is the type of rows that name none, and leaves out those of another; ``default_type`` leaves out
+    nothing. With ``as_is`` nothing is
     cleaned up. A rule without a rule_id has an empty one.
     """
     loaded = Loaded({}, [], [])
@@ -198,7 +249,7 @@ def load(found: Iterable[Row], wanted_type: str | None = None, *, as_is: bool = 
     for row in found:
         given = row.given or _as_text(row.fields.get("value"))
         try:
-            traptor_type, rule = _rule(row, wanted_type)
+            traptor_type, rule = _rule(row, wanted_type or default_type)
             if wanted_type and traptor_type != wanted_type:
                 continue
             if not as_is:
@@ -211,12 +262,14 @@ def load(found: Iterable[Row], wanted_type: str | None = None, *, as_is: bool = 
             continue
         if rule["value"] != given:
             loaded.notes.append(Remark(row.place, given, f"is now {rule['value']!r}"))
+        if traptor_type == "track":
+            loaded.notes.extend(Remark(row.place, rule["value"], doubt) for doubt in doubts(rule["value"]))
         if is_new:
             loaded.rules.setdefault(traptor_type, []).append(rule)
     return loaded
 
 
-def _rule(row: Row, wanted_type: str | None) -> tuple[str, dict[str, str]]:
+def _rule(row: Row, usual_type: str | None) -> tuple[str, dict[str, str]]:
     """Type and fields of a row, the fields as text. Raises ValueError."""
     if row.problem:
         raise ValueError(row.problem)
@@ -225,7 +278,7 @@ def _rule(row: Row, wanted_type: str | None) -> tuple[str, dict[str, str]]:
         if isinstance(value, bytes) and "\ufffd" in fields[name]:
             raise ValueError(f"has a {name} that is not UTF-8")
     rule = {"rule_id": "", "value": "", **{sys.intern(name): text for name, text in fields.items() if text}}
-    named = rule.pop("type", "").lower() or wanted_type
+    named = rule.pop("type", "").lower() or usual_type
     if not named:
         raise ValueError("has no type: name one with --type")
     if named not in TYPES:
@@ -297,8 +350,13 @@ def content_id(value: str) -> str:
 
 
 def _clean_track(value: str) -> str:
-    """``url_contains:`` unwrapped, and dots to spaces, since Twitter wants all of a URL or its parts as words."""
-    return re.sub(r'url_contains:\s*"?([^\s",]+)"?', r"\1", value).replace(".", " ").strip()
+    """``url_contains:`` unwrapped, dots to spaces, since Twitter wants all of a URL or its parts as words, plain commas
+    for others, and no quotes.
+    """
+    bare = re.sub(r'url_contains:\s*"?([^\s",]+)"?', r"\1", value).replace(".", " ").strip()
+    if (plain := without(bare)) == bare:
+        return bare
+    return ",".join(" ".join(phrase.split()) for phrase in plain.split(",")).strip(",")
 
 
 def _clean_follow(value: str) -> str:

@@ -1,4 +1,4 @@
-"""Ids and times of tweets, which agree: ``(id >> 22) + 1288834974657`` is ``timestamp_ms``."""
+"""Ids and times of new tweets, which agree."""
 
 import time
 from collections.abc import Callable
@@ -6,7 +6,8 @@ from functools import lru_cache
 from itertools import count
 from typing import NamedTuple
 
-EPOCH_MS = 1288834974657
+from traptor.tweets.snowflakes import EPOCH_MS
+
 SEQUENCE_MASK = (1 << 22) - 1
 
 

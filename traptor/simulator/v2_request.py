@@ -42,8 +42,11 @@ FIELDS = {
     ),
     "place.fields": "contained_within,country,country_code,full_name,geo,id,name,place_type",
     "connection.fields": "client_ip,connected_at,disconnect_reason,disconnected_at,endpoint_name,id",
+    "rules_count.fields": (
+        "all_project_client_apps,cap_per_client_app,cap_per_project,client_app_rules_count,project_rules_count"
+    ),
 }
-"""The closed lists of X's specification."""
+"""The closed lists of X's specification; that of ``rules_count.fields`` is in its pages alone."""
 DEFAULT_FIELDS = {
     "tweet.fields": {"id", "text", "edit_history_tweet_ids"},
     "user.fields": {"id", "name", "username"},
@@ -94,13 +97,13 @@ def matching(pattern: str) -> Check:
 TIME = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z"
 RULE_ID = "[0-9]{1,19}"
 
-_STREAM_FIELDS = {name: one_of(allowed) for name, allowed in FIELDS.items() if name != "connection.fields"}
+_OF = {name: one_of(allowed) for name, allowed in FIELDS.items()}
 PARAMETERS: dict[str, Mapping[str, Check]] = {
     "GET /2/tweets/search/stream": {
         "backfill_minutes": between(0, MOST_BACKFILL_MINUTES),
         "start_time": matching(TIME),
         "end_time": matching(TIME),
-        **_STREAM_FIELDS,
+        **{name: check for name, check in _OF.items() if name not in ("connection.fields", "rules_count.fields")},
     },
     "GET /2/tweets/search/stream/rules": {
         "ids": matching(RULE_ID),
@@ -111,7 +114,7 @@ PARAMETERS: dict[str, Mapping[str, Check]] = {
         "dry_run": one_of("true,false"),
         "delete_all": one_of("true,false"),
     },
-    "GET /2/tweets/search/stream/rules/counts": {"rules_count.fields": matching("[a-z_,]+")},
+    "GET /2/tweets/search/stream/rules/counts": {"rules_count.fields": _OF["rules_count.fields"]},
     "GET /2/tweets/counts/recent": {
         "query": matching("(?s).*"),
         "granularity": one_of("minute,hour,day"),
@@ -123,7 +126,7 @@ PARAMETERS: dict[str, Mapping[str, Check]] = {
         "endpoints": one_of(ENDPOINTS),
         "max_results": between(1, 100),
         "pagination_token": matching(".+"),
-        "connection.fields": one_of(FIELDS["connection.fields"]),
+        "connection.fields": _OF["connection.fields"],
     },
     "DELETE /2/connections": {},
     "DELETE /2/connections/all": {},

@@ -10,7 +10,7 @@ from traptor.simulator.feed import decode
 from traptor.simulator.predicates import Predicates
 from traptor.simulator.refusals import Refusal
 from traptor.simulator.v2_clauses import Clause, parse
-from traptor.simulator.v2_request import PROBLEMS, invalid, parameters, refusal
+from traptor.simulator.v2_request import FIELDS, PROBLEMS, invalid, parameters, refusal
 from traptor.tweets.fields import Tweet
 
 PATH = "/2/tweets/search/stream/rules"
@@ -48,7 +48,7 @@ class RuleBook:
         """What the rules endpoints answer. Raises Refusal with 400, 404 or 422."""
         asked = parameters(f"{method} {path}", query)
         if path == COUNTS_PATH:
-            return self._counts()
+            return self._counts(asked.get("rules_count.fields", FIELDS["rules_count.fields"]).split(","))
         if method == "GET":
             return self._page(asked)
         wanted = _change(body, asked)
@@ -74,17 +74,16 @@ class RuleBook:
     def matching(self, tweet: Tweet) -> list[HeldRule]:
         return [rule for rule in self.rules if any(clause.holds(tweet) for clause in rule.clauses)]
 
-    def _counts(self) -> Json:
+    def _counts(self, names: list[str]) -> Json:
         count = {"client_app_id": "1", "rule_count": len(self.rules)}
-        return {
-            "data": {
-                "cap_per_client_app": str(MOST_RULES),
-                "cap_per_project": str(MOST_RULES),
-                "client_app_rules_count": count,
-                "project_rules_count": str(len(self.rules)),
-                "all_project_client_apps": [count],
-            }
+        told = {
+            "cap_per_client_app": str(MOST_RULES),
+            "cap_per_project": str(MOST_RULES),
+            "client_app_rules_count": count,
+            "project_rules_count": str(len(self.rules)),
+            "all_project_client_apps": [count],
         }
+        return {"data": {name: value for name, value in told.items() if name in names}}
 
     def _page(self, asked: dict[str, str]) -> Json:
         """Some of the rules, and the token of the next page."""

@@ -7,7 +7,8 @@ from typing import Any
 from kafka import KafkaConsumer, TopicPartition
 
 from traptor import kafka_options
-from traptor.store.batch import sort
+from traptor.delivery import reasons
+from traptor.store.batch import ids_in, sort
 from traptor.store.destination import Destination, Message
 from traptor.store.topics import CONSUMER
 
@@ -28,16 +29,18 @@ def missing(destination: Destination, hosts: str, topic: str, options: dict[str,
         batch = sort(messages, keep_raw=False)
         tweets = [(one.tweet.id, one.tweet.retweeted_id) for one in batch.tweets]
         lacking += [str(id_) for id_ in destination.lacking(tweets)]
-        places = [(one.topic, one.partition, one.offset) for one, _ in batch.apart]
         lacking += [
-            f"{name}, partition {number}, offset {at}" for name, number, at in places if (name, number, at) not in known
+            f"{one.topic}, partition {one.partition}, offset {one.offset}"
+            for one, _ in batch.apart
+            if (one.topic, one.partition, one.offset) not in known and not destination.taken_back(ids_in(one.value))
         ]
     return compared, lacking
 
 
 def _messages(hosts: str, topic: str, options: dict[str, Any], progress: dict[int, int]) -> Iterator[list[Message]]:
     shared = kafka_options.shared(options, KafkaConsumer.DEFAULT_CONFIG)
-    consumer = KafkaConsumer(bootstrap_servers=hosts.split(","), group_id=None, **{**CONSUMER, **shared})
+    with reasons.told():
+        consumer = KafkaConsumer(bootstrap_servers=hosts.split(","), group_id=None, **{**CONSUMER, **shared})
     with contextlib.closing(consumer):
         partitions = [TopicPartition(topic, number) for number in consumer.partitions_for_topic(topic) or ()]
         if not partitions:

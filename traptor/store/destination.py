@@ -51,11 +51,18 @@ class WrongDestination(Exception):
     """There is no such database, or it is none of ours: waiting is of no use."""
 
 
+def group(name: str) -> str:
+    """Of what no other database is called."""
+    return f"traptor-store:{name}"
+
+
 class Destination(Protocol):
-    """Every method but ``name`` raises Away; after that any of them may be called again."""
+    """Every method raises Away; after that any of them may be called again."""
 
     name: str
     """As people may see it: without a password."""
+    group: str
+    """The consumer group of those who write into it: two databases in one group would get a part each."""
 
     def open(self) -> None:
         """Connect, and make what is not there yet. Raises WrongDestination."""
@@ -84,6 +91,9 @@ class Destination(Protocol):
 
     def lacking(self, tweets: Collection[tuple[int, int | None]]) -> list[int]:
         """Of these tweets, given by id and by that of what it retweets: the ids neither stored nor deleted."""
+
+    def taken_back(self, ids: Collection[int]) -> set[int]:
+        """Which of these are tweets that were deleted, or users whose places were."""
 
     def overview(self) -> Overview:
         """What it has, counted."""

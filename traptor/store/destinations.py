@@ -15,7 +15,7 @@ SEARCH = {f"{name}+{scheme}" for name in ("opensearch", "elasticsearch") for sch
 
 
 def is_destination(name: str) -> bool:
-    return bool(urlsplit(name).scheme) or name.endswith(".db")
+    return ":" in name or name.endswith(".db")
 
 
 def destination(
@@ -28,7 +28,7 @@ def destination(
 ) -> Destination:
     """Not connected yet. Raises WrongDestination for a name that means nothing, or, where it should be there, no file;
     ImportError where a package is missing."""
-    scheme = urlsplit(name).scheme
+    scheme = _scheme(name)
     if scheme == "sqlite" or (not scheme and name.endswith(".db")):
         from traptor.store.sqlite import SQLite
 
@@ -46,4 +46,11 @@ def destination(
         from traptor.store.search.destination import Search
 
         return Search(name, password, keep_raw=keep_raw, keep=keep)
-    raise WrongDestination(f"{name.partition('@')[2] or name!r} is no destination; allowed are {ALLOWED}")
+    raise WrongDestination(f"{name.rpartition('@')[2]!r} is no destination; allowed are {ALLOWED}")
+
+
+def _scheme(name: str) -> str:
+    try:
+        return urlsplit(name).scheme
+    except ValueError as error:
+        raise WrongDestination(f"{name.rpartition('@')[2]!r} is no destination: {error}") from None

@@ -17,7 +17,7 @@ try:
 except ImportError as error:
     raise ImportError("psycopg is not installed; pip install 'traptor[postgresql]' brings it") from error
 
-from traptor.store.destination import Away, Refused, WrongDestination
+from traptor.store.destination import Away, Refused, WrongDestination, group
 from traptor.store.rows import TweetRow
 from traptor.store.sql import Database
 from traptor.store.words import spaced
@@ -46,7 +46,8 @@ class PostgreSQL(Database):
     def __init__(self, url: str, password: str = "", *, keep_raw: bool = False, keep: timedelta | None = None) -> None:
         super().__init__(keep_raw=keep_raw, keep=keep)
         parts = urlsplit(url)
-        self.name = f"postgresql://{parts.hostname or ''}{parts.path}"
+        self.name = f"postgresql://{parts.netloc.rpartition('@')[2]}{parts.path}"
+        self.group = group(self.name)
         self._url = url
         self._password = password
         self._db: psycopg.Connection[Any] | None = None
@@ -77,7 +78,7 @@ class PostgreSQL(Database):
         folder = files("traptor.store")
         # A raw message is text, which the server compresses, and which people can cast to jsonb.
         types = {"raw blob": "raw text", " blob": " bytea", " json,": " jsonb,"}
-        tables = folder.joinpath("tables.sql").read_text(encoding="utf-8")
+        tables = re.sub(r" REFERENCES \w+ \(id\)", "", folder.joinpath("tables.sql").read_text(encoding="utf-8"))
         for generic, own in types.items():
             tables = tables.replace(generic, own)
         assert self._db is not None

@@ -8,11 +8,9 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from traptor.store.tweet import Entities, Extended, Medium, Place, Tweet, User
+from traptor.tweets.snowflakes import posted_ms
 from traptor.tweets.times import iso_time_or_none
 
-FIRST_SNOWFLAKE = 1 << 37
-"""Ids below are from before November 2010 and tell no time."""
-SNOWFLAKE_EPOCH_MS = 1_288_834_974_657
 OWN_FIELDS = frozenset({"rule_id", "tag", "value", "matched_in"})
 """The fields of a rule that have columns."""
 
@@ -215,10 +213,8 @@ def _created_at(created_at: str | None, id_: int) -> str | None:
     """In ISO 8601, UTC; where it cannot be read the time that is in the id."""
     if time := created_at and utc(created_at):
         return time
-    if id_ < FIRST_SNOWFLAKE:
-        return None
-    milliseconds = (id_ >> 22) + SNOWFLAKE_EPOCH_MS
-    return datetime.fromtimestamp(milliseconds // 1000, UTC).isoformat()
+    milliseconds = posted_ms(id_)
+    return datetime.fromtimestamp(milliseconds // 1000, UTC).isoformat() if milliseconds else None
 
 
 @functools.lru_cache(maxsize=10_000)

@@ -44,6 +44,7 @@ class Database(ABC):
     """A Destination. ``keep`` is how long a tweet stays; None for ever."""
 
     name: str
+    group: str
 
     def __init__(self, *, keep_raw: bool = False, keep: timedelta | None = None) -> None:
         self._keep_raw = keep_raw
@@ -177,8 +178,7 @@ class Database(ABC):
 
     def _add_apart(self, apart: Sequence[tuple[Message, str]]) -> int:
         """But what may be of a deleted tweet. How many?"""
-        ids = {id_ for message, _ in apart for id_ in ids_in(message.value)}
-        gone = {id_ for (id_,) in self.execute("SELECT tweet_id FROM deleted WHERE tweet_id IN ?", list(ids))}
+        gone = self._taken_back({id_ for message, _ in apart for id_ in ids_in(message.value)})
         now = datetime.now(UTC).isoformat(timespec="seconds")
         kept = [
             (message.topic, message.partition, message.offset, now, reason, message.value)
@@ -189,6 +189,15 @@ class Database(ABC):
         named = {(id_, *one[:3]) for one in kept for id_ in ids_in(one[-1])}
         self.insert("apart_ids", sorted(named), _ELSE_NOTHING)
         return len(kept)
+
+    def _taken_back(self, ids: Collection[int]) -> set[int]:
+        listed = list(ids)
+        found = self.execute(
+            "SELECT tweet_id FROM deleted WHERE tweet_id IN ? UNION SELECT user_id FROM scrubbed WHERE user_id IN ?",
+            listed,
+            listed,
+        )
+        return {id_ for (id_,) in found}
 
     def _insert(self, table: str, rows: Iterable[Sequence[Any]]) -> None:
         if listed := list(rows):
@@ -333,6 +342,10 @@ class Database(ABC):
             there = set(self._ids("id IN ?", ids))
             gone = {id_ for (id_,) in self.execute("SELECT tweet_id FROM deleted WHERE tweet_id IN ?", named)}
         return [id_ for id_, retweeted_id in tweets if id_ not in there and gone.isdisjoint({id_, retweeted_id})]
+
+    def taken_back(self, ids: Collection[int]) -> set[int]:
+        with self.transaction():
+            return self._taken_back(ids)
 
     @abstractmethod
     def seconds(self, column: str) -> str:

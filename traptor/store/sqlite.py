@@ -6,6 +6,7 @@ until no trace of the deleted words is left, and the write-ahead log is emptied.
 
 import contextlib
 import json
+import socket
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
@@ -15,7 +16,7 @@ from typing import Any
 
 import zstandard
 
-from traptor.store.destination import Away, Refused, WrongDestination
+from traptor.store.destination import Away, Refused, WrongDestination, group
 from traptor.store.rows import TweetRow
 from traptor.store.sql import Database
 from traptor.store.words import spaced
@@ -36,6 +37,7 @@ class SQLite(Database):
     def __init__(self, path: Path, *, keep_raw: bool = False, keep: timedelta | None = None) -> None:
         super().__init__(keep_raw=keep_raw, keep=keep)
         self.name = str(path)
+        self.group = group(f"{socket.gethostname()}{path.resolve()}")
         self._path = path
         self._db: sqlite3.Connection | None = None
         self._is_erasing = False
@@ -69,8 +71,10 @@ class SQLite(Database):
             db.execute("PRAGMA wal_autocheckpoint = 4000")
             folder = files("traptor.store")
             # A rowid is an INTEGER by its very name.
-            tables = folder.joinpath("tables.sql").read_text().replace("bigint PRIMARY KEY", "INTEGER PRIMARY KEY")
-            db.executescript(f"BEGIN IMMEDIATE; {tables}; {folder.joinpath('sqlite.sql').read_text()}; COMMIT")
+            tables = (
+                folder.joinpath("tables.sql").read_text("utf-8").replace("bigint PRIMARY KEY", "INTEGER PRIMARY KEY")
+            )
+            db.executescript(f"BEGIN IMMEDIATE; {tables}; {folder.joinpath('sqlite.sql').read_text('utf-8')}; COMMIT")
         except BaseException:
             db.close()
             raise

@@ -1,4 +1,5 @@
--- The tables, the same in SQLite and PostgreSQL. Times are in UTC; ids are 64-bit integers.
+-- The tables, the same in SQLite and PostgreSQL. Times are in UTC; ids are 64-bit integers. REFERENCES tells Datasette
+-- and its like what belongs together; nobody enforces it, for a user or a tweet may be gone.
 
 -- What this file is: its version, and what is still to be erased from the text index.
 CREATE TABLE IF NOT EXISTS about (name text PRIMARY KEY, value text NOT NULL);
@@ -7,20 +8,20 @@ CREATE TABLE IF NOT EXISTS about (name text PRIMARY KEY, value text NOT NULL);
 CREATE TABLE IF NOT EXISTS tweets (
     id bigint PRIMARY KEY,
     created_at timestamptz,
-    user_id bigint,
+    user_id bigint REFERENCES users (id),
     text text,
     lang text,
     source text,
     in_reply_to_status_id bigint,
     in_reply_to_user_id bigint,
     retweeted_id bigint,
-    retweeted_user_id bigint,
+    retweeted_user_id bigint REFERENCES users (id),
     quoted_id bigint,
-    quoted_user_id bigint,
+    quoted_user_id bigint REFERENCES users (id),
     quoted_text text,
     longitude double precision,
     latitude double precision,
-    place_id text,
+    place_id text REFERENCES places (id),
     quote_count bigint,
     reply_count bigint,
     retweet_count bigint,
@@ -67,20 +68,34 @@ CREATE TABLE IF NOT EXISTS places (
 
 -- sign is # for a hashtag, $ for a cashtag.
 CREATE TABLE IF NOT EXISTS hashtags (
-    tweet_id bigint, position integer, sign text, tag text, PRIMARY KEY (tweet_id, position)
+    tweet_id bigint REFERENCES tweets (id),
+    position integer,
+    sign text,
+    tag text,
+    PRIMARY KEY (tweet_id, position)
 );
 
 CREATE TABLE IF NOT EXISTS urls (
-    tweet_id bigint, position integer, url text, expanded_url text, display_url text, PRIMARY KEY (tweet_id, position)
+    tweet_id bigint REFERENCES tweets (id),
+    position integer,
+    url text,
+    expanded_url text,
+    display_url text,
+    PRIMARY KEY (tweet_id, position)
 );
 
 CREATE TABLE IF NOT EXISTS mentions (
-    tweet_id bigint, position integer, user_id bigint, screen_name text, name text, PRIMARY KEY (tweet_id, position)
+    tweet_id bigint REFERENCES tweets (id),
+    position integer,
+    user_id bigint,
+    screen_name text,
+    name text,
+    PRIMARY KEY (tweet_id, position)
 );
 
 -- video_url is the video in its best quality; url its first picture.
 CREATE TABLE IF NOT EXISTS media (
-    tweet_id bigint,
+    tweet_id bigint REFERENCES tweets (id),
     position integer,
     id bigint,
     type text,
@@ -92,7 +107,7 @@ CREATE TABLE IF NOT EXISTS media (
 
 -- One row for each rule of each Traptor that a tweet satisfies. fields has the rule's other fields.
 CREATE TABLE IF NOT EXISTS matches (
-    tweet_id bigint,
+    tweet_id bigint REFERENCES tweets (id),
     traptor text,
     rule_id text,
     tag text,

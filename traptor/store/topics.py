@@ -14,6 +14,7 @@ from kafka.errors import KafkaError
 from kafka.structs import OffsetAndMetadata
 
 from traptor import kafka_options
+from traptor.delivery import reasons
 from traptor.store.batch import ends
 from traptor.store.destination import Message, Partition
 
@@ -122,7 +123,8 @@ class Topics:
 
     def _connect(self) -> Any:
         options = {**CONSUMER, **self._options}
-        consumer = KafkaConsumer(bootstrap_servers=self._hosts.split(","), group_id=self._group, **options)
+        with reasons.told():
+            consumer = KafkaConsumer(bootstrap_servers=self._hosts.split(","), group_id=self._group, **options)
         try:
             for topic in self._topics if self._once else ():
                 if not consumer.partitions_for_topic(topic):

@@ -51,17 +51,6 @@ def is_well_cut(tweet: dict[str, Any]) -> bool:
     return len(tweet["text"]) <= 140 and whole["full_text"].startswith(kept) and tweet["entities"] == beginning
 
 
-LONG_WITH_MEDIA = (
-    "extended_tweet.full_text", "extended_tweet.display_text_range", "extended_tweet.entities.media.indices",
-    "extended_tweet.extended_entities.media.indices",
-)  # fmt: skip
-
-
-def is_long_with_media(tweet: dict[str, Any]) -> bool:
-    whole = tweet.get("extended_tweet", {})
-    return len(whole.get("full_text", "")) > 280 and "extended_entities" in whole
-
-
 def is_excused(path: str, tweet: dict[str, Any]) -> bool:
     """Is this a difference that docs/v2.md tells of?"""
     if any(path == name or path.endswith("." + name) for name in (*NOT_IN_V2, *NOT_IN_V1)):
@@ -76,6 +65,4 @@ def is_excused(path: str, tweet: dict[str, Any]) -> bool:
     for parent in parents:
         holder = holder[parent]
     own = path.removeprefix(".".join(parents)).lstrip(".")
-    if is_long_with_media(holder) and own in LONG_WITH_MEDIA:
-        return True  # v2's whole text of a long post is without the link to its media
     return holder["truncated"] and (own in ("text", "display_text_range") or own.startswith("entities."))

@@ -1,23 +1,29 @@
 """The client against the simulator's v2, over real HTTP: its rules, and who may."""
 
+import json
 import sys
 import time
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from io import BytesIO
+from itertools import cycle
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import requests
 from birdy.twitter import TwitterApiError, TwitterAuthError, TwitterClientError, TwitterRateLimitError
+from hypothesis import given
+from hypothesis import strategies as st
 from urllib3 import HTTPResponse
 
 from tests.sources.v2.clients import RULES, client, numbered, opened, rule_ids, synchronise, take, values
 from traptor.simulator import CREDENTIAL, Simulator
 from traptor.simulator.v2 import bearer_token
 from traptor.sources.stream import StreamEnded
+from traptor.sources.v1 import MyBirdyClient
 from traptor.sources.v2 import answers
-from traptor.sources.v2.answers import TooManyConnections
+from traptor.sources.v2.answers import RulesCapExceeded, TooManyConnections
 from traptor.sources.v2.client import V2Client, recoverable
 from traptor.sources.v2.stream import Disconnect, Translated
 
@@ -77,6 +83,46 @@ def test_what_twitter_refuses_is_told_by_rule_and_the_others_stay(
     assert values(api) == ["#rocket"]
 
 
+def test_who_is_to_blame_is_found_in_an_account_that_is_full(
+    twitter: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the rules tried apart no more at once than it has room for."""
+    monkeypatch.setattr("traptor.simulator.v2_rules.LONGEST_RULE_CHARACTERS", 20)
+    monkeypatch.setattr("traptor.simulator.v2_rules.MOST_RULES", 2)
+    api = client(twitter)
+    assert synchronise(api, {"rule_id": "8", "value": "old"}, {"rule_id": "9", "value": "older"}) == []
+    wanted = ["ice", "more than twenty letters", "fog", "dew"]
+    problems = synchronise(api, *[{"rule_id": str(number), "value": value} for number, value in enumerate(wanted)])
+    assert [problem.rule_id for problem in problems] == ["1"]
+    assert values(api) == ["ice OR fog OR dew"]
+
+
+def test_rules_of_others_take_room(twitter: Simulator) -> None:
+    api = client(twitter)
+    assert synchronise(api, *numbered(2), traptor_id=1) == []
+    done = api.synchronise("track", 0, RULES, length=1024, limit=3)
+    assert (done.placed, len(done.others), done.problems, len(values(api))) == (1, 2, [], 3)
+
+
+def test_an_account_that_refuses_what_it_has_room_for_is_not_asked_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Others may have taken the room meanwhile."""
+    held = [{"id": str(number), "value": f"old {number}", "tag": "traptor:track:0:1=a"} for number in range(5)]
+    asked: list[Any] = []
+
+    def request(api: V2Client, method: str, path: str, **params: Any) -> Any:
+        asked.append(params)
+        assert len(asked) < 20
+        if "add" in params:
+            raise RulesCapExceeded("RulesCapExceeded", response=requests.Response())
+        return SimpleNamespace(data={"data": held if path.endswith("/rules") else {}})
+
+    monkeypatch.setattr(V2Client, "request", request)
+    with pytest.raises(RulesCapExceeded):
+        V2Client("key", "secret", "bearer", "https://api.example").synchronise(
+            "track", 0, numbered(5), length=1024, limit=5
+        )
+
+
 def test_the_limit_of_the_account_is_found_where_the_setting_is_too_high(
     twitter: Simulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -134,7 +180,8 @@ def test_what_a_dry_run_did_not_foresee_is_told(twitter: Simulator, monkeypatch:
         return {"meta": {}, "errors": [{"value": "#rocket", "title": "Invalid Rule", "detail": "changed our mind"}]}
 
     monkeypatch.setattr(V2Client, "_post", refused)
-    assert synchronise(api, RULES[1]) == [("2", "#rocket", "is refused by Twitter: changed our mind")]
+    done = api.synchronise("track", 0, RULES[1:], length=1024, limit=1000)
+    assert done == (0, [("2", "#rocket", "is refused by Twitter: changed our mind")], [], 1000)
 
 
 def test_rules_change_where_the_account_is_full(twitter: Simulator, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -214,6 +261,12 @@ def test_wrong_secrets_are_told_as_such(twitter: Simulator, bearer: str, secret:
 
 
 @pytest.mark.parametrize("bearer", ["known", ""])
+def test_every_request_says_who_asks_and_takes_gzip_alone(bearer: str) -> None:
+    headers = V2Client("key", "secret", bearer, "https://api.example").session.headers
+    assert (headers["User-Agent"], headers["Accept-Encoding"]) == (MyBirdyClient.user_agent_string, "gzip")
+
+
+@pytest.mark.parametrize("bearer", ["known", ""])
 def test_a_network_that_fails_is_no_answer(bearer: str) -> None:
     api = V2Client("key", "secret", bearer, "http://127.0.0.1:1")
     with pytest.raises(TwitterClientError):
@@ -262,6 +315,22 @@ def test_the_connections_that_stand_are_ended_if_wanted(twitter: Simulator) -> N
     second.close()
 
 
+@pytest.mark.parametrize("data", [{"successful_kills": 0}, {}, None, [1]])
+def test_where_none_could_be_ended_the_refusal_stands(monkeypatch: pytest.MonkeyPatch, data: Any) -> None:
+    asked: list[str] = []
+
+    def request(api: V2Client, method: str, path: str, **_: Any) -> Any:
+        asked.append(f"{method} {path}")
+        if path == "tweets/search/stream":
+            raise TooManyConnections("too many", response=requests.Response())
+        return SimpleNamespace(data={"data": data})
+
+    monkeypatch.setattr(V2Client, "request", request)
+    with pytest.raises(TooManyConnections):
+        V2Client("key", "secret", "bearer", "https://api.example", ends_others=True).open()
+    assert asked == ["GET tweets/search/stream", "GET connections", "DELETE connections/filtered_stream"]
+
+
 @pytest.mark.parametrize(
     "body, told",
     [
@@ -287,7 +356,7 @@ NOON = datetime(2026, 8, 22, 12, tzinfo=UTC)
 
 @pytest.mark.parametrize(
     "gap_minutes, backfill_minutes, hours, recovered_minutes",
-    [(30, 5, 24, 30), (4, 5, 24, None), (4, 0, 24, 4), (30, 5, 0, None), (300, 5, 2, 120)],
+    [(30, 5, 24, 30), (5, 5, 24, None), (4, 5, 24, None), (4, 0, 24, 4), (30, 5, 0, None), (300, 5, 2, 120)],
 )
 def test_what_is_recovered_of_a_gap(
     gap_minutes: int, backfill_minutes: int, hours: int, recovered_minutes: int | None
@@ -335,3 +404,49 @@ def test_keys_do_not_follow_a_redirect(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(TwitterApiError) as caught:
         V2Client("key", "secret", "", "https://api.example").held_rules()
     assert (caught.value.status_code, asked) == (307, ["https://api.example/oauth2/token"])
+
+
+@pytest.mark.parametrize("status, body", [(200, b"<html>Welcome</html>"), (503, b'{"access_token":"of a proxy"}')])
+def test_a_token_is_what_x_gives_with_a_200(monkeypatch: pytest.MonkeyPatch, status: int, body: bytes) -> None:
+    def answered(session: requests.Session, request: requests.PreparedRequest, **_: Any) -> requests.Response:
+        answer = requests.Response()
+        answer.status_code, answer.request = status, request
+        answer.raw = HTTPResponse(BytesIO(body), preload_content=False)
+        return answer
+
+    monkeypatch.setattr(requests.adapters.HTTPAdapter, "send", answered)
+    api = V2Client("key", "secret", "", "https://api.example")
+    with pytest.raises(TwitterApiError) as caught:
+        api.held_rules()
+    assert (caught.value.status_code, api.access_token) == (status, None)
+
+
+NAMES = st.sampled_from(["data", "meta", "errors", "id", "value", "tag", "next_token", "summary", "details", "title"])
+ODD = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(NAMES, inner, max_size=4),
+    max_leaves=8,
+)
+
+
+@given(st.lists(st.dictionaries(NAMES, ODD, min_size=1), min_size=1, max_size=4), st.sampled_from([200, 201, 400]))
+def test_whatever_is_answered_about_rules_it_is_an_error_of_x_at_most(bodies: list[Any], status: int) -> None:
+    """The same answers come over and over."""
+    given_answers = cycle(json.dumps(body).encode() for body in bodies)
+
+    def answered(method: str, url: str, **_: Any) -> requests.Response:
+        answer = requests.Response()
+        answer.status_code, answer.url = status, url
+        answer.raw = HTTPResponse(BytesIO(next(given_answers)), preload_content=False)
+        return answer
+
+    for call in (
+        lambda api: api.synchronise("track", 0, RULES, length=1024, limit=1000),
+        lambda api: api.posts_of_a_week("storm"),
+        lambda api: api._standing(),
+        lambda api: api._end_others(),
+    ):
+        api = V2Client("key", "secret", "bearer", "https://api.example")
+        api.make_api_call = answered
+        with suppress(TwitterApiError):
+            call(api)

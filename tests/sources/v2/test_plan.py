@@ -56,6 +56,8 @@ class Counting:
         (["a", "b OR c"], ["a OR b OR c"], 300),
         (["x" * 300, "y" * 300, "z"], ["x" * 300, f"{'y' * 300} OR z"], 600),
         (["x" * 600, "y"], ["x" * 600, "y"], 600),
+        (["x" * 254, "y" * 254], [f"{'x' * 254} OR {'y' * 254}"], 300),
+        (["x" * 254, "y" * 255], ["x" * 254, "y" * 255], 600),
     ],
 )
 def test_rules_are_counted_together_as_far_as_a_query_holds_them(
@@ -91,6 +93,14 @@ def test_a_sample_tells_the_rate(is_v2: bool) -> None:
     messages = [payload(tweet, [], asked) for tweet in tweets] if is_v2 else tweets
     posts = plan.sampled_posts_a_month("track", [{"rule_id": "1", "value": "storm"}], messages, 0.01)
     assert posts == pytest.approx(30 * 100 * 60 * 24 * 30, rel=0.02)
+
+
+@pytest.mark.parametrize("odd", [None, "", "20", "1" * 20, "-1", 7])
+def test_a_second_is_long_enough_and_ids_that_tell_no_time_make_it_no_longer(odd: Any) -> None:
+    ids = [str(stamp(1_700_000_000_000 + milliseconds, 1).id) for milliseconds in (0, 1000)]
+    messages = [{"id_str": id_, "text": "storm"} for id_ in [*ids, odd]]
+    posts = plan.sampled_posts_a_month("track", [{"rule_id": "1", "value": "storm"}], messages, 1.0)
+    assert posts == 3 * 86_400 * 30
 
 
 @pytest.mark.parametrize("messages", [[], [{"id_str": "1950000000000000001", "text": "storm"}], [{"delete": {}}]])
@@ -151,7 +161,16 @@ def test_what_is_said_names_cost_and_cap(rules: str) -> None:
     with Simulator(rate=10) as twitter:
         environment = {"TWITTER_API_URL": twitter.url, "BEARER_TOKEN": bearer_token(CREDENTIAL), "TWITTER_API": "2"}
         done = CliRunner().invoke(command, [rules], env=environment, catch_exceptions=False)
-    assert "A month: about 51,840,000 posts, more than the 3,000,000 allowed, 259,200.00 USD at most" in done.stdout
+    assert (
+        "A month: about 51,840,000 posts, more than the 3,000,000 allowed, 259,200.00 USD for them alone" in done.stdout
+    )
+
+
+def test_what_is_left_out_of_a_plan_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "rules.jsonl"
+    path.write_text('{"value":"storm"}\n')
+    done = CliRunner().invoke(command, [str(path), "--api", "2"], catch_exceptions=False)
+    assert "'storm' has no type: name one with --type" in done.stderr
 
 
 def test_a_sample_is_for_v2(rules: str, tmp_path: Path) -> None:

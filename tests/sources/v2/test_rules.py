@@ -32,6 +32,8 @@ def rule(rule_id: str, value: str) -> dict[str, str]:
         ("track", "台風 ночь", ["台風 ночь"]),
         ("follow", " 12 ", ["from:12", "retweets_of:12", "to:12"]),
         ("locations", "-122.5,37.5,-122.3,37.7", ["bounding_box:[-122.5 37.5 -122.3 37.7]"]),
+        ("locations", "2.5,48.5,2.5,48.6", ["bounding_box:[2.5 48.5 2.5 48.6]"]),
+        ("locations", "2.5,48.5,2.6,48.5", ["bounding_box:[2.5 48.5 2.6 48.5]"]),
         ("locations", "2.5,48.5,2.5,48.5", ["point_radius:[2.5 48.5 1mi]"]),
     ],
 )
@@ -104,6 +106,26 @@ def test_rules_share_a_server_rule_as_far_as_it_is_long(
     pairs: list[tuple[str, str]], expected: list[tuple[str, list[str]]]
 ) -> None:
     assert packed(*pairs, limit=len(expected)) == expected
+
+
+@pytest.mark.parametrize("missing, is_shared", [(0, True), (1, False)])
+@pytest.mark.parametrize("what", ["length", "tag"])
+def test_what_just_fits_is_shared(what: str, missing: int, is_shared: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    value = "storm OR rain OR ice"
+    tag = ",".join([f"traptor:track:0:{rules.label(rule('1', 'storm,rain'))}", rules.label(rule("2", "ice"))])
+    if what == "tag":
+        monkeypatch.setattr(rules, "MAX_TAG_CHARACTERS", len(tag) - missing)
+    length = len(value) - (missing if what == "length" else 0)
+    found, problems = rules.pack("track", 0, [rule("1", "storm,rain"), rule("2", "ice")], length, 1)
+    assert ([one.value for one in found] == [value], problems == []) == (is_shared, is_shared)
+
+
+@pytest.mark.parametrize("boxes, is_taken", [(2, True), (3, False)])
+def test_a_rule_has_so_many_boxes_and_no_more(boxes: int, is_taken: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rules, "MAX_BOXES", 2)
+    value = ",".join(f"{number},1,{number}.1,1.1" for number in range(boxes))
+    found, problems = rules.pack("locations", 0, [rule("1", value)], 1024, 10)
+    assert (bool(found), problems == []) == (is_taken, is_taken)
 
 
 def test_rules_stay_apart_where_there_is_room() -> None:

@@ -181,6 +181,7 @@ def test_a_retweet_has_its_original_and_tells_of_its_quote() -> None:
 @pytest.mark.parametrize(
     "message, is_v2",
     [
+        ({"data": {"id": "1"}, "matching_rules": []}, True), ({"data": {"id": "1"}}, False),
         ({"data": DATA}, True), ({"data": [DATA]}, True), ({"data": []}, False), ({"data": {}}, False),
         ({"id_str": "1"}, False), ([], False), (None, False), ({"data": "x"}, False), ({"data": [1]}, False),
     ],
@@ -291,11 +292,12 @@ def test_a_long_post_keeps_its_photo_and_nothing_of_the_cut_text(
             "attachments": {"media_keys": ["3_99"]}, "display_text_range": [0, 200]}  # fmt: skip
     [tweet] = shape.tweets({"data": data, "includes": {"media": [PHOTO]}})
     whole = tweet["extended_tweet"]
-    assert (whole["full_text"], whole["display_text_range"]) == (NOTE, [0, len(NOTE)])
+    assert (whole["full_text"], whole["display_text_range"]) == (f"{NOTE} {SHOWN['url']}", [0, len(NOTE)])
     assert whole["entities"]["urls"] == []
     assert [tag["text"] for tag in whole["entities"]["hashtags"]] == (["sea"] if own else [])
     [photo] = whole["extended_entities"]["media"]
-    assert (photo["id"], photo["url"], photo["indices"]) == (99, SHOWN["url"], [len(NOTE), len(NOTE)])
+    assert (photo["id"], photo["url"]) == (99, SHOWN["url"])
+    assert whole["full_text"][slice(*photo["indices"])] == SHOWN["url"]
     assert tweet["entities"] == {"hashtags": [], "urls": [], "user_mentions": [], "symbols": []}
 
 
@@ -350,6 +352,36 @@ def test_what_is_kept_on_the_way(ids: str) -> None:
     assert [tweet["user"][name] for name in ("url", "verified_type", "profile_banner_url")] == [
         None, "business", "https://pbs.example/b",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "told, expected",
+    [
+        ({}, {"location": None, "description": None, "followers_count": 0, "statuses_count": 0, "listed_count": 0}),
+        ({"location": "Rome", "description": "I write", "protected": True, "verified": True},
+         {"location": "Rome", "description": "I write", "protected": True, "verified": True}),
+        ({"public_metrics": {"followers_count": 1, "following_count": 2, "listed_count": 3, "like_count": 4,
+                             "tweet_count": 5}},
+         {"followers_count": 1, "friends_count": 2, "listed_count": 3, "favourites_count": 4, "statuses_count": 5}),
+        ({"public_metrics": {"post_count": 6}}, {"statuses_count": 6, "followers_count": 0}),
+    ],
+)  # fmt: skip
+def test_a_user_has_what_is_told_of_him(told: dict[str, Any], expected: dict[str, Any]) -> None:
+    [tweet] = shape.tweets({"data": DATA, "includes": {"users": [{"id": "7", "username": "ana", **told}]}})
+    assert {name: tweet["user"][name] for name in expected} == expected
+
+
+@pytest.mark.parametrize(
+    "metrics, expected",
+    [
+        (None, [0, 0, 0, 0]),
+        ({"quote_count": 1, "reply_count": 2, "retweet_count": 3, "like_count": 4}, [1, 2, 3, 4]),
+        ({"repost_count": 5}, [0, 0, 5, 0]),
+    ],
+)
+def test_a_tweet_counts_what_it_got(metrics: dict[str, int] | None, expected: list[int]) -> None:
+    [tweet] = shape.tweets({"data": {**DATA, "public_metrics": metrics}})
+    assert [tweet[f"{name}_count"] for name in ("quote", "reply", "retweet", "favorite")] == expected
 
 
 ANYTHING = st.recursive(

@@ -193,10 +193,23 @@ def test_a_post_is_ours_where_the_server_or_we_say_so(
     assert made._counts["disagreed"] == disagreed
 
 
-def test_what_is_left_out_is_counted_once_and_what_was_read_is_written() -> None:
+def test_what_is_left_out_is_counted_and_what_was_read_is_written() -> None:
+    """All of it since the start, however often it is reported."""
     conn, made = fakeredis.FakeRedis(), source()
     made.note(5)
-    made._left_out["data.text"] = 2
-    made.report(conn)
-    assert made._counts["fields_left_out:data.text"] == 2
+    for count in (2, 2, 3):
+        made._left_out["data.text"] = count
+        made.report(conn)
+        assert made._counts["fields_left_out:data.text"] == made._left_out["data.text"] == count
     assert [int(conn.get(key) or 0) for key in conn.keys("traptor:posts:*")] == [5]
+
+
+@pytest.mark.parametrize("is_kept", [True, False])
+def test_the_payload_is_kept_where_that_is_wanted(is_kept: bool) -> None:
+    made = V2Source(settings.load({"TWITTER_API": "2", "BEARER_TOKEN": "one", "KEEP_V2": is_kept}, {}, {}), Counter())
+    tweet = Translated(b'{"id":20}')
+    tweet.payload = b'{"data":{"id":"20"}}'
+    enriched = [b'{"id":20,"traptor":{"id":0}}', b'{"limit":{"track":5}}']
+    found = [json.loads(one) for one in made.finish([tweet, enriched[1]], enriched)]
+    kept = {"v2": {"data": {"id": "20"}}} if is_kept else {}
+    assert found == [{"id": 20, "traptor": {"id": 0, **kept}}, {"limit": {"track": 5}}]

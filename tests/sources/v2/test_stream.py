@@ -3,9 +3,12 @@
 import json
 import re
 import time
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from itertools import islice
+from types import SimpleNamespace
 from typing import Any
+from unittest.mock import MagicMock
 
 import pytest
 from birdy.twitter import TwitterApiError
@@ -15,8 +18,9 @@ from traptor.simulator import Simulator
 from traptor.simulator.feed import Synthetic
 from traptor.simulator.predicates import Predicates
 from traptor.simulator.snowflakes import Snowflakes
-from traptor.sources.stream import StreamEnded
-from traptor.sources.v2.stream import Disconnect, Translated, keep, translated
+from traptor.sources.stream import FilterStream, StreamEnded
+from traptor.sources.v2 import stream as v2_stream
+from traptor.sources.v2.stream import LAST_SECONDS, Disconnect, FilteredStream, Translated, keep, translated
 from traptor.tweets import fields
 
 
@@ -111,16 +115,60 @@ def test_a_disconnect_ends_the_stream_though_the_server_keeps_it_open() -> None:
         assert quiet.wait_for_close(1).cause == "client went away"
 
 
+DISCONNECT = b'{"errors":[{"title":"operational-disconnect"}]}'
+KEPT = b'{"meta":1}'
+
+
+@pytest.mark.parametrize(
+    "reads, closes_at",
+    [
+        ([(0.0, [DISCONNECT]), (0.1, [KEPT]), (0.1, [KEPT]), (0.1, [])], 3),
+        ([(0.0, [DISCONNECT]), (LAST_SECONDS / 2, [KEPT]), (LAST_SECONDS / 2, [KEPT])], 2),
+        ([(0.0, [KEPT]), (LAST_SECONDS, []), (0.0, [DISCONNECT]), (LAST_SECONDS, [KEPT])], 3),
+        ([(0.0, [DISCONNECT]), (0.4, [DISCONNECT]), (0.2, [KEPT])], 2),
+    ],
+    ids=["quiet", "soon", "not before", "the first counts"],
+)
+def test_when_a_stream_that_ends_is_closed(
+    reads: list[tuple[float, list[bytes]]], closes_at: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """``reads`` are what comes, each after so many seconds."""
+    now, closed, taken = [50.0], [], []
+    monkeypatch.setattr(v2_stream, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    monkeypatch.setattr(FilteredStream, "close", lambda self: closed.append(len(taken) - 1))
+    monkeypatch.setattr(FilterStream, "__init__", lambda self, response, method: None)
+
+    def come(self: FilterStream) -> Iterator[list[bytes]]:
+        for seconds, read in reads:
+            now[0] += seconds
+            yield read
+
+    monkeypatch.setattr(FilterStream, "reads", come)
+    with pytest.raises(StreamEnded, match="operational-disconnect"):
+        taken += FilteredStream(MagicMock(), "GET").reads()
+    assert closed == [closes_at]
+
+
+def test_a_stream_that_is_closed_closes_its_recovery() -> None:
+    with Simulator(tweets=[]) as quiet:
+        stream, beside = opened(quiet), MagicMock()
+        beside.reads.return_value = iter(())
+        stream.recover_by(beside)
+        stream.close()
+        beside.close.assert_called_once_with()
+
+
 def test_what_does_not_fit_is_counted_and_told_once(twitter: Simulator, caplog: pytest.LogCaptureFixture) -> None:
     twitter.faults.append({"fault": "odd", "field": "data.public_metrics.like_count", "value": "many"})
     twitter.faults.append({"fault": "odd", "field": "data.public_metrics.like_count", "value": "lots", "after": 3})
+    twitter.faults.append({"fault": "odd", "field": "data.public_metrics.like_count", "value": "some", "after": 5})
     api = client(twitter)
     synchronise(api, RULES[0])
     stream = api.open()
     found = list(islice((message for message in stream.messages() if isinstance(message, Translated)), 10))
     stream.close()
-    assert api.left_out == {"data.public_metrics.like_count": 2}
-    assert [json.loads(message)["favorite_count"] for message in found if message.left_out] == [0, 0]
+    assert api.left_out == {"data.public_metrics.like_count": 3}
+    assert [json.loads(message)["favorite_count"] for message in found if message.left_out] == [0, 0, 0]
     told = [record.__dict__["field"] for record in caplog.records if "does not fit" in record.message]
     assert told == ["data.public_metrics.like_count"]
 
@@ -182,6 +230,7 @@ def test_a_stream_without_keep_alives_is_stalled(twitter: Simulator, monkeypatch
     [
         (b"garbage", [b"garbage"]),
         (b'{"meta":1}', [b'{"meta":1}']),
+        (b'{"data":{"id":"20"}}', [b'{"data":{"id":"20"}}']),
         (b'{"data":{"id":"x","text":"y"}}', [b'{"data":{"id":"x","text":"y"}}']),
         (
             b'{"errors":[{"title":"ConnectionException","disconnect_type":"SlowReader","detail":"too slow"}]}',

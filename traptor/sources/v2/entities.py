@@ -36,13 +36,18 @@ def text_and_entities(post: Post, includes: Includes) -> Json:
 
 
 def _written(post: Post) -> Written:
-    """Of a long post its note. The text beside that is cut, and ends in links to itself and to its media."""
+    """Of a long post its note, and behind it the links to its media, as v1.1 had them.
+
+    v2 has those at the end of the text beside it, which is cut, and has a link to the post as well.
+    """
     own = post.entities or Entities()
     media_links = [link for link in own.urls or () if _is_of_media(link)]
     note = post.note_tweet or post.note_post
     if note and note.text and not post.reference("retweeted"):
+        behind = [link.url for link in media_links if _is_own(link, post) and (link.url or "") not in note.text]
+        text = " ".join([note.text, *filter(None, dict.fromkeys(behind))])
         elsewhere = [structs.replace(link, start=None, end=None) for link in media_links]
-        return Written(note.text, note.entities or Entities(), elsewhere, _shown_of_note(post, note.text))
+        return Written(text, note.entities or Entities(), elsewhere, _shown_of_note(post, note.text))
     return Written(post.text or "", own, media_links, post.display_text_range)
 
 
@@ -60,6 +65,10 @@ def _is_of_media(link: Url) -> bool:
         or MEDIA_LINK.search(link.expanded_url or "")
         or re.match(r"pic\.(twitter|x)\.com/", link.display_url or "")
     )
+
+
+def _is_own(link: Url, post: Post) -> bool:
+    return bool(link.media_key) or f"/status/{post.id}/" in (link.expanded_url or "")
 
 
 def _cut(written: Written, whole: Json) -> Json:
@@ -108,8 +117,7 @@ def _link_of(medium: Medium, number: int, post: Post, links: Sequence[Url]) -> U
 
 def _likeness(link: Url, number: int, post: Post) -> tuple[bool, bool]:
     """Is it a link into this tweet, and to the medium of this number?"""
-    address = link.expanded_url or ""
-    return f"/status/{post.id}/" in address, address.endswith((f"/photo/{number}", f"/video/{number}"))
+    return _is_own(link, post), (link.expanded_url or "").endswith((f"/photo/{number}", f"/video/{number}"))
 
 
 # Entities in v1.1's shape

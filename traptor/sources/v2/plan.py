@@ -6,9 +6,10 @@ from typing import Any, NamedTuple, Protocol
 
 from traptor.sources.v2 import shape
 from traptor.sources.v2.rules import ServerRule, pack, pack_tightly
-from traptor.tweets import fields
+from traptor.tweets import fields, kinds
 from traptor.tweets.matching import compile_rules
 from traptor.tweets.rule import Rule
+from traptor.tweets.snowflakes import posted_ms
 
 DAYS_OF_A_MONTH = 30
 QUERY_CHARACTERS = 512
@@ -74,15 +75,9 @@ def sampled_posts_a_month(traptor_type: str, rules: Sequence[Rule], tweets: Iter
     for message in tweets:
         for tweet in shape.tweets(message) if shape.is_v2(message) else [message]:
             found += bool(matcher.match(fields.view(tweet)))
-            if moment := _posted_at(tweet.get("id_str")):
-                times.append(moment)
-    seconds = max(times) - min(times) if times else 0.0
+            if milliseconds := posted_ms(int(kinds.tweet_id(tweet) or 0)):
+                times.append(milliseconds)
+    seconds = (max(times) - min(times)) / 1000 if times else 0.0
     if seconds < 1:
         raise ValueError("the sample has no two tweets a second or more apart: its rate cannot be told")
     return round(found / share / seconds * DAYS_OF_A_MONTH * 86_400)
-
-
-def _posted_at(id_str: object) -> float:
-    """Seconds since 1970; 0 for what is no snowflake."""
-    number = int(id_str) if isinstance(id_str, str) and id_str.isdecimal() and len(id_str) < 20 else 0
-    return ((number >> 22) + shape.SNOWFLAKE_EPOCH_MS) / 1000 if number >= shape.FIRST_SNOWFLAKE else 0.0

@@ -11,10 +11,8 @@ from typing import Any, NamedTuple
 from traptor.sources.v2 import payload, places
 from traptor.sources.v2.entities import text_and_entities
 from traptor.sources.v2.payload import Includes, Post, User, Withheld
+from traptor.tweets.snowflakes import posted_ms
 
-SNOWFLAKE_EPOCH_MS = 1288834974657
-FIRST_SNOWFLAKE = 1 << 35
-"""Ids below were counted, and do not tell the time."""
 ONLY_TWEETS = {"text", "author_id", "conversation_id", "edit_history_tweet_ids", "edit_history_post_ids"}
 """Fields by which a tweet is told from other things that v2 sends with an id: users, lists, rules."""
 
@@ -54,7 +52,7 @@ def posted(post: Post, includes: Includes) -> Json:
         retweeted = _quoting(original, includes)
         status |= {name: value for name, value in retweeted.items() if name in QUOTE_FIELDS}
         status["retweeted_status"] = retweeted
-    if milliseconds := _snowflake_ms(post):
+    if milliseconds := posted_ms(status["id"]):
         status["timestamp_ms"] = str(milliseconds)
     return status
 
@@ -100,14 +98,8 @@ def _both(name: str, number: int | str | None) -> Json:
     return {name: int(number), f"{name}_str": str(number)}
 
 
-def _snowflake_ms(post: Post) -> int:
-    """When it was posted, in milliseconds since 1970; 0 where the id does not tell."""
-    number = int(post.id)
-    return (number >> 22) + SNOWFLAKE_EPOCH_MS if number >= FIRST_SNOWFLAKE else 0
-
-
 def _created_at(post: Post) -> str | None:
-    if post.created_at is None and (milliseconds := _snowflake_ms(post)):
+    if post.created_at is None and (milliseconds := posted_ms(int(post.id))):
         return _v1_time(datetime.fromtimestamp(milliseconds // 1000, UTC))
     return _v1_time(post.created_at)
 

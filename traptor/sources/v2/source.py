@@ -142,7 +142,6 @@ class V2Source:
     def report(self, conn: Any) -> None:
         for path, count in list(self._left_out.items()):
             self._counts[f"fields_left_out:{path}"] = count
-        self._left_out.clear()
         self._budget.write(conn)
 
     def status(self) -> dict[str, Any]:

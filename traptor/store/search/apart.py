@@ -22,7 +22,7 @@ class SetApart:
 
     def add(self, messages: Sequence[tuple[Message, str]]) -> int:
         """But what may be of a deleted tweet. How many?"""
-        gone = self._memory.ask({id_ for message, _ in messages for id_ in ids_in(message.value)}).deleted
+        gone = self._memory.taken_back({id_ for message, _ in messages for id_ in ids_in(message.value)})
         kept = [(message, reason) for message, reason in messages if gone.isdisjoint(ids_in(message.value))]
         self._server.put([self._action(message, reason) for message, reason in kept])
         return len(kept)

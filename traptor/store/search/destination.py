@@ -22,7 +22,8 @@ from traptor.store.destination import (
     Refused,
     Selection,
     WrongDestination,
-)  # fmt: skip
+    group,
+)
 from traptor.store.notices import Notices
 from traptor.store.overview import Overview
 from traptor.store.rows import Withheld
@@ -52,6 +53,7 @@ class Search:
             raise WrongDestination(f"{prefix!r} cannot begin the names of indices: small letters, digits, - and _")
         self._server = Server(url.partition("+")[2], password)
         self.name = f"{self._server.url}/{prefix}"
+        self.group = group(self.name)
         self._indices = Indices(self._server, prefix)
         self._memory = Memory(self._server, self._indices.remembered)
         self._tweets = Tweets(self._server, self._indices)
@@ -110,7 +112,8 @@ class Search:
 
     def _note(self, notices: Notices) -> None:
         gaps = [
-            ({"_index": self._indices.gaps, "_id": f"{gap.traptor} {gap.since}"}, gap._asdict()) for gap in notices.gaps
+            ({"_index": self._indices.gaps, "_id": f"{gap.traptor} {gap.since}"}, documents.of_gap(gap))
+            for gap in notices.gaps
         ]
         limits = [
             ({"_index": self._indices.limits, "_id": f"{limit.at} {limit.tweets}"}, limit._asdict())
@@ -228,6 +231,9 @@ class Search:
         there = self._tweets.get([id_ for id_, _ in tweets], is_whole=False)
         gone = self._memory.ask({id_ for pair in tweets for id_ in pair if id_ is not None}).deleted
         return [id_ for id_, retweeted_id in tweets if id_ not in there and gone.isdisjoint({id_, retweeted_id})]
+
+    def taken_back(self, ids: Collection[int]) -> set[int]:
+        return self._memory.taken_back(ids)
 
     def tweets(self, selection: Selection) -> Iterator[Mapping[str, Any]]:
         self._server.refresh(self._indices.tweets)

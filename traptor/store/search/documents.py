@@ -7,7 +7,9 @@ from typing import Any
 import msgspec
 
 from traptor.store import raw
-from traptor.store.rows import FIRST_SNOWFLAKE, SNOWFLAKE_EPOCH_MS, Match, Rows, UserRow
+from traptor.store.notices import Gap
+from traptor.store.rows import Match, Rows, UserRow
+from traptor.tweets.snowflakes import posted_ms
 
 Document = dict[str, Any]
 UNDATED = "undated"
@@ -24,8 +26,8 @@ _AHEAD = timedelta(days=1)
 
 def month(id_: int) -> str:
     """``2021.01``, by the tweet's own id."""
-    if id_ >= FIRST_SNOWFLAKE:
-        at = datetime.fromtimestamp(((id_ >> 22) + SNOWFLAKE_EPOCH_MS) // 1000, UTC)
+    if milliseconds := posted_ms(id_):
+        at = datetime.fromtimestamp(milliseconds // 1000, UTC)
         if at < datetime.now(UTC) + _AHEAD:
             return f"{at.year}.{at.month:02}"
     return UNDATED
@@ -56,6 +58,11 @@ def document(one: Rows) -> Document:
         "rules": [f"{match.traptor}:{match.rule_id}" for match in one.matches],
         "raw": row.raw.decode("utf-8", "replace") if row.raw is not None else None,
     })  # fmt: skip
+
+
+def of_gap(gap: Gap) -> Document:
+    ids = {name: _text(getattr(gap, name)) for name in ("last_tweet_id", "first_tweet_id")}
+    return _present({**gap._asdict(), **ids})
 
 
 def _user(users: Mapping[int, UserRow], id_: int | None) -> Document | None:

@@ -3,7 +3,7 @@
 A document for each tweet and user that a notice spoke of. It is asked by id, which finds what was written a moment ago.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -62,6 +62,11 @@ class Memory:
             if "countries" in there:
                 known.withheld[kind, int(id_)] = set(there["countries"])
         return known
+
+    def taken_back(self, ids: Collection[int]) -> set[int]:
+        """Which of these are tweets that were deleted, or users whose places were."""
+        known = self.ask(ids, ids)
+        return known.deleted | known.scrubbed.keys()
 
     def _get(self, keys: list[str]) -> dict[str, dict[str, Any]]:
         found = {}

@@ -1,0 +1,68 @@
+"""Where spool and log stand, and what is told of it."""
+
+from pathlib import Path
+
+import pytest
+
+from traptor import folders, settings
+
+NOT_TO_BE_WRITTEN = "/dev/null/traptor"
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    monkeypatch.setitem(folders.SYSTEM, "SPOOL_DIR", NOT_TO_BE_WRITTEN)
+    monkeypatch.setitem(folders.SYSTEM, "LOG_DIR", NOT_TO_BE_WRITTEN)
+    return tmp_path
+
+
+def test_where_the_system_s_folders_cannot_be_written_they_are_the_user_s_own(home: Path) -> None:
+    made = settings.load({}, {}, {})
+    assert str(home / "state" / "traptor" / "spool") == made.SPOOL_DIR
+    assert str(home / "state" / "traptor" / "log") == made.LOG_DIR
+    assert made.sources["SPOOL_DIR"] == "default"
+
+
+@pytest.mark.parametrize("name", ["there", "there/not/yet"])
+def test_where_they_can_be_they_stay(home: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    (home / "there").mkdir()
+    monkeypatch.setitem(folders.SYSTEM, "SPOOL_DIR", str(home / name))
+    assert str(home / name) == settings.load({}, {}, {}).SPOOL_DIR
+
+
+def test_one_that_is_set_is_taken_at_its_word() -> None:
+    assert settings.load({}, {"SPOOL_DIR": NOT_TO_BE_WRITTEN}, {}).SPOOL_DIR == NOT_TO_BE_WRITTEN
+
+
+def test_without_a_home_there_is_none_of_the_user_s(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(folders, "_own", lambda setting: Path("~/.local/state"))
+    assert folders.usual("SPOOL_DIR") == NOT_TO_BE_WRITTEN
+
+
+@pytest.mark.parametrize(
+    "name,expected",
+    [("file", True), ("folder", True), ("new", True), ("new/in/new", True), ("file/below", False)],
+)
+def test_what_can_be_written(home: Path, name: str, expected: bool) -> None:
+    (home / "file").write_text("")
+    (home / "folder").mkdir()
+    assert folders.can_be_written(home / name / "track-0.spool") is (expected and name != "file")
+    assert folders.can_be_written(home / name) is expected
+
+
+@pytest.mark.parametrize(
+    "environ,level,text",
+    [
+        ({"SPOOL_DIR": NOT_TO_BE_WRITTEN}, "ERROR", "set SPOOL_DIR"),
+        ({}, "INFO", "SPOOL_DIR sets another"),
+        ({"SPOOL_DIR": "."}, "", ""),
+    ],
+)
+def test_it_is_told_as_a_traptor_begins(
+    environ: dict[str, str], level: str, text: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    made = settings.load({}, environ, {})
+    folders.tell(Path(made.SPOOL_DIR) / "track-0.spool", made.sources)
+    assert [(one.levelname, text in one.message) for one in caplog.records] == ([(level, True)] if level else [])

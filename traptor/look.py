@@ -1,0 +1,157 @@
+"""``--look``: one line for each tweet, for people; with colours on a terminal."""
+
+import contextlib
+import html
+import re
+import sys
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import Any
+
+from rich.console import Console
+from rich.text import Text
+
+from traptor.printable import READABLE, harmless
+from traptor.tweets import fields, kinds
+from traptor.tweets.explained import explainer
+
+WHERE = {
+    "text": "text", "hashtags": "hashtag", "user_mentions": "mention", "symbols": "cashtag", "urls": "link",
+    "media": "photo's link", "user": "author", "in_reply_to_user_id": "a reply to them", "coordinates": "point",
+    "retweeted_status.user": "a retweet of them", "place": "place",
+}  # fmt: skip
+"""The fields in which rules hold, in words."""
+MATCHED, TAG, NAME, DIM = "bold yellow", "cyan", "green", "dim"
+TAG_COLUMNS, NAME_COLUMNS = 12, 16
+
+
+def where(field: str) -> str:
+    """A field in words: ``retweeted_status.text`` is ``retweeted text``."""
+    if field in WHERE:
+        return WHERE[field]
+    *before, last = field.split(".")
+    return " ".join([*(part.removesuffix("_status") for part in before), WHERE.get(last, last)])
+
+
+def line(message: Any, width: int | None = None) -> Text:
+    """Time, the rules' tags, the author, the text with the matched words marked, and where they matched.
+
+    Cut to so many columns, if given. A message that is no tweet is named.
+    """
+    if kinds.kind(message) != "tweet":
+        return Text(f"{'':8}  {kinds.kind(message)} notice {kinds.subject_id(message) or ''}".rstrip(), DIM)
+    told = _mapping(message.get("traptor"))
+    rules = [rule for rule in told.get("rules", ()) if isinstance(rule, dict)]
+    tags = ", ".join(dict.fromkeys(str(rule.get("tag") or rule.get("value") or "?") for rule in rules)) or "no rule"
+    head = Text.assemble(
+        (f"{_time(told):8}", DIM), "  ", (_column(tags, TAG_COLUMNS), TAG), "  ",
+        (_column(f"@{_screen_name(message)}", NAME_COLUMNS), NAME), "  ",
+    )  # fmt: skip
+    held_in = dict.fromkeys(str(name) for rule in rules for name in rule.get("matched_in", ()))
+    # A retweet has most of what it retweets.
+    again = {f"retweeted_status.{name}" for name in held_in}
+    found = ", ".join(where(name) for name in held_in if name not in again)
+    tail = Text(f"  ({found})" if found else "", DIM)
+    words = _matched_words(str(told.get("rule_type")), rules, message)
+    text = marked(_text(message, with_quoted="quoted" in found), words)
+    if width:
+        text = _cut(text, max(10, width - head.cell_len - tail.cell_len))
+    return head + text + tail
+
+
+def _cut(text: Text, columns: int) -> Text:
+    """To so many columns, with the first marked word in sight."""
+    first = min((span.end for span in text.spans), default=0)
+    if text.cell_len > columns and first >= columns - 1:
+        text = Text("…") + text[first - columns // 2 :]
+    text.truncate(columns, overflow="ellipsis")
+    return text
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _time(told: Mapping[str, Any]) -> str:
+    """Of the day, where we are; empty where the tweet has none."""
+    with contextlib.suppress(TypeError, ValueError):
+        return datetime.fromisoformat(told.get("created_at_iso", "")).astimezone().strftime("%H:%M:%S")
+    return ""
+
+
+def _column(text: str, columns: int) -> str:
+    """At least so wide, that what follows stands one below the other; a little more has room."""
+    made = Text(harmless(text))
+    made.truncate(2 * columns, overflow="ellipsis")
+    return made.plain + " " * (columns - made.cell_len)
+
+
+def _text(tweet: Mapping[str, Any], *, with_quoted: bool) -> str:
+    """On one line, whole: a retweet's is cut where the retweeted one's is not."""
+    original = _mapping(tweet.get("retweeted_status"))
+    quoted = _mapping((original or tweet).get("quoted_status")) if with_quoted else {}
+    by = f"RT @{_screen_name(original)}: " if original else ""
+    after = f" » @{_screen_name(quoted)}: {_own_text(quoted)}" if quoted else ""
+    return by + _own_text(original or tweet) + after
+
+
+def _screen_name(tweet: Mapping[str, Any]) -> str:
+    return harmless(_mapping(tweet.get("user")).get("screen_name") or "")
+
+
+def _own_text(tweet: Mapping[str, Any]) -> str:
+    whole = _mapping(tweet.get("extended_tweet")) or tweet
+    return harmless(" ".join(html.unescape(str(whole.get("full_text") or tweet.get("text") or "")).split()))
+
+
+def _matched_words(rule_type: str, rules: Iterable[Mapping[str, Any]], tweet: Mapping[str, Any]) -> list[str]:
+    """The words of the phrases that hold."""
+    if rule_type != "track":
+        return []
+    seen = fields.view(tweet)
+    parts = [part for rule in rules for part in explainer("track", str(rule.get("value"))).explain(seen)]
+    return [word.text for part in parts if part.holds for word in part.words]
+
+
+def marked(text: str, words: Iterable[str]) -> Text:
+    """The text with these words in it marked: by their style, and by ``plain_marks`` where there are no colours."""
+    made = Text(text)
+    for word in sorted(set(words), key=len, reverse=True):
+        sign = "" if word.startswith(("#", "@", "$")) else "[#@$]?"
+        made.highlight_regex(re.compile(rf"(?<!\w){sign}{re.escape(word)}(?!\w)", re.IGNORECASE), MATCHED)
+    return made
+
+
+def plain_marks(line_: Text) -> str:
+    """Stars around what is marked."""
+    text = line_.plain
+    for span in sorted((span for span in line_.spans if span.style == MATCHED), reverse=True):
+        text = f"{text[: span.start]}*{text[span.start : span.end]}*{text[span.end :]}"
+    return text
+
+
+class Look:
+    """In the place of standard output's lines: what is written to it is shown as people read it.
+
+    ``console`` is the terminal, above whose live line it stands; without one it is plain text for a pipe.
+    """
+
+    def __init__(self, console: Console | None) -> None:
+        self._console = console
+
+    def writelines(self, lines: Iterable[bytes]) -> None:
+        """Messages, one each. Raises OSError."""
+        for message in map(fields.load, lines):
+            if self._console:
+                shown = line(message, self._console.width)
+                shown.no_wrap = True
+                self._console.print(shown)
+            else:
+                self._write(plain_marks(line(message)) + "\n")
+
+    def _write(self, text: str) -> None:
+        sys.stdout.buffer.write(text.encode(sys.stdout.encoding or "ascii", READABLE))
+
+    def flush(self) -> None:
+        if not self._console:
+            sys.stdout.buffer.flush()
