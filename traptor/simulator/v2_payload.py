@@ -161,7 +161,7 @@ def _short(text: str, entities: Json, media: list[Json], shown: list[int] | None
 
 def _long(tweet: Mapping[str, Any], text: str, entities: Json, media: list[Json], shown: list[int] | None) -> Json:
     """The text is cut, and ends in links to itself and to its media, which the note has not."""
-    written = text[: media[0]["indices"][0]].rstrip() if media else text
+    written = text[: media[0]["indices"][0]].removesuffix(" ") if media else text
     cut = written[: SHORT_TEXT_CHARACTERS - 60].rsplit(" ", 1)[0] + "…"
     inside = {kind: [one for one in found if one["indices"][1] < len(cut)] for kind, found in entities.items()}
     address = f"https://twitter.com/i/web/status/{tweet['id_str']}"
