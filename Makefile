@@ -13,7 +13,7 @@ TESTS :=
 CORES := $(shell getconf _NPROCESSORS_ONLN)
 IN_FRONT := .venv/bin/python -c 'import os; exit(not os.isatty(0) or os.tcgetpgrp(0) != os.getpgrp())'
 
-.PHONY: help demo demo-json demo-store test test-fast test-heavy test-deploy lint audit lock dist bench kafka kafka-start kafka-stop opensearch clean
+.PHONY: help demo demo-json demo-fleet demo-store test test-fast test-heavy test-deploy lint audit lock dist bench kafka kafka-start kafka-stop opensearch clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -25,6 +25,9 @@ demo: .venv/run ## tweets to look at, without accounts or servers; Ctrl-C ends i
 
 demo-json: .venv/run ## the same as they go to Kafka, in JSON
 	@if $(IN_FRONT); then set -m; fi; .venv/bin/python -m traptor --demo --test $(JQ) || exit
+
+demo-fleet: .venv/run ## three Traptors, one is killed, its rules move; a minute
+	@.venv/bin/python -m scripts.demo_fleet
 
 demo-store: .venv/run ## the same into a file, tweets.db, to look at; Ctrl-C ends it
 	@echo "demo: look at it while it grows:" >&2
@@ -45,7 +48,7 @@ test-fast: .venv/test ## the unit tests alone; half a minute
 test-heavy: .venv/test ## those that take long: soaks, kills, outages; several minutes
 	@.venv/bin/pytest --quiet --dist loadgroup --numprocesses $(CORES) -m heavy
 
-test-deploy: .venv/test ## Vagrant, supervisor and Ansible for real, on Debian roots; needs root on Debian
+test-deploy: .venv/test ## Vagrant, supervisor, systemd, Ansible and the image for real, on Debian roots; needs root on Debian
 	@tests/deploy/run
 
 lint: .venv/test ## ruff, mypy, and the layers

@@ -157,7 +157,9 @@ def happened(fault: Fault, servers: Servers, scale: float, client: str) -> list[
 
 @click.command(help=__doc__)
 @click.option("--scale", default=1.0, help="Of the durations; 0.1 for a tenth.")
-@click.option("--only", multiple=True, metavar="WORDS", help="Only faults whose name has these words.")
+@click.option(
+    "--only", multiple=True, metavar="WORDS", help="Only the fault of this name, or those whose names have these words."
+)
 @click.option("--client", type=click.Choice(KAFKA_CLIENTS), default=KAFKA_PYTHON, help="Kafka's.")
 @click.option("--soak", "soak_seconds", default=0.0, metavar="SECONDS", help="A soak with random faults instead.")
 @click.option("--write/--no-write", "is_written", default=False, help="Write the rows in docs/reliability.md.")
@@ -171,11 +173,11 @@ def main(scale: float, only: tuple[str, ...], client: str, soak_seconds: float, 
             if is_written:
                 write(PAGE, "soak", text)
             return
-        for fault in faults.FAULTS:
-            if all(words in fault.name for words in only):
-                rows.append(happened(fault, parts, scale, client))
-                if is_written:
-                    write_row(PAGE, rows[-1])
+        named = [fault for fault in faults.FAULTS if fault.name in only]
+        for fault in named or [fault for fault in faults.FAULTS if all(words in fault.name for words in only)]:
+            rows.append(happened(fault, parts, scale, client))
+            if is_written:
+                write_row(PAGE, rows[-1])
     print(table(rows))
     if any(line[1] == "failed" for line in rows):
         sys.exit(1)

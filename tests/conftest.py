@@ -1,3 +1,4 @@
+import logging
 import socket
 from typing import Any
 
@@ -36,6 +37,12 @@ def loopback_only(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatc
 
     if not request.node.get_closest_marker("integration"):
         monkeypatch.setattr(socket.socket, "connect", guarded)
+
+
+@pytest.fixture(autouse=True)
+def no_level_of_others() -> None:
+    """What one test has logged, the next need not."""
+    logging.getLogger("traptor").setLevel(logging.NOTSET)
 
 
 @pytest.fixture(autouse=True)

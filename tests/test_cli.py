@@ -177,3 +177,33 @@ def test_the_module_and_the_help_start_without_what_only_running_needs() -> None
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=repository, env=os.environ
     )
     assert done.stdout == "[]\n"
+
+
+def test_a_working_directory_that_cannot_be_looked_into_has_no_localsettings(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(self: Path) -> bool:
+        raise PermissionError(13, "Permission denied", str(self))
+
+    monkeypatch.setattr(Path, "is_file", refuse)
+    assert settings.local_settings() == {}
+
+
+@pytest.mark.parametrize("path", [(), ("rules",), ("spool",), ("store",)], ids=" ".join)
+def test_the_summaries_of_commands_end_in_whole_sentences(path: tuple[str, ...]) -> None:
+    shown = CliRunner().invoke(cli.command, [*path, "--help"]).output.partition("Commands:\n")[2]
+    assert "..." not in shown.partition("\n\n")[0]
+
+
+def test_a_wrong_setting_is_all_that_is_told(
+    call: Callable[..., object], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, value in {**APIKEYS, "USE_SENTRY": "yes", "LOG_DIR": "none"}.items():
+        monkeypatch.setenv(name, value)
+    assert call("--test") == Exit.WRONG_SETTING
+    assert "received" not in capsys.readouterr().err
+
+
+def test_a_look_sends_nothing_to_kafka(call: Callable[..., object], runs: list[dict[str, Any]]) -> None:
+    assert call("--look", "--limit", "3") == Exit.ENDED
+    assert [(one["test"], one["tweet_limit"]) for one in runs] == [(True, 3)]

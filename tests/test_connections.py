@@ -4,12 +4,12 @@ import contextlib
 import socket
 import threading
 from collections.abc import Iterator
-from itertools import islice
 from typing import Any
 
 import pytest
 import redis
 
+from tests.servers import wait_until
 from traptor import connections, settings
 from traptor.connections import connect_to_redis
 from traptor.rules import notices
@@ -71,8 +71,9 @@ def test_an_answer_that_is_none_is_an_error_of_redis(reply: bytes) -> None:
                 list(conn.scan_iter("key"))
             with pytest.raises(redis.RedisError):
                 conn.transaction(lambda pipe: pipe.get("key"), "key", value_from_callable=True)
+            heard = notices.payloads(conn, "channel")
             with pytest.raises(redis.RedisError):
-                [_ for _ in islice(notices.payloads(conn, "channel"), 9) if _]
+                wait_until(lambda: next(heard) not in {None, notices.SUBSCRIBED}, "an answer", 10)
 
 
 def _repeat(listener: socket.socket, reply: bytes) -> None:

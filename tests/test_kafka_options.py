@@ -5,10 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives import serialization
 from hypothesis import given
 from hypothesis import strategies as st
 from kafka import KafkaProducer
 
+from tests.certificates import Certificates
 from traptor import kafka_options, settings
 from traptor.kafka_options import OPTIONS, read
 from traptor.redaction import Secret
@@ -87,10 +89,37 @@ def test_what_is_not_is_named_with_what_is_allowed(options: dict[str, Any], told
         settings.load({}, {"KAFKA_OPTIONS": json.dumps(options)}, {})
 
 
-def test_a_file_that_is_there_is_taken(tmp_path: Path) -> None:
-    (tmp_path / "ca.pem").write_text("")
-    options = {"security_protocol": "SSL", "ssl_cafile": str(tmp_path / "ca.pem")}
+def test_certificates_that_are_there_are_taken(tmp_path: Path) -> None:
+    made = Certificates(tmp_path)
+    cert, key = made.issue("traptor.example")
+    files = {"ssl_cafile": str(made.ca), "ssl_certfile": str(cert), "ssl_keyfile": str(key)}
+    options = {"security_protocol": "SSL", **files}
     assert read(options) == options
+
+
+def test_what_is_no_certificate_is_told_before_anybody_connects(tmp_path: Path) -> None:
+    made = Certificates(tmp_path)
+    (cert, _), (_, other_key) = made.issue("traptor.example"), made.issue("other.example")
+    (tmp_path / "none.pem").write_text("no certificate")
+    none = str(tmp_path / "none.pem")
+    for name in ("ssl_cafile", "ssl_crlfile"):
+        with pytest.raises(Wrong, match=f"^{name}: '.*none.pem' holds no certificates"):
+            read({"security_protocol": "SSL", name: none})
+    for keyfile in (none, str(other_key)):
+        with pytest.raises(Wrong, match="ssl_certfile, ssl_keyfile and ssl_password do not belong together"):
+            read({"security_protocol": "SSL", "ssl_certfile": str(cert), "ssl_keyfile": keyfile})
+
+
+def test_a_key_whose_password_is_missing_is_not_asked_for(tmp_path: Path) -> None:
+    """On a terminal OpenSSL would, and wait."""
+    cert, key = Certificates(tmp_path).issue("traptor.example")
+    private = serialization.load_pem_private_key(key.read_bytes(), None)
+    form = (serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8)
+    key.write_bytes(private.private_bytes(*form, serialization.BestAvailableEncryption(b"s3cret-s3cret")))
+    options = {"security_protocol": "SSL", "ssl_certfile": str(cert), "ssl_keyfile": str(key)}
+    with pytest.raises(Wrong, match="ssl_password"):
+        read(options)
+    assert read({**options, "ssl_password": "s3cret-s3cret"})
 
 
 @pytest.mark.parametrize("written", ["sasl_ssl", "SASL-SSL", " Sasl_Ssl "])

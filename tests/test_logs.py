@@ -145,7 +145,7 @@ def test_set_up_twice_tells_once(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize("secret", ['qu"oted', "back\\slash", "schlüssel", "鍵鍵鍵鍵鍵鍵", "line\nfeed"])
 @pytest.mark.parametrize("formatter", [logs.PlainFormatter, logs.JsonFormatter])
 def test_a_secret_is_blotted_out_however_it_is_written(secret: str, formatter: Any) -> None:
-    made(CONSUMER_SECRET=secret)
+    made(MYSQL_PASSWORD=secret)
     line = formatter().format(record(f"key {secret!r}", key=secret, of={"them": secret}))
     written = [secret, json.dumps(secret)[1:-1], repr(secret)[1:-1]]
     assert [form for form in written if form in line] == []

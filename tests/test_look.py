@@ -104,7 +104,7 @@ def test_a_pipe_of_any_encoding_takes_it(monkeypatch: pytest.MonkeyPatch) -> Non
     out = look.Look(None)
     out.writelines([json.dumps(enriched(tweet("störm storm"))).encode()])
     out.flush()
-    assert written.getvalue().endswith(b"st\\xf6rm *storm*  (text)\n")
+    assert written.getvalue().endswith(b"st\\u00f6rm *storm*  (text)\n")
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import redis
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.certificates import Certificates
 from traptor import redis_options, settings
 from traptor.connections import connect_to_redis
 from traptor.settings import SettingError
@@ -54,6 +55,9 @@ def test_options_are_read_as_people_write_them(query: str, found: dict[str, Any]
             "ssl_cert_reqs: 'nope' is not allowed; allowed is required, optional or none",
         ),
         ("rediss://h/0?ssl_ca_certs=/nowhere", "ssl_ca_certs: '/nowhere' is no file that can be read"),
+        ("rediss://h/0?ssl_ca_certs=/etc/hostname", "ssl_ca_certs: '/etc/hostname' holds no certificates in PEM"),
+        ("rediss://h/0?ssl_certfile=/etc/hostname", "ssl_certfile, ssl_keyfile and ssl_password do not belong"),
+        ("rediss://h/0?ssl_keyfile=/etc/hostname", "ssl_keyfile is not used without ssl_certfile"),
         ("redis://h/0?ssl_cert_reqs=required", "ssl_cert_reqs asks for TLS, but redis:// has none"),
         *[(wrong, "its value is not allowed") for wrong in ("redis://h:0", "redis://h/x", "redis://h/1/2", "redis://")],
         *[(wrong, "its value is not allowed") for wrong in ("unix:///redis", "redis://h:99999", "redis://[::1")],
@@ -72,7 +76,7 @@ def test_a_wrong_option_shows_no_password() -> None:
 
 
 def test_tls_is_what_redis_py_makes_of_it(tmp_path: Path) -> None:
-    (tmp_path / "ca.pem").write_text("")
+    Certificates(tmp_path)
     wanted = settings.load(
         {}, {"REDIS_URL": url(f"ssl_ca_certs={tmp_path}/ca.pem&ssl_check_hostname=off", "rediss")}, {}
     )

@@ -163,6 +163,7 @@ def test_a_secret_may_stand_in_a_file(tmp_path: Path) -> None:
     [
         ({"CONSUMER_SECRET_FILE": "/no/such/file"}, "CONSUMER_SECRET_FILE: '/no/such/file' cannot be read"),
         ({"CONSUMER_SECRET_FILE": "/"}, "CONSUMER_SECRET_FILE: '/' cannot be read"),
+        ({"CONSUMER_SECRET_FILE": "/dev/zero"}, "CONSUMER_SECRET_FILE: '/dev/zero' is empty"),
         ({"CONSUMER_SECRET": "a", "CONSUMER_SECRET_FILE": "/b"}, "CONSUMER_SECRET and CONSUMER_SECRET_FILE are both"),
     ],
 )

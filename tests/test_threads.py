@@ -213,3 +213,22 @@ def raising(error: Exception) -> Callable[[], Any]:
         raise error
 
     return fails
+
+
+def test_that_redis_is_back_is_told_once(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    caplog.set_level("INFO")
+    monkeypatch.setattr(threads, "RETRY_SECONDS", 0.0)
+    answers = iter([None, redis.ConnectionError("away"), redis.ConnectionError("away"), None, None])
+    roads = threads.SideRoads(lambda error: None)
+
+    def _report() -> None:
+        answer = next(answers, roads)
+        if answer is roads:
+            roads.stopped.set()
+        elif answer:
+            raise answer
+
+    roads.every(0.001, _report)
+    assert roads.stopped.wait(10)
+    told = [record.message for record in caplog.records]
+    assert told == ["Redis fails: trying again", "Redis fails: trying again", "Redis answers again"]

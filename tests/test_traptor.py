@@ -21,7 +21,7 @@ from birdy.twitter import TwitterApiError, TwitterClientError
 from kafka.future import Future
 
 from scripts.rule_extract import RulesToRedis
-from tests.servers import wait_until
+from tests.servers import PATIENCE_SECONDS, wait_until
 from traptor import settings, traptor
 from traptor.account.state import State
 from traptor.delivery import producers
@@ -275,17 +275,11 @@ def test_while_redis_is_away_the_last_whole_rules_stay() -> None:
     assert one.redis_rules == [{"rule_id": "0", "value": "happy"}]
 
 
-def test_rules_that_are_not_utf_8_harm_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
-    server = fakeredis.FakeServer()
-    monkeypatch.setattr(redis, "Redis", lambda **options: fakeredis.FakeRedis(server=server, **_known(options)))
-    one = Traptor.from_settings(settings.load(APIKEYS))
+def test_rules_that_are_not_utf_8_harm_nobody() -> None:
+    one = made(conn=fakeredis.FakeRedis(decode_responses=True, encoding_errors="surrogateescape"))
     for number, (value, tag) in enumerate([(b"happy", b"caf\xe9"), (b"caf\xe9", b"test")]):
         one.redis_conn.hset(f"traptor-track:0:{number}", mapping={"value": value, "tag": tag})
     assert list(one._get_redis_rules()) == [{"rule_id": "0", "value": "happy", "tag": "caf\ufffd"}]
-
-
-def _known(options: dict[str, Any]) -> dict[str, Any]:
-    return {name: options[name] for name in ("decode_responses", "encoding_errors") if name in options}
 
 
 # Enriching
@@ -575,7 +569,7 @@ def test_a_silent_stream_stops_when_it_is_told_to(kind: type[Traptor], monkeypat
         looping = threading.Thread(target=one._main_loop, daemon=True)
         looping.start()
         one.stop()
-        looping.join(3)
+        looping.join(PATIENCE_SECONDS)
         assert not looping.is_alive()
 
 
@@ -665,7 +659,7 @@ def test_a_look_at_the_rules_that_hangs_holds_up_nothing(monkeypatch: pytest.Mon
     with Simulator(tweets=[tweet()], rate=0) as twitter:
         monkeypatch.setenv("TWITTER_STREAM_URL", twitter.url)
         one = with_rules()
-        one._get_redis_rules = MagicMock(side_effect=lambda: hanging.wait(30))  # type: ignore[method-assign]
+        one._get_redis_rules = MagicMock(side_effect=hanging.wait)  # type: ignore[method-assign]
         one._setup_birdy()
         one._create_birdy_stream()
         one.restart_flag = True
@@ -673,9 +667,9 @@ def test_a_look_at_the_rules_that_hangs_holds_up_nothing(monkeypatch: pytest.Mon
         looping.start()
         wait_until(lambda: one._get_redis_rules.called, "a look at the rules")  # type: ignore[attr-defined]
         twitter.push(tweet(702))
-        wait_until(lambda: one.account.counts["delivered"] == 2, "a tweet", 3)
+        wait_until(lambda: one.account.counts["delivered"] == 2, "a tweet")
         one.stop()
-        looping.join(3)
+        looping.join(PATIENCE_SECONDS)
         assert not looping.is_alive()
     hanging.set()
 

@@ -145,8 +145,9 @@ def run(
         drop_output()
         raise click.ClickException(str(error)) from None
     finally:
-        summary = ", ".join(f"{name} {count}" for name, count in traptor.summary().items())
-        click.echo(f"traptor: {summary}", err=True)
+        if not isinstance(sys.exception(), settings.SettingError):
+            summary = ", ".join(f"{name} {count}" for name, count in traptor.summary().items())
+            click.echo(f"traptor: {summary}", err=True)
 
 
 @contextlib.contextmanager

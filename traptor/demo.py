@@ -42,7 +42,7 @@ def running(command_line: Mapping[str, Any]) -> Iterator[settings.Settings]:
     What else the environment sets holds, a Kafka too; localsettings.py is for the real thing.
     """
     wanted = settings.load({**command_line, **dict(zip(settings.APIKEY_NAMES, CREDENTIAL, strict=True))}, local={})
-    with _redis() as url, Simulator(rate=TWEETS_PER_SECOND) as twitter:
+    with redis_server() as url, Simulator(rate=TWEETS_PER_SECOND) as twitter:
         made = dataclasses.replace(
             wanted,
             TWITTER_STREAM_URL=twitter.url,
@@ -58,7 +58,7 @@ def running(command_line: Mapping[str, Any]) -> Iterator[settings.Settings]:
 
 
 @contextlib.contextmanager
-def _redis() -> Iterator[str]:
+def redis_server() -> Iterator[str]:
     """fakeredis' server on a free port; yields its URL."""
     server = TcpFakeServer(("127.0.0.1", 0))
     server.daemon_threads = True

@@ -40,9 +40,9 @@ class DictMethods:
     _address: Address
     _door: Door
 
-    def _way_of_messages(self) -> tuple[Iterator[Sequence[Any]], Callable[[Sequence[Any]], None]]:
-        """What the stream brings, and the method that takes it: bytes, unless somebody has replaced the stream, or a
-        method that takes dicts.
+    def _long_way(self) -> tuple[Iterator[Sequence[Any]], Callable[[Sequence[Any]], None]] | None:
+        """What the stream brings, and the method that takes it, where somebody has replaced the stream, or a method
+        that takes dicts; None where bytes may stay bytes.
         """
         if not isinstance(self.birdy_stream, FilterStream):
             # None stands for a moment in which nothing came.
@@ -50,17 +50,13 @@ class DictMethods:
             return singly, self._handle_dicts
         if self._is_dict_method_replaced():
             return self.birdy_stream.reads(), self._handle_bytes_as_dicts
-        return self.birdy_stream.reads(), self._handle_bytes
+        return None
 
     def _is_dict_method_replaced(self) -> bool:
         """Has a subclass, or somebody who holds this one, replaced a method that messages pass through?"""
         return any(
             name in vars(self) or getattr(type(self), name) is not getattr(DictMethods, name) for name in REPLACEABLE
         )
-
-    def _handle_bytes(self, received: Sequence[bytes]) -> None:
-        """Messages on the short way, as bytes from end to end."""
-        self._passage.portion(received, self._enrichment, self._door, self._enrich_tweet)
 
     def _handle_bytes_as_dicts(self, received: Sequence[bytes]) -> None:
         self._handle_dicts([message for _, message in self._intake.decoded(received, fields.load)])

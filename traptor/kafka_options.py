@@ -17,8 +17,10 @@ from traptor.values import (
     Kind,
     SettingError,
     Wrong,
+    certificates,
     json_object,
     one_of,
+    own_certificate,
     parsed,
     whole,
 )
@@ -169,6 +171,11 @@ def _encryption(options: Mapping[str, Any]) -> None:
         raise Wrong(f"{unused[0]} asks for TLS, but security_protocol {protocol} has none; allowed is SSL or SASL_SSL")
     if "ssl_keyfile" in options and "ssl_certfile" not in options:
         raise Wrong("ssl_keyfile is not used without ssl_certfile")
+    for name in ("ssl_cafile", "ssl_crlfile"):
+        if name in options:
+            certificates(name, options[name])
+    if "ssl_certfile" in options:
+        own_certificate(options["ssl_certfile"], options.get("ssl_keyfile"), options.get("ssl_password", ""))
 
 
 def _login(options: Mapping[str, Any]) -> None:

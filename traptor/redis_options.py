@@ -15,7 +15,9 @@ from traptor.values import (
     Kind,
     SettingError,
     Wrong,
+    certificates,
     one_of,
+    own_certificate,
     parsed,
     seconds,
     whole,
@@ -52,10 +54,20 @@ def read(value: Any) -> SecretUrl:
         raise ValueError(value)
     if not (parts.path.strip("/") or "0").isdecimal():
         raise ValueError(value)
-    unused = sorted(name for name in options(url) if name.startswith("ssl_"))
-    if unused and parts.scheme == "redis":
-        raise Wrong(f"{unused[0]} asks for TLS, but redis:// has none; allowed is rediss://")
+    _encryption(parts.scheme, options(url))
     return url
+
+
+def _encryption(scheme: str, wanted: Mapping[str, Any]) -> None:
+    unused = sorted(name for name in wanted if name.startswith("ssl_"))
+    if unused and scheme == "redis":
+        raise Wrong(f"{unused[0]} asks for TLS, but redis:// has none; allowed is rediss://")
+    if "ssl_keyfile" in wanted and "ssl_certfile" not in wanted:
+        raise Wrong("ssl_keyfile is not used without ssl_certfile")
+    if "ssl_ca_certs" in wanted:
+        certificates("ssl_ca_certs", wanted["ssl_ca_certs"])
+    if "ssl_certfile" in wanted:
+        own_certificate(wanted["ssl_certfile"], wanted.get("ssl_keyfile"), wanted.get("ssl_password", ""))
 
 
 def options(url: str) -> dict[str, Any]:

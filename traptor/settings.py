@@ -42,6 +42,8 @@ from traptor.values import (
 __all__ = ["SettingError"]
 
 _IN_FILE = "file "
+MOST_OF_A_FILE = 1 << 16
+"""Characters of a secret; some files have no end."""
 KAFKA_CLIENTS = KAFKA_PYTHON, CONFLUENT = "kafka-python", "confluent"
 APIKEY_NAMES = ("CONSUMER_KEY", "CONSUMER_SECRET", "ACCESS_TOKEN", "ACCESS_TOKEN_SECRET")
 REDIS_URL = Kind(redis_options.read, "redis:// or rediss://host:port/db, with options of redis-py")
@@ -284,7 +286,8 @@ def _find(one: "dataclasses.Field[Any]", levels: list[tuple[str, Mapping[str, An
 
 def _read_secret(name: str, path: str) -> Secret:
     try:
-        secret = Secret(clean(Path(path).read_text(encoding="utf-8")))
+        with open(path, encoding="utf-8") as file:
+            secret = Secret(clean(file.read(MOST_OF_A_FILE)))
     except (OSError, ValueError) as error:
         raise SettingError(f"{name}_FILE: {path!r} cannot be read: {redact(str(error))}") from None
     if not secret:
@@ -299,11 +302,18 @@ def _folders() -> Iterator[Path]:
     yield Path(__file__).parent
 
 
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except PermissionError:  # a working directory that is not ours to look into, such as root's after runuser
+        return False
+
+
 def local_settings() -> dict[str, Any]:
     """What the first ``localsettings.py`` found defines; nothing where there is none. Raises SettingError."""
     for folder in _folders():
         path = folder / "localsettings.py"
-        if path.is_file():
+        if _is_file(path):
             if told := permissions.stranger(path):
                 raise SettingError(f"{path} is code that another user could have written, and is not run: {told}")
             try:

@@ -73,9 +73,18 @@ class SideRoads:
     def every(self, seconds: float, step: Callable[[], object]) -> None:
         """Take this step once in so many seconds, in a thread of its own."""
 
+        failed = threading.Event()
+
         def road() -> None:
             while not self.stopped.wait(seconds):
-                step()
+                try:
+                    step()
+                except redis.RedisError:
+                    failed.set()
+                    raise
+                if failed.is_set():
+                    failed.clear()
+                    log.info("Redis answers again", extra={"in": road.__name__.strip("_")})
 
         road.__name__ = _name(step)
         self.start(road)

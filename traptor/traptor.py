@@ -120,17 +120,13 @@ class Traptor(RuleMethods, DictMethods):
         self.settings = wanted
         self.traptor_notify_channel = wanted.REDIS_PUBSUB_CHANNEL
         self.rule_check_interval = wanted.RULE_CHECK_INTERVAL
-        self.traptor_type = wanted.TRAPTOR_TYPE
-        self.traptor_id = wanted.TRAPTOR_ID
+        self.traptor_type, self.traptor_id = wanted.TRAPTOR_TYPE, wanted.TRAPTOR_ID
         self.apikeys = wanted.apikeys
         self.kafka_enabled = wanted.KAFKA_ENABLED
         self.kafka_hosts = wanted.KAFKA_HOSTS
         self.kafka_topic = wanted.KAFKA_TOPIC
-        self.use_sentry = wanted.USE_SENTRY
-        self.sentry_url = wanted.SENTRY_URL
-        self.log_level = wanted.LOG_LEVEL
-        self.log_dir = wanted.LOG_DIR
-        self.log_file_name = wanted.LOG_FILE
+        self.use_sentry, self.sentry_url = wanted.USE_SENTRY, wanted.SENTRY_URL
+        self.log_level, self.log_dir, self.log_file_name = wanted.LOG_LEVEL, wanted.LOG_DIR, wanted.LOG_FILE
         self.enable_stats_collection = wanted.ENABLE_STATS_COLLECTION
 
         self.name = f"traptor-{self.traptor_type}-{self.traptor_id}"
@@ -458,7 +454,7 @@ class Traptor(RuleMethods, DictMethods):
 
         Raises StreamEnded when Twitter or the network ended it.
         """
-        reads, handle = self._way_of_messages()
+        reads, handle = self._long_way() or (self.birdy_stream.reads(), self._handle_bytes)
         is_ending = False
         for received in portions(reads, PORTION_MESSAGES if self._tweet_limit is None else 1):
             handle(received)
@@ -470,6 +466,10 @@ class Traptor(RuleMethods, DictMethods):
             if not is_ending and (cause := self._cause_to_end()):
                 self._end_stream(cause)
                 is_ending = True
+
+    def _handle_bytes(self, received: Sequence[bytes]) -> None:
+        """Messages on the short way, as bytes from end to end."""
+        self._passage.portion(received, self._enrichment, self._door, self._enrich_tweet)
 
     def _cause_to_end(self) -> str:
         """Why we are to end the stream ourselves; empty while we are not."""

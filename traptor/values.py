@@ -162,6 +162,23 @@ def _ciphers(value: Any) -> str:
     return names
 
 
+def certificates(name: str, path: str) -> None:
+    """Raises Wrong where a file that is named by this option holds none."""
+    try:
+        ssl.create_default_context(cafile=path)
+    except OSError:
+        raise Wrong(f"{name}: {path!r} holds no certificates in PEM") from None
+
+
+def own_certificate(certfile: str, keyfile: str | None, password: str) -> None:
+    """Raises Wrong where the file holds no certificate, or has another key; a password that is missing is not asked for
+    on the terminal."""
+    try:
+        ssl.create_default_context().load_cert_chain(certfile, keyfile, reveal(password))
+    except (OSError, ValueError):
+        raise Wrong("ssl_certfile, ssl_keyfile and ssl_password do not belong together, or hold no PEM") from None
+
+
 def _password(value: Any) -> Secret:
     if isinstance(value, bytes | list | dict | bool):
         raise ValueError("no text")

@@ -263,6 +263,14 @@ def test_the_last_sign_of_life_is_not_written_over_before_it_is_read(conn: Any, 
     assert (one.last_life() or {})["withheld"] == 8
 
 
+def test_what_is_no_list_of_gaps_is_written_over(conn: Any) -> None:
+    conn.set("traptor:gaps:track:0", "nonsense")
+    one = Journal(conn, "track", 0, 15)
+    one.add(Gap("track", 0, gaps.iso(after(0)), gaps.iso(after(1)), "cut", None))
+    one.write([], {}, {})
+    assert conn.llen("traptor:gaps:track:0") == 1
+
+
 def test_who_waits_for_another_of_its_name_writes_nothing(conn: Any, watched: Gaps) -> None:
     one = Journal(conn, "track", 0, 15)
     one.is_silent = True

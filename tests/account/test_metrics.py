@@ -51,7 +51,7 @@ def get(told: Told) -> Iterator[Callable[[str], requests.Response]]:
     collector = TraptorCollector(LABELS, lambda: told.counts, lambda: told.gauges, lambda: told.state, told.latency)
     server = serve("127.0.0.1", 0, collector, lambda: told.state)
     url = f"http://127.0.0.1:{server.server_address[1]}"
-    yield lambda path: requests.get(url + path, timeout=5)
+    yield lambda path: requests.get(url + path, timeout=60)
     server.shutdown()
     server.server_close()
 
@@ -110,7 +110,7 @@ def test_one_state_holds(get: Any, told: Told, state: State) -> None:
 def test_load_balancers_may_ask_in_their_own_way(get: Any) -> None:
     url = get("/healthz").url
     assert get("/healthz?from=balancer").status_code == 200
-    answer = requests.head(url, timeout=5)
+    answer = requests.head(url, timeout=60)
     assert (answer.status_code, answer.text, answer.headers["Content-Length"]) == (200, "", "10")
 
 
@@ -157,7 +157,7 @@ def port(told: Told) -> Iterator[int]:
 
 
 def healthz(port: int) -> int:
-    return requests.get(f"http://127.0.0.1:{port}/healthz", timeout=5).status_code
+    return requests.get(f"http://127.0.0.1:{port}/healthz", timeout=60).status_code
 
 
 def clients() -> int:
@@ -167,7 +167,7 @@ def clients() -> int:
 def test_idle_clients_take_no_more_than_a_few_threads_and_nobodys_turn(port: int) -> None:
     with contextlib.ExitStack() as idle:
         for number in range(200):
-            idle.enter_context(socket.create_connection(("127.0.0.1", port), timeout=5))
+            idle.enter_context(socket.create_connection(("127.0.0.1", port), timeout=60))
             if number % 50 == 0:
                 assert healthz(port) == 200
         assert healthz(port) == 200
@@ -177,7 +177,7 @@ def test_idle_clients_take_no_more_than_a_few_threads_and_nobodys_turn(port: int
 @pytest.mark.parametrize("sent", [b"", b"GET /healthz HTTP/1.1\r\n", b"GET /heal"])
 def test_a_client_that_takes_too_long_is_shown_out(port: int, monkeypatch: pytest.MonkeyPatch, sent: bytes) -> None:
     monkeypatch.setattr(metrics, "CLIENT_SECONDS", 0.1)
-    with socket.create_connection(("127.0.0.1", port), timeout=5) as slow:
+    with socket.create_connection(("127.0.0.1", port), timeout=60) as slow:
         slow.sendall(sent)
         with contextlib.suppress(ConnectionResetError):
             assert slow.recv(1) == b""
@@ -186,7 +186,7 @@ def test_a_client_that_takes_too_long_is_shown_out(port: int, monkeypatch: pytes
 
 def test_a_client_that_trickles_is_shown_out(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(metrics, "CLIENT_SECONDS", 0.3)
-    with socket.create_connection(("127.0.0.1", port), timeout=5) as slow:
+    with socket.create_connection(("127.0.0.1", port), timeout=60) as slow:
         slow.sendall(b"GET /healthz HTTP/1.1\r\nX-Slow: ")
         wait_until(lambda: not sends(slow))
 
@@ -209,7 +209,7 @@ def wait_until(holds: Callable[[], bool]) -> None:
 
 def test_nobody_is_told_of_a_client_that_does_not_wait(port: int, capfd: pytest.CaptureFixture[str]) -> None:
     for _ in range(20):
-        with socket.create_connection(("127.0.0.1", port), timeout=5) as hasty:
+        with socket.create_connection(("127.0.0.1", port), timeout=60) as hasty:
             hasty.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             hasty.sendall(b"GET /metrics HTTP/1.0\r\n\r\n")
     assert healthz(port) == 200

@@ -443,7 +443,7 @@ def test_a_bomb_is_told_and_ended(
 ) -> None:
     monkeypatch.setattr(packing, "FREE_BYTES", 1 << 20)
     path = tmp_path / "a.json"
-    path.write_bytes(pack(b"{}\n" + b"\n" * (24 << 20)))
+    path.write_bytes(pack(b"{}\n" + (b" " * 1023 + b"\n") * (24 << 10)))
     tracemalloc.start()
     found = read(path)
     peak_bytes = tracemalloc.get_traced_memory()[1]

@@ -1,4 +1,4 @@
-"""How what is typed is told apart: values that begin with a minus, and options."""
+"""What commands share: how what is typed is told apart, and how they show what strangers wrote."""
 
 import io
 import json
@@ -65,3 +65,17 @@ def test_json_is_the_same_in_any_encoding(encoding: str, monkeypatch: pytest.Mon
 @pytest.mark.parametrize("text", ["störm ☕", os.fsencode("störm ☕").decode("ascii", "surrogateescape"), None])
 def test_what_is_typed_is_utf_8_in_every_locale(text: str | None) -> None:
     assert console.typed(click.Context(command), command.params[0], text) == (text and "störm ☕")
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize("out,shown", [(Terminal(), "a,\\x1b]0;x\nb\n"), (io.StringIO(), "a,\x1b]0;x\nb\n")])
+def test_csv_acts_on_no_terminal_and_is_whole_for_a_program(
+    out: io.StringIO, shown: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stdout", out)
+    console.say_csv("a,\x1b]0;x\nb\n")
+    assert out.getvalue() == shown

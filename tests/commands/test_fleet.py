@@ -68,15 +68,22 @@ def test_what_does_not_fit_is_left_off_from_the_right(conn: fakeredis.FakeRedis,
         {"started": 5},
         {"v2": 5},
         {"v2": {"posts": "x"}},
+        {"pid": None},
     ],
     ids=str,
 )
-@pytest.mark.parametrize("name", [None, Name("follow", 0)])
+@pytest.mark.parametrize("name", [None, Name("follow", 0), Name("follow", 10)])
 def test_a_wrong_value_in_one_status_hides_nothing_else(
     conn: fakeredis.FakeRedis, odd: dict[str, Any], name: Name | None
 ) -> None:
     conn.set(keys.status("follow", 0), json.dumps({**STATUS, **odd}))
+    conn.set(keys.gaps("follow", 10), "no list")
     conn.rpush(keys.gaps("follow", 0), "garbage", "[" * 100_000, '{"cause": "stalled"}')
     told = "\n".join(shown(conn, 200, name))
     assert "collector-1" in told
-    assert "stalled" in told or not name
+    assert "stalled" in told or name != Name("follow", 0)
+
+
+def test_a_status_of_which_hardly_anything_is_left(conn: fakeredis.FakeRedis) -> None:
+    conn.set(keys.status("follow", 0), '{"host": "collector-1"}')
+    assert "collector-1/None" in "\n".join(shown(conn, 200))

@@ -10,7 +10,7 @@ from kafka.errors import KafkaError, KafkaTimeoutError
 
 from tests.servers import wait_until
 from traptor.delivery import broker, producers
-from traptor.delivery.broker import TOPIC_SECONDS, Broker
+from traptor.delivery.broker import COUNT_SECONDS, TOPIC_SECONDS, Broker
 from traptor.delivery.partitioner import KeyPartitioner
 
 
@@ -112,6 +112,23 @@ def test_a_producer_that_cannot_flush_is_closed_by_force() -> None:
     broker.close(producer, 0.0)
     producer._sender.force_close.assert_called_once_with()
     broker.close(Mock(close=Mock(side_effect=RuntimeError("odd"))), 0.0)
+
+
+def test_partitions_are_counted_again_once_in_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[float] = []
+    looking = Broker("traptor", Mock(), Mock())
+
+    def thread(**_: Any) -> Any:
+        asked.append(now)
+        return Mock()
+
+    monkeypatch.setattr(broker, "threading", SimpleNamespace(Thread=thread))
+    for now in (0.0, 1.0, COUNT_SECONDS - 0.1, COUNT_SECONDS, COUNT_SECONDS + 1, 2 * COUNT_SECONDS):
+        looking.producer = None
+        looking.count_again(now)
+        looking.producer = Mock()
+        looking.count_again(now)
+    assert asked == [0.0, COUNT_SECONDS, 2 * COUNT_SECONDS]
 
 
 # kafka-python's

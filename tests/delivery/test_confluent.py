@@ -144,11 +144,8 @@ def test_a_message_that_is_wrong_is_not_taken(
 def test_what_is_closed_fails_and_is_not_delivered(producer: confluent.Producer) -> None:
     answer = producer.send("traptor", b"{}", b"1")
     assert not answer.is_done
-    for wait in (answer.get, producer.flush):
-        with pytest.raises(errors.KafkaTimeoutError):
-            wait(timeout=0.01)
     with pytest.raises(errors.KafkaTimeoutError):
-        producer.flush(timeout=-1)
+        answer.get(timeout=0.01)
     producer.close(timeout=0)
     assert (answer.is_done, answer.failed()) == (True, True)
     with pytest.raises(errors.KafkaError, match="Purged in queue"):
@@ -188,7 +185,9 @@ def test_an_answer_is_asked_for_until_it_is_there() -> None:
 
 
 @pytest.mark.parametrize("error", [None, LibraryError(LibraryError._MSG_TIMED_OUT)])
-def test_an_answer_is_waited_for_in_one_go(error: LibraryError | None) -> None:
+def test_an_answer_is_waited_for_and_nothing_is_listened_to_for_longer_than_a_moment(
+    error: LibraryError | None,
+) -> None:
     client = FakeClient(tells_at=2, error=error)
     answer = confluent.Producer(client).send("traptor", b"{}")
     if error:
@@ -196,7 +195,7 @@ def test_an_answer_is_waited_for_in_one_go(error: LibraryError | None) -> None:
             answer.get(timeout=1000)
     else:
         answer.get(timeout=1000)
-    assert client.polled == [0, pytest.approx(1000, abs=100)]
+    assert client.polled == [0, confluent.LISTENING_SECONDS]
 
 
 def test_an_answer_that_does_not_come_in_time_is_told(monkeypatch: pytest.MonkeyPatch) -> None:

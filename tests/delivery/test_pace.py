@@ -10,6 +10,7 @@ from traptor.delivery.message import Message
 from traptor.delivery.route import (
     FARTHEST_SECONDS,
     FIRST_BYTES,
+    GIVE_UP_SECONDS,
     LEAST_BYTES,
     MOST_BYTES,
     QUICK_SECONDS,
@@ -143,3 +144,15 @@ def test_a_far_kafka_has_the_time_that_the_way_takes(seconds: float, patience: f
     there = route(2)
     there.acknowledged([entry(0.0)], seconds)
     assert [lane.patience_seconds for lane in there.lanes] == [pytest.approx(patience)] * 3
+
+
+def test_a_producer_is_silent_when_the_oldest_that_it_owes_an_answer_for_is_old() -> None:
+    there = route(2)
+    for lane, now in zip(there.lanes, (0.0, 100.0, 110.0), strict=True):
+        there.sent(lane, entry(), now)
+    assert [there.is_silent(now) for now in (GIVE_UP_SECONDS, GIVE_UP_SECONDS + 0.1)] == [False, True]
+    there.acknowledged([entry(110.0)], 115.0)
+    assert [there.is_silent(115.0 + now) for now in (GIVE_UP_SECONDS, GIVE_UP_SECONDS + 0.1)] == [False, True]
+    for lane in there.lanes:
+        lane.on_way.clear()
+    assert not there.is_silent(1000.0)

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from tests.servers import wait_until
+from traptor.delivery import schema
 from traptor.delivery import spool as spool_module
 from traptor.delivery.message import Message
 from traptor.delivery.spool import CHECKPOINT_SECONDS, Spool, SpoolDamagedError, SpoolError, SpoolLostError
@@ -108,6 +109,105 @@ def test_what_another_has_just_brought_keeps_the_file_and_its_lock_free(spool: S
     second.close()
 
 
+def test_a_file_that_is_begun_as_ours_goes_is_let_be(spool: Spool, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """SQLite takes away what stands beside a file that it closes, by name."""
+    second, third, unlink = Spool(path, 1 << 20), Spool(path, 1 << 20), Path.unlink
+
+    def unlinked(file: Path, missing_ok: bool = False) -> None:
+        unlink(file, missing_ok)
+        if file.name.endswith("-shm") and not second.count:
+            second.append(messages(2))
+
+    (row,) = spool.append(messages(1))
+    monkeypatch.setattr(Path, "unlink", unlinked)
+    spool.remove([row])
+    monkeypatch.undo()
+    assert keys(third) == [b"2"]
+    second.close()
+    third.close()
+
+
+def test_of_a_file_that_was_removed_nothing_is_known(spool: Spool, path: Path) -> None:
+    spool.append(messages(1, 2))
+    spool.remove_file()
+    assert (path.exists(), spool.count, spool.size_bytes, spool.last_row) == (False, 0, 0, 0)
+    assert spool.changes() == (0, 0)
+
+
+def test_after_a_file_that_went_there_is_another(spool: Spool, path: Path) -> None:
+    spool.append(messages(1))
+    path.unlink()
+    with pytest.raises(SpoolLostError):
+        spool.changes()
+    spool.append(messages(2))
+    assert [(kept.row, kept.message.key) for kept in spool.kept()] == [(1, b"2")]
+    assert path.exists()
+
+
+@pytest.mark.parametrize("has_log", [False, True])
+def test_a_file_that_came_in_the_place_of_ours_is_read_without_our_latest_transactions(
+    spool: Spool, path: Path, tmp_path: Path, has_log: bool
+) -> None:
+    """But with its own."""
+    elsewhere = tmp_path / "older" / "track-0.spool"
+    other = Spool(elsewhere, 1 << 20)
+    other.append(messages(7))
+    if not has_log:
+        other.close()
+    spool.append(messages(1, 2, 3))
+    for suffix in ("", "-wal") if has_log else ("",):
+        Path(f"{elsewhere}{suffix}").rename(f"{path}{suffix}")
+    with pytest.raises(SpoolLostError, match="replaced") as told:
+        spool.changes()
+    assert (told.value.lost, keys(spool)) == (3, [b"7"])
+    other.close()
+
+
+def test_what_an_earlier_run_left_is_found(spool: Spool, path: Path) -> None:
+    assert (spool.changes(), path.exists()) == ((0, 0), False)
+    with contextlib.closing(Spool(path, 1 << 20)) as earlier:
+        earlier.append(messages(1, 2))
+    assert [spool.changes(), spool.changes()] == [(2, 0), (0, 0)]
+
+
+def test_what_stands_in_the_file_is_known_by_row_and_content(spool: Spool, path: Path) -> None:
+    first, second = messages(1, 2)
+    assert (spool.having({}), spool.having({1: first}), path.exists()) == (set(), set(), False)
+    rows = spool.append([first, second])
+    assert spool.having({rows[0]: first, rows[1]: first, 99: second}) == {rows[0]}
+
+
+def test_a_file_that_was_not_wholly_made_is_made_again(
+    spool: Spool, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(schema, "_SCHEMA", (*schema._SCHEMA, "NO SQL"))
+    with pytest.raises(SpoolError, match="syntax error"):
+        spool.append(messages(1))
+    monkeypatch.undo()
+    spool.append(messages(2))
+    assert (keys(spool), spool.count) == ([b"2"], 1)
+
+
+def test_a_damaged_file_that_cannot_be_set_aside_is_the_next_time(
+    spool: Spool, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spool.append(messages(1, 2))
+    with another(path) as other:
+        other.execute("DROP TABLE waiting")
+
+    def refused(*_: object) -> None:
+        raise OSError("read-only file system")
+
+    monkeypatch.setattr(spool_module.os, "replace", refused)
+    with pytest.raises(SpoolError, match=r"no such table.*read-only file system"):
+        keys(spool)
+    monkeypatch.undo()
+    with pytest.raises(SpoolDamagedError, match="set aside as") as told:
+        keys(spool)
+    assert told.value.lost == 2
+    assert len(spool.append(messages(3))) == 1
+
+
 # What is held
 
 
@@ -201,7 +301,59 @@ def test_they_come_into_it_once_in_a_while(spool: Spool, monkeypatch: pytest.Mon
     assert begun == [pytest.approx(51.1), pytest.approx(52.3)]
 
 
-# No room
+# No room, and nothing that may be written
+
+
+class Refusing(sqlite3.Connection):
+    """To a file beside which none can be made."""
+
+    def execute(self, *_: Any) -> sqlite3.Cursor:
+        raise sqlite3.OperationalError("unable to open database file")
+
+
+@pytest.fixture
+def read_only(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[bool]]:
+    """While this says so, only a connection to an immutable file can do anything."""
+    wanted, connect = [True], sqlite3.connect
+
+    def connected(where: Any, **options: Any) -> sqlite3.Connection:
+        refuses = wanted[0] and "immutable" not in where
+        return connect(where, **options, **({"factory": Refusing} if refuses else {}))
+
+    monkeypatch.setattr(spool_module.sqlite3, "connect", connected)
+    yield wanted
+    monkeypatch.undo()
+
+
+@pytest.mark.parametrize("is_log_there", [False, True])
+def test_where_nothing_may_be_written_what_is_there_is_read(
+    path: Path, request: pytest.FixtureRequest, is_log_there: bool
+) -> None:
+    first, spool = Spool(path, 1 << 20), Spool(path, 1 << 20)
+    first.append(messages(1))
+    first.close()
+    if is_log_there:
+        Path(f"{path}-wal").touch()
+    read_only = request.getfixturevalue("read_only")
+    assert keys(spool) == [b"1"]
+    with pytest.raises(SpoolError, match="readonly"):
+        spool.append(messages(2))
+    assert keys(spool) == [b"1"]
+    read_only[0] = False
+    with pytest.raises(SpoolError, match="readonly"):
+        spool.append(messages(2))
+    spool.append(messages(2))
+    assert keys(spool) == [b"1", b"2"]
+    spool.close()
+
+
+def test_what_stands_in_the_log_alone_is_not_read_past(
+    spool: Spool, path: Path, request: pytest.FixtureRequest
+) -> None:
+    spool.append(messages(1))
+    request.getfixturevalue("read_only")
+    with pytest.raises(SpoolError, match="unable to open"):
+        keys(Spool(path, 1 << 20))
 
 
 @pytest.mark.parametrize("is_log_there", [False, True])

@@ -1,17 +1,32 @@
 """What needs root and a network of its own runs under ``make test-deploy`` alone."""
 
 import os
+from pathlib import Path
 
 import pytest
 
-from tests.deploy import hosts
+from tests.deploy import hosts, podman
 
 IN_NETWORK = bool(os.environ.get("TRAPTOR_TEST_DEPLOY"))
-collect_ignore = (
-    [] if IN_NETWORK else ["test_vagrant.py", "test_ansible.py", "test_check.py", "test_files.py", "test_store_role.py"]
-)
+IMAGE = "localhost/traptor"
+PLANTED = "planted-secret"
+ANYWHERE = {"test_plan.py", "test_production.py", "test_supervisor.py"}
+OURS = {path.name for path in Path(__file__).parent.glob("test_*.py")}
+collect_ignore = [] if IN_NETWORK else sorted(OURS - ANYWHERE)
 
 
 @pytest.fixture(scope="session", autouse=IN_NETWORK)
 def network() -> None:
     hosts.make_network()
+
+
+@pytest.fixture(scope="session")
+def image(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Traptor's, built from a checkout in which its user has left keys, on a Debian that stands for what it names."""
+    folder = tmp_path_factory.mktemp("image")
+    hosts.copy_checkout(folder / "checkout")
+    for place in ("localsettings.py", "traptor/localsettings.py", "traptor/.env", ".env", "key.env"):
+        (folder / "checkout" / place).write_text(f"CONSUMER_SECRET = '{PLANTED}'\n")
+    podman.prepare(folder / "base")
+    podman.build(folder / "checkout", IMAGE)
+    return IMAGE

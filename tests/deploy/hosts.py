@@ -43,6 +43,20 @@ def name_addresses(names: Mapping[str, str], folder: Path) -> str:
     return text
 
 
+def copy_checkout(target: Path) -> None:
+    """What is in the repository, or would be with the next commit."""
+    target.mkdir()
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+    )
+    subprocess.run(
+        ["rsync", "--archive", "--from0", "--files-from=-", f"{ROOT}/", str(target)], check=True, input=listed.stdout
+    )
+
+
 class Host:
     """A Debian with sshd, for as long as a ``with`` lasts. What ``changes`` holds by then lies over its root."""
 

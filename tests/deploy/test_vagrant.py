@@ -2,13 +2,11 @@
 
 import hashlib
 import json
-import subprocess
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-from tests.deploy.hosts import BASE, ROOT, Host
+from tests.deploy.hosts import BASE, Host, copy_checkout
 from tests.servers import wait_until
 
 pytestmark = pytest.mark.integration
@@ -34,19 +32,6 @@ def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
         host.run("bash", "-ec", INTERRUPTED)
         print("provisioned:", provision(host)[-400:], sep="\n")
         yield host
-
-
-def copy_checkout(target: Path) -> None:
-    target.mkdir()
-    listed = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-        cwd=ROOT,
-        check=True,
-        capture_output=True,
-    )
-    subprocess.run(
-        ["rsync", "--archive", "--from0", "--files-from=-", f"{ROOT}/", str(target)], check=True, input=listed.stdout
-    )
 
 
 def provision(host: Host) -> str:
@@ -77,7 +62,7 @@ def test_keys_are_for_the_service_alone(machine: Host) -> None:
     assert "simulator-secret" not in machine.run("ps", "-A", "-o", "args")
 
 
-@pytest.mark.parametrize("unit", ["traptor@", "traptor-rebalance"])
+@pytest.mark.parametrize("unit", ["traptor@", "traptor-rebalance", "traptor-store"])
 def test_a_systemd_unit_is_valid(machine: Host, unit: str) -> None:
     assert machine.run("systemd-analyze", "verify", f"/vagrant/systemd/{unit}.service") == ""
 

@@ -1,6 +1,8 @@
 """What the doctor finds, piece by piece."""
 
 import json
+import re
+import time
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -230,8 +232,10 @@ def test_a_client_of_kafka_that_is_not_installed_is_told(monkeypatch: pytest.Mon
     assert text.startswith("KAFKA_CLIENT: confluent is not installed")
 
 
-def test_no_short_connection_while_twitter_has_asked_to_wait(conn: fakeredis.FakeRedis) -> None:
-    conn.set(keys.backoff(credential_hash(APIKEYS)), "{}")
-    assert lines(doctor.twitter(conn, wanted())) == [
-        ("warning", "not tried: Twitter has asked this credential to wait")
-    ]
+@pytest.mark.parametrize("is_known", [True, False])
+def test_no_short_connection_while_a_wait_goes_on(conn: fakeredis.FakeRedis, is_known: bool) -> None:
+    remembered = json.dumps({"not_before": time.time() + 90} if is_known else {})
+    conn.set(keys.backoff(credential_hash(APIKEYS)), remembered, ex=90)
+    [(level, text)] = lines(doctor.twitter(conn, wanted()))
+    assert level == "warning"
+    assert re.fullmatch(r"not tried: this credential has to wait for \d\d s more", text)

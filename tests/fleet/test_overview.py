@@ -202,3 +202,14 @@ def test_a_line_for_whatever_is_known() -> None:
 def test_the_dead_without_rules_are_shown_for_a_day(hours: float, shown: bool) -> None:
     one = Member(Name("track", 0), life={"at": seconds_from_now(-3600 * hours), "stopped": False})
     assert overview.is_shown(one) is shown
+
+
+@pytest.mark.parametrize(
+    "since,until,shown",
+    [
+        ("2026-01-02T03:04:05.678+00:00", "2026-01-02T03:04:07.078+00:00", ("2026-01-02T03:04:05", "1.4 s")),
+        ("2026-01-02T03:04:05.000+00:00", "2026-01-02T03:14:05.000+00:00", ("2026-01-02T03:04:05", "10 min")),
+    ],
+)
+def test_a_gap_of_seconds_shows_its_seconds(since: str, until: str, shown: tuple[str, str]) -> None:
+    assert overview.when({"from": since, "to": until}) == shown

@@ -68,6 +68,27 @@ def test_rules_of_the_silent_move_and_both_are_told(conn: fakeredis.FakeRedis) -
     assert look(conn).moves == {}
 
 
+def test_one_that_was_added_gets_rules_when_it_is_asked_for(conn: fakeredis.FakeRedis) -> None:
+    hold(conn, 0, 1, 2, 3, 4)
+    live(conn, 0, 1)
+    assert look(conn).moves == {}
+    spreading = AT_ONCE._replace(spread=True)
+    assert look(conn, spreading._replace(dry_run=True)).told == []
+    assert [str(name) for name in look(conn, spreading).told] == ["track:0", "track:1"]
+    assert [len(rules) for rules in where(conn).values()] == [2, 2]
+    assert not any(look(conn, spreading).moves.values())
+
+
+def test_what_rules_wait_for_is_told(conn: fakeredis.FakeRedis) -> None:
+    hold(conn, 0, 1, 2)
+    live(conn, 1)
+    returning = Policy(after_seconds=0, bring_back=True)
+    assert look(conn, returning).away == {Name("track", 0): (2, "to live again")}
+    live(conn, 0, 1)
+    assert look(conn, returning).away == {}
+    assert where(conn) == {0: ["1", "2"]}
+
+
 @pytest.mark.parametrize("silent_seconds,moves", [(0, False), (50, False), (61, True)])
 def test_silence_has_to_last(conn: fakeredis.FakeRedis, silent_seconds: float, moves: bool) -> None:
     hold(conn, 0, 1)

@@ -247,7 +247,7 @@ def test_counts_are_of_the_traptor_and_the_rule_id_in_the_hash(conn: fakeredis.F
 def test_fields_of_a_rules_own_do_not_hide_where_it_is(conn: fakeredis.FakeRedis) -> None:
     hold(conn, 0, {**CAT, "type": "keyword", "traptor_id": "9", "matches": "many"})
     [rule] = roster.all_rules(conn, ["track"])
-    assert rule == {**CAT, "type": "track", "traptor_id": 0, "matches": 0}
+    assert rule == {**CAT, "traptor": "track:0", "type": "track", "traptor_id": 0, "matches": 0}
 
 
 def test_another_error_of_redis_is_raised(conn: fakeredis.FakeRedis) -> None:

@@ -15,13 +15,12 @@ from typing import IO, Any, Self, TypeVar
 import pytest
 import redis
 
-from tests.servers import RedisServer, wait_until
+from tests.servers import PATIENCE_SECONDS, RedisServer, wait_until
 from traptor.simulator import CREDENTIAL
 
 ROOT = Path(__file__).parents[2]
 APIKEYS = ("CONSUMER_KEY", "CONSUMER_SECRET", "ACCESS_TOKEN", "ACCESS_TOKEN_SECRET")
 CHANNEL = "traptor-notify"
-PATIENCE_SECONDS = 30.0
 BOTH_APIS = pytest.mark.parametrize("api", ["1.1", "2"])
 
 T = TypeVar("T")

@@ -108,7 +108,7 @@ def _sockets_after_outage(trial: Trial) -> int:
     """Once what came meanwhile is delivered, so that the producer has its connections again."""
     faults.broker_stopped(trial, 3)
     received = trial.account()["received:tweet"]
-    wait_until(lambda: trial.account()["delivered"] >= received, "what waited to be delivered", 60)
+    wait_until(lambda: trial.account()["delivered"] >= received, "what waited to be delivered")
     return sum(target.startswith("socket:") for target in trial.open_files())
 
 

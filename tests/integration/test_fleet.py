@@ -15,7 +15,7 @@ import pytest
 import redis
 
 from tests.integration.daemon import APIKEYS, ROOT, Daemon, to_stdout
-from tests.servers import RedisServer, wait_until
+from tests.servers import PATIENCE_SECONDS, RedisServer, wait_until
 from traptor.rules import stored
 from traptor.simulator import Credential, Simulator
 
@@ -50,7 +50,7 @@ def rebalancing(redis_server: RedisServer, *options: str) -> Iterator["subproces
             yield process
         finally:
             process.terminate()
-            _, said = process.communicate(timeout=15)
+            _, said = process.communicate(timeout=PATIENCE_SECONDS)
     assert process.returncode == 0, said
 
 

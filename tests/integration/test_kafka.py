@@ -117,7 +117,7 @@ def test_what_is_no_tweet_passes_through_untouched(
 ) -> None:
     stored.write(redis_db, "track", 0, [COFFEE])
     with Simulator(tweets=[]) as twitter, collect(twitter.url) as daemon:
-        twitter.wait_for_connection(timeout_seconds=30)
+        twitter.wait_for_connection(timeout_seconds=PATIENCE_SECONDS)
         for message in NOT_TWEETS:
             twitter.push(message)
         assert kafka_broker.consume(topic, len(NOT_TWEETS)) == [(None, message) for message in NOT_TWEETS]
@@ -179,7 +179,7 @@ def test_what_was_received_is_delivered_on_sigterm(
     with Simulator(rate=0) as twitter, collect(twitter.url, TWITTER_API=api) as daemon:
         twitter.wait_for_sent(2000, 60)
         daemon.signal(signal.SIGTERM)
-        assert daemon.wait_for_exit(10) == 0
+        assert daemon.wait_for_exit() == 0
         received = daemon.summary()["received"]
         assert received > 0
         first_sent = twitter.sent[:received]

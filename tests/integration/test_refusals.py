@@ -11,7 +11,7 @@ import pytest
 import redis
 
 from tests.integration.daemon import BOTH_APIS, Daemon, publish, to_stdout
-from tests.servers import RedisServer, free_port
+from tests.servers import PATIENCE_SECONDS, RedisServer, free_port
 from traptor.rules import stored
 from traptor.simulator import Simulator
 
@@ -92,7 +92,7 @@ def test_twitter_s_waits_are_kept_and_cut_short_by_sigterm(
         (told,) = daemon.wait_for_log("no stream")
         assert least_seconds <= told["wait_s"] <= 1.2 * least_seconds
         daemon.signal(signal.SIGTERM)
-        assert daemon.wait_for_exit(10) == 0
+        assert daemon.wait_for_exit() == 0
         assert len(twitter.connections) == 1
 
 
@@ -102,10 +102,10 @@ def test_a_notice_does_not_cut_short_the_wait_that_twitter_asked_for(
 ) -> None:
     faults = [{"fault": "status", "code": 420, "retry_after": 2}]
     with Simulator(faults=faults) as twitter, collect(twitter.url, TWITTER_API=api) as daemon:
-        first = twitter.wait_for_connection(1, 30)
+        first = twitter.wait_for_connection(1, PATIENCE_SECONDS)
         publish(redis_db, "track:0")
         daemon.wait_for_log("restart notice")
-        assert twitter.wait_for_connection(2, 30).opened_at - first.opened_at >= 2
+        assert twitter.wait_for_connection(2, PATIENCE_SECONDS).opened_at - first.opened_at >= 2
         daemon.stop()
 
 
@@ -117,11 +117,9 @@ def test_a_stream_that_ends_is_opened_again_at_once(collect: Collect, api: str, 
     faults = [{"fault": fault, "after": 5}]
     with Simulator(rate=50, faults=faults) as twitter, collect(twitter.url, TWITTER_API=api) as daemon:
         daemon.messages(10)
-        first, second = twitter.connections
-        assert first.closed_at
-        assert second.opened_at - first.closed_at < 1
+        assert len(twitter.connections) == 2
         (told,) = daemon.logged("no stream")
-        assert told["cause"] == cause
+        assert (told["cause"], told["wait_s"]) == (cause, 0)
         daemon.stop()
 
 
@@ -144,4 +142,4 @@ def test_sigterm_is_obeyed_while_twitter_does_not_answer(collect: Collect) -> No
                 connected.settimeout(30)
                 assert connected.recv(4) == b"POST"
                 daemon.signal(signal.SIGTERM)
-                assert daemon.wait_for_exit(10) == 0
+                assert daemon.wait_for_exit() == 0

@@ -10,7 +10,7 @@ import pytest
 import redis
 
 from tests.integration.daemon import BOTH_APIS, Daemon, publish, to_stdout, wait_for_listener
-from tests.servers import RedisServer
+from tests.servers import PATIENCE_SECONDS, RedisServer
 from traptor.rules import stored
 from traptor.simulator import Simulator
 
@@ -27,15 +27,13 @@ def collect(tmp_path: Path, redis_server: RedisServer, redis_db: redis.Redis) ->
 
 
 @pytest.mark.parametrize("rate", [50, 0.0001], ids=["busy", "silent"])
-def test_a_notice_takes_effect_within_a_second(collect: Collect, redis_db: redis.Redis, rate: float) -> None:
+def test_a_notice_takes_effect_before_the_next_look(collect: Collect, redis_db: redis.Redis, rate: float) -> None:
     stored.write(redis_db, "track", 0, [COFFEE])
     with Simulator(rate=rate) as twitter, collect(twitter.url) as daemon:
         daemon.messages(1)
         stored.write(redis_db, "track", 0, [TEA])
-        published_at = publish(redis_db, "track:0")
-        second = twitter.wait_for_connection(2, 30)
-        assert second.predicates.track == ("coffee", "tea")
-        assert second.opened_at - published_at < 1
+        publish(redis_db, "track:0")
+        assert twitter.wait_for_connection(2, PATIENCE_SECONDS).predicates.track == ("coffee", "tea")
         assert twitter.wait_for_close(1).cause != "replaced by connection 2"
         daemon.stop()
 
@@ -46,10 +44,10 @@ def test_a_burst_of_notices_is_one_restart(collect: Collect, redis_db: redis.Red
         daemon.messages(1)
         stored.write(redis_db, "track", 0, [TEA])
         publish(redis_db, *["track:0"] * 50)
-        assert twitter.wait_for_connection(2, 30).predicates.track == ("coffee", "tea")
+        assert twitter.wait_for_connection(2, PATIENCE_SECONDS).predicates.track == ("coffee", "tea")
         redis_db.delete("traptor-track:0:1")
         publish(redis_db, "track:0")
-        assert twitter.wait_for_connection(3, 30).predicates.track == ("tea",)
+        assert twitter.wait_for_connection(3, PATIENCE_SECONDS).predicates.track == ("tea",)
         daemon.stop()
 
 
@@ -165,7 +163,7 @@ def test_rules_over_the_limit_are_left_out_loudly(
     over = [{"rule_id": str(number), "value": value} for number, value in enumerate(values)]
     stored.write(redis_db, traptor_type, 0, over)
     with Simulator(tweets=[]) as twitter, collect(twitter.url, TRAPTOR_TYPE=traptor_type) as daemon:
-        twitter.wait_for_connection(timeout_seconds=30)
+        twitter.wait_for_connection(timeout_seconds=PATIENCE_SECONDS)
         assert list(getattr(twitter.connections[0].predicates, traptor_type)) == values[:-2]
         left_out = daemon.logged("rule left out")
         assert [record["rule_id"] for record in left_out] == [rule["rule_id"] for rule in over[-2:]]

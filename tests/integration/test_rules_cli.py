@@ -153,6 +153,7 @@ def test_add_change_list_and_remove(traptor: Traptor, redis_db: redis.Redis) -> 
     ]
     [rule] = json.loads(traptor("rules", "list", "--type", "track", "--id", 0, "--json").stdout)
     assert rule == {
+        "traptor": "track:0",
         "type": "track",
         "traptor_id": 0,
         "rule_id": rule_id,
@@ -242,8 +243,8 @@ CHECKS: list[tuple[str, dict[str, list[dict[str, str]]], list[str], str, int]] =
     ("all is well", {"track:0": [CAT]}, ["track:0"], "all well", 0),
     ("refused", {"track:0": [{"rule_id": "1", "value": "x" * 61}]}, ["track:0"], "has 61 bytes", 1),
     ("no value", {"track:0": [{"rule_id": "1", "tag": "t"}]}, ["track:0"], "has no value", 1),
-    ("an orphan", {"track:0": [CAT]}, [], "track rule 1 'cat' is an orphan", 1),
-    ("the wrong type lives", {"track:0": [CAT]}, ["follow:0"], "is an orphan", 1),
+    ("none lives", {"track:0": [CAT, DOG]}, [], "no track Traptor lives: nobody collects its 2 rules", 1),
+    ("the wrong type lives", {"track:0": [CAT]}, ["follow:0"], "no track Traptor lives", 1),
     ("to be moved", {"track:0": [CAT]}, ["track:1"], "would move it from track:0 to track:1", 0),
     ("doubles", {"track:0": [CAT], "track:1": [{**DOG, "value": "CAT"}]}, ["track:0", "track:1"],
      "track:0:1, track:1:2 have the same value 'cat'", 0),
@@ -312,7 +313,7 @@ def test_rebalance_moves_once_silence_has_lasted(traptor: Traptor, redis_db: red
     assert redis_db.exists("traptor-track:0:1")
 
     done, notices = told(redis_db, lambda: traptor("rules", "rebalance", "--after", 0, "--json"))
-    assert json.loads(done.stdout)["moved"] == [{"type": "track", "from": 0, "to": 1, "rule_id": "1"}]
+    assert json.loads(done.stdout)["moved"] == [{"type": "track", "from": "track:0", "to": "track:1", "rule_id": "1"}]
     assert (done.returncode, notices) == (0, ["track:0", "track:1"])
     assert redis_db.hgetall("traptor-track:1:1") == CAT
     assert not redis_db.exists("traptor-track:0:1")

@@ -15,7 +15,7 @@ import pytest
 import redis
 
 from tests.integration.daemon import BOTH_APIS, ROOT, Output, to_stdout
-from tests.servers import RedisServer, wait_until
+from tests.servers import PATIENCE_SECONDS, RedisServer, wait_until
 from traptor import keys
 from traptor.fleet import overview
 from traptor.rules import stored
@@ -54,8 +54,8 @@ def test_a_life_as_status_tells_it(
     settings = {"HEARTBEAT_INTERVAL": 1, "TWITTER_API": api}
     with Simulator(rate=50) as twitter, to_stdout(tmp_path, redis_server, twitter.url, **settings) as daemon:
         status = keys.status("track", 0)
-        wait_until(lambda: '"streaming"' in str(redis_db.get(status)), "a streaming Traptor", 20)
-        wait_until(lambda: redis_db.exists(*(keys.stats("track", 0, n) for n in "12")) == 2, "counts of both rules", 20)
+        wait_until(lambda: '"streaming"' in str(redis_db.get(status)), "a streaming Traptor")
+        wait_until(lambda: redis_db.exists(*(keys.stats("track", 0, n) for n in "12")) == 2, "counts of both rules")
         seen = one(traptor)
         assert (seen["living"], seen["seen_as"]) == (True, "streaming")
         assert seen["needs"] == []
@@ -88,9 +88,7 @@ def test_one_traptor_with_its_rules_and_gaps(traptor: Traptor, redis_db: redis.R
     redis_db.set(keys.stats("track", 0, "2"), 30)
     shown = traptor("status", "track:0").stdout.splitlines()
     assert ["track:0", "2", "news", "election", "30", "2.0"] in [line.split() for line in shown]
-    assert ["2026-01-01T00:00:00+00:00", "2026-01-01T00:05:00+00:00", "stalled", "3", "-", "-"] in [
-        line.split() for line in shown
-    ]
+    assert ["2026-01-01T00:00:00", "5", "min", "stalled", "3", "-", "-"] in [line.split() for line in shown]
     assert one(traptor)["gaps"] == [gap]
 
 
@@ -123,11 +121,11 @@ def test_watching_refreshes_until_it_is_told_to_stop(environ: dict[str, str], re
         assert process.stdout
         output = Output(process.stdout)
         try:
-            wait_until(lambda: any(b"never seen" in line for line in output.lines), "a first look", 10)
+            wait_until(lambda: any(b"never seen" in line for line in output.lines), "a first look")
             redis_db.set("track:0:20260101000000", "alive")
-            wait_until(lambda: any(b" alive " in line for line in output.lines), "a second look", 10)
+            wait_until(lambda: any(b" alive " in line for line in output.lines), "a second look")
             process.send_signal(signal.SIGINT)
-            assert process.wait(10) == 0
+            assert process.wait(PATIENCE_SECONDS) == 0
         finally:
             process.kill()
             output.join()
@@ -139,11 +137,11 @@ def test_one_traptor_is_watched_as_json(environ: dict[str, str], redis_db: redis
         assert process.stdout
         output = Output(process.stdout)
         try:
-            wait_until(lambda: len(output.lines) > 1, "two looks", 10)
+            wait_until(lambda: len(output.lines) > 1, "two looks")
             looks = [json.loads(line) for line in output.lines[:2]]
             assert [(look["traptor"], len(look["rules"])) for look in looks] == [("track:0", 2)] * 2
             process.send_signal(signal.SIGTERM)
-            assert process.wait(10) == 0
+            assert process.wait(PATIENCE_SECONDS) == 0
         finally:
             process.kill()
             output.join()

@@ -154,7 +154,7 @@ def test_stores_share_three_partitions_and_a_server_goes_away(
         two.process.kill()
         send(kafka_broker, topic, messages[2000:], 3)
         left = [id_ for id_ in range(1, WHOLE + 1) if id_ not in DELETED]
-        wait_until(lambda: count() == len(left), "all tweets", 90)
+        wait_until(lambda: count() == len(left), "all tweets")
         one.signal(signal.SIGTERM)
         ended(one, 10)
     with psycopg.connect(url) as db:

@@ -49,7 +49,7 @@ def test_stores_share_three_partitions_and_a_server_goes_away(
         two.process.kill()
         send(kafka_broker, topic, sent[2000:], 3)
         left = [id_ for id_ in range(1, WHOLE + 1) if id_ not in DELETED]
-        wait_until(lambda: count(opensearch, name) == len(left), "all tweets", 90)
+        wait_until(lambda: count(opensearch, name) == len(left), "all tweets")
         one.signal(signal.SIGTERM)
         did = ended(one, 10)
     assert did["read"] >= sum(did[word] for word in ("stored", "merged", "deleted", "set apart", "notices"))

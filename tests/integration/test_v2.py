@@ -4,7 +4,6 @@ import json
 import re
 import signal
 import subprocess
-import time
 from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
@@ -15,7 +14,7 @@ import redis
 import requests
 
 from tests.integration.daemon import BOTH_APIS, Daemon, publish, to_stdout
-from tests.servers import RedisServer, free_port, wait_until
+from tests.servers import PATIENCE_SECONDS, RedisServer, free_port, wait_until
 from tests.sources.v2.differences import unexcused
 from traptor import keys
 from traptor.rules import stored
@@ -149,14 +148,13 @@ def test_what_still_comes_for_an_old_value_is_not_taken_for_the_new_one(
 
 
 @pytest.mark.parametrize("rate", [50, 0.0001], ids=["busy", "silent"])
-def test_a_notice_is_on_the_server_within_a_second(collect: Collect, redis_db: redis.Redis, rate: float) -> None:
+def test_a_notice_is_on_the_server_before_the_next_look(collect: Collect, redis_db: redis.Redis, rate: float) -> None:
     stored.write(redis_db, "track", 0, [STORM])
     with Simulator(rate=rate) as twitter, collect(twitter, "2") as daemon:
         daemon.messages(1)
         stored.write(redis_db, "track", 0, [ROCKET])
-        published_at = publish(redis_db, "track:0")
+        publish(redis_db, "track:0")
         wait_until(lambda: held_rules(twitter) == ["storm OR flood warning", "#rocket"], "the new rule")
-        assert time.time() - published_at < 1
         assert len(twitter.connections) == 1
         daemon.stop()
 
@@ -168,7 +166,7 @@ def test_it_ends_when_asked(collect: Collect, redis_db: redis.Redis, api: str, n
     with Simulator(rate=50) as twitter, collect(twitter, api) as daemon:
         daemon.messages(5)
         daemon.signal(number)
-        assert daemon.wait_for_exit(10) == 0
+        assert daemon.wait_for_exit() == 0
         assert daemon.summary()["delivered"] == daemon.summary()["received"]
 
 
@@ -190,7 +188,7 @@ def test_a_rate_limit_is_waited_out_as_asked(collect: Collect, redis_db: redis.R
         daemon.stop()
         first, second = twitter.connections
     assert (first.status, second.status) == (429, 200)
-    assert 1.9 < second.opened_at - first.opened_at < 10
+    assert second.opened_at - first.opened_at > 1.9
 
 
 @BOTH_APIS
@@ -199,7 +197,7 @@ def test_faults_cost_no_tweet_that_was_sent(collect: Collect, redis_db: redis.Re
     stored.write(redis_db, "track", 0, [STORM, ROCKET])
     faults = [{"fault": fault, "after": 20}]
     with Simulator(rate=100, limit=60, faults=faults) as twitter, collect(twitter, api) as daemon:
-        sent = twitter.wait_for_sent(60, timeout_seconds=30)
+        sent = twitter.wait_for_sent(60, timeout_seconds=PATIENCE_SECONDS)
         found = daemon.stdout.wait_for(
             lambda lines: {json.loads(line).get("id_str") for line in lines} >= set(sent), timeout_seconds=20
         )
@@ -233,7 +231,7 @@ def test_a_disconnect_of_a_server_that_keeps_the_stream_open_is_one(collect: Col
     error = {"errors": [{"title": "operational-disconnect", "disconnect_type": "UpstreamOperationalDisconnect"}]}
     faults = [{"fault": "message", "message": error, "after": 5}]
     with Simulator(rate=50, faults=faults, keep_alive_seconds=0.1) as twitter, collect(twitter, "2") as daemon:
-        assert twitter.wait_for_connection(2, timeout_seconds=20).status == 200
+        assert twitter.wait_for_connection(2, timeout_seconds=PATIENCE_SECONDS).status == 200
         daemon.stop()
         assert twitter.connections[0].cause == "client went away"
 
@@ -366,7 +364,7 @@ def test_wrong_keys_end_it_with_3(collect: Collect, redis_db: redis.Redis, wrong
     """A refused token at the third try, after the waits between them; refused keys at once."""
     stored.write(redis_db, "track", 0, [STORM])
     with Simulator() as twitter, collect(twitter, "2", **{wrong: "wrong"}) as daemon:
-        assert daemon.wait_for_exit(60) == 3
+        assert daemon.wait_for_exit() == 3
 
 
 def test_no_keys_are_told_at_the_start(collect: Collect) -> None:

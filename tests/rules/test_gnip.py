@@ -39,6 +39,7 @@ REFUSED = {
     "-(a OR b) c": "excludes a group",
     "from:jack": "screen name",
     "from:1 cat": "at once",
+    "cat from:1": "at once",
     "from:1 from:2": "at once",
     "bounding_box:[1 2 3 4] cat": "at once",
     "lang:en cat": "lang: has no counterpart",
@@ -52,6 +53,7 @@ REFUSED = {
     "point_radius:[1 2 3]": "longitude, latitude and a radius",
     "point_radius:[1..2 2 3mi]": "longitude, latitude and a radius",
     "point_radius:[0 89.9 25mi]": "pole",
+    "point_radius:[0 90 0mi]": "pole",
     " ".join(["(a OR b OR c OR d)"] * 5): "more than 400",
     "(" * 10_000: "nested too deeply",
 }

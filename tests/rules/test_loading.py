@@ -490,3 +490,19 @@ def test_a_query_without_values_is_told(columns: list[str] | None, monkeypatch: 
     monkeypatch.setattr("pymysql.connect", Database(columns, {"id": 1, "tag": "t"}).connect)
     with pytest.raises(SourceError, match=r"^mysql://h/db gives no column `value`; RULES_QUERY"):
         list(loading.rows("mysql://u@h/db", query="SELECT 1"))
+
+
+@pytest.mark.parametrize(
+    "name, content, found",
+    [
+        ("rules.txt", "cat\n\n two dogs \n", [{"value": "cat"}, {"value": "two dogs"}]),
+        ("RULES.TXT", "cat", [{"value": "cat"}]),
+        ("rules.txt", f"\n{JSON_LINES}", [{"value": "cat", "tag": "t"}]),
+        ("rules.txt", GNIP, [{"value": "cat", "tag": "t"}]),
+    ],
+)
+def test_a_text_is_a_list_unless_it_begins_as_json(
+    tmp_path: Path, name: str, content: str, found: list[dict[str, str]]
+) -> None:
+    rows_found = loading.rows(source(tmp_path, name, content))
+    assert [{name: row.fields[name] for name in ("value", "tag") if name in row.fields} for row in rows_found] == found

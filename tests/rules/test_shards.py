@@ -45,6 +45,36 @@ def where(shards: Shards) -> dict[int, list[str]]:
     return {traptor_id: sorted(shard.rules) for traptor_id, shard in shards.by_id.items() if shard.rules}
 
 
+@pytest.mark.parametrize(
+    "held,living,matches,moves,used",
+    [
+        pytest.param({0: words(1, 2, 3, 4)}, [0, 1], {}, 2, [2, 2], id="one was added"),
+        pytest.param({0: words(1, 2, 3), 1: words(4, 5, 6)}, [0, 1, 2], {}, 2, [2, 2, 2], id="a third was added"),
+        pytest.param({0: words(1, 2), 1: words(3)}, [0, 1], {}, 0, [2, 1], id="even already"),
+        pytest.param({0: words(1, 2, 3, 4)}, [0], {}, 0, [4], id="alone"),
+        pytest.param({0: words(1, 2, 3, 4), 1: []}, [0], {}, 0, [4, 0], id="to none that is dead"),
+        pytest.param({0: [rule("1", "a,b,c,d")], 1: []}, [0, 1], {}, 0, [4, 0], id="what makes it no better stays"),
+        pytest.param({0: [rule("1", "a,b,c"), *words(2)]}, [0, 1], {}, 1, [1, 3], id="the one that helps"),
+        pytest.param({0: [rule("1", "x" * 61), rule("2", "x" * 61)]}, [0, 1], {}, 0, [0, 0], id="none that is refused"),
+    ],
+)
+def test_rules_are_spread_with_the_fewest_moves(
+    held: dict[int, list[Rule]], living: list[int], matches: dict[Place, float], moves: int, used: list[int]
+) -> None:
+    shards = shards_of("track", held, living, matches)
+    made = shards.spread()
+    assert (len(made), [shard.used for shard in shards.by_id.values()]) == (moves, used)
+    assert shards.spread() == []
+
+
+def test_spread_takes_from_the_busy_what_is_hot() -> None:
+    shards = shards_of(
+        "track", {0: words(1, 2, 3, 4)}, [0, 1], {Place(0, "1"): 10, Place(0, "2"): 90, Place(0, "3"): 80}
+    )
+    shards.spread()
+    assert where(shards) == {0: ["3", "4"], 1: ["1", "2"]}
+
+
 CAT, DOG = rule("1", "cat", tag="a"), rule("2", "dog")
 
 

@@ -22,6 +22,8 @@ from traptor.simulator.v2 import bearer_token
 from traptor.simulator.v2_clauses import parse
 from traptor.simulator.v2_payload import payload
 from traptor.simulator.wire import Message
+from traptor.sources.v2 import shape
+from traptor.sources.v2.client import FIELDS
 from traptor.tweets import fields
 
 
@@ -33,7 +35,7 @@ def twitter() -> Iterator[Simulator]:
 
 def request(twitter: Simulator, method: str, path: str, **body: Any) -> requests.Response:
     headers = {"Authorization": f"Bearer {bearer_token(CREDENTIAL)}"}
-    return requests.request(method, twitter.url + path, json=body or None, headers=headers, timeout=5)
+    return requests.request(method, twitter.url + path, json=body or None, headers=headers, timeout=60)
 
 
 def answer(twitter: Simulator, method: str, query: str = "", **body: Any) -> dict[str, Any]:
@@ -136,7 +138,7 @@ def test_connections_are_told_and_ended(twitter: Simulator) -> None:
     answer(twitter, "POST", add=[{"value": "storm"}])
     with requests.get(
         f"{twitter.url}/2/tweets/search/stream",
-        headers={"Authorization": f"Bearer {bearer_token(CREDENTIAL)}"}, stream=True, timeout=5,
+        headers={"Authorization": f"Bearer {bearer_token(CREDENTIAL)}"}, stream=True, timeout=60,
     ) as stream:  # fmt: skip
         [standing] = request(twitter, "GET", "/2/connections?connection.fields=id,client_ip").json()["data"]
         assert standing.keys() == {"id", "client_ip"}
@@ -253,3 +255,22 @@ def test_some_operators_only_narrow_what_others_find(value: str) -> None:
 def test_what_an_operator_does_not_take_is_refused() -> None:
     with pytest.raises(ValueError, match="is: takes retweet, quote, reply"):
         list(parse("a is:mine"))
+
+
+@pytest.mark.parametrize("names", ["tweet", "post"])
+@pytest.mark.parametrize(
+    "recorded",
+    [
+        {"text": "storm"},
+        {"full_text": "storm " * 60, "user": {"id_str": "7"}, "entities": {"urls": []}},
+        {"text": "storm", "entities": None, "user": None, "place": {"id": "p", "bounding_box": None}},
+        {"text": "RT", "retweeted_status": {"id_str": "19", "text": "storm"}, "quoted_status": {}},
+        {"text": "@a", "entities": {"user_mentions": [{"screen_name": "a", "id_str": None, "indices": [0, 2]}]}},
+    ],
+)
+def test_a_recorded_tweet_that_lacks_something_is_sent(recorded: dict[str, Any], names: str) -> None:
+    asked = v2_request.asked(urlencode(FIELDS))
+    sent = payload({"id_str": "20", **recorded}, [], asked, names)
+    found, left_out = shape.shaped(sent)
+    assert ([one["id_str"] for one in found], left_out) == (["20"], ())
+    assert "null" not in json.dumps(sent)

@@ -63,6 +63,7 @@ def ended(url: str, opened: Callable[[str], Any] = v1) -> tuple[list[bytes], Str
         (b"x" * 100_000, Kind.HTTP, "x" * 500),
         (b"[]", Kind.HTTP, "[]"),
         (b"null", Kind.HTTP, "null"),
+        (b"", Kind.HTTP, "an empty answer"),
     ],
 )  # fmt: skip
 def test_a_200_that_is_no_stream_is_told_and_waited_out(
@@ -76,6 +77,12 @@ def test_a_200_that_is_no_stream_is_told_and_waited_out(
     assert end.detail.isprintable()
 
 
+def test_what_cannot_be_unpacked_is_no_stream_either() -> None:
+    with serving(sending(response(b"no gzip", "200 OK", "Content-Encoding: gzip"))) as url:
+        received, end = ended(url)
+    assert (received, end.cause, end.kind) == ([], "garbled", Kind.HTTP)
+
+
 @pytest.mark.parametrize(
     "body,messages,cause",
     [
@@ -84,7 +91,6 @@ def test_a_200_that_is_no_stream_is_told_and_waited_out(
         (TWEET + b"\r\n" + TWEET, [TWEET, TWEET], "closed"),
         (TWEET + b"\r\n", [TWEET], "closed"),
         (b"\r\n\r\n", [], "closed"),
-        (b"", [], "closed"),
         (TWEET + b"\r\n" + TWEET[:-1], [TWEET], "cut"),
         (TWEET[:-1], [], "cut"),
         (TWEET + b'\r\n{"errors":[]}\r\n', [TWEET, b'{"errors":[]}'], "closed"),

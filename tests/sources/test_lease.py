@@ -157,11 +157,19 @@ DEEP = "[" * 10_000 + "]" * 10_000
     ],
     ids=lambda held: held[:10],
 )
-def test_a_key_that_means_nothing_is_somebody(conn: Any, held: str) -> None:
-    conn.set(KEY, held)
+def test_a_key_that_means_nothing_is_somebody_while_it_lasts(conn: Any, held: str) -> None:
+    conn.set(KEY, held, ex=TTL_SECONDS)
     holder = Lease(conn, [KEY], "track", 0).take()
     assert (holder is None) == (held == "")
     assert len(json.dumps(holder)) < 1000
+
+
+@pytest.mark.parametrize("held", ["garbage", DEEP, "[]"], ids=lambda held: held[:10])
+def test_one_that_would_stay_for_ever_is_nobody(conn: Any, held: str) -> None:
+    conn.set(KEY, held)
+    lease = Lease(conn, [KEY], "track", 0)
+    assert lease.take() is None
+    assert (conn.get(KEY) in {lease.own, lease.own.encode()}, conn.ttl(KEY)) == (True, TTL_SECONDS)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from birdy.twitter import TwitterApiError, TwitterAuthError, TwitterClientError, TwitterRateLimitError
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tests.servers import wait_until
@@ -106,6 +106,7 @@ def test_a_message_that_has_not_ended_is_pending(data: list[bytes], pending: byt
     st.lists(st.integers(0, 100), max_size=12).map(sorted),
     st.sampled_from([1, 4, 100]),
 )
+@example(b"\r\rx\n\n", [4], 1)
 def test_any_chunks_give_the_same_messages(data: bytes, cuts: list[int], max_bytes: int) -> None:
     expected = [line[: max_bytes + 1] for line in data.split(b"\r\n")[:-1] if line]
     assert framed(chunks(data, *cuts), max_bytes) == expected

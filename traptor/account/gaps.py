@@ -1,12 +1,17 @@
 """Gaps: each time without a stream is a record."""
 
 import json
+import logging
 import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
+
+import redis
+
+log = logging.getLogger(__name__)
 
 KEPT = 1000
 """Gap records of one Traptor in Redis."""
@@ -126,7 +131,19 @@ class Gaps:
 
 
 def store(conn: Any, key: str, gap: Gap) -> None:
-    """Append a record to the bounded list in Redis. Raises redis.RedisError."""
+    """Append a record to the bounded list in Redis; what stands there and is none is written over. Raises
+    redis.RedisError."""
+    try:
+        _append(conn, key, gap)
+    except redis.ResponseError as error:
+        if "WRONGTYPE" not in str(error):
+            raise
+        log.warning("what stood in the place of the gaps was no list: written over", extra={"key": key})
+        conn.delete(key)
+        _append(conn, key, gap)
+
+
+def _append(conn: Any, key: str, gap: Gap) -> None:
     with conn.pipeline(transaction=True) as pipe:
         pipe.rpush(key, json.dumps(gap.record()))
         pipe.ltrim(key, -KEPT, -1)

@@ -132,7 +132,8 @@ class Vitals:
             state = self.state()
             if state is not self._told:
                 self._told, self._since = state, datetime.now(UTC)
-                self._log.info("state", extra={"state": state.value, "reason": self.why(state)})
+                why = self.why(state)
+                self._log.info("state", extra={"state": state.value, **({"reason": why} if why else {})})
             return state
 
     def counts(self) -> Counter[str]:

@@ -25,7 +25,7 @@ from traptor import settings
 from traptor.connections import connect_to_redis
 from traptor.exits import Exit
 from traptor.keys import TYPES
-from traptor.printable import harmless, in_json
+from traptor.printable import harmless, in_json, printable
 from traptor.redaction import SecretUrl
 from traptor.rules.lock import Locked
 from traptor.rules.progress import Progress
@@ -147,6 +147,13 @@ def say_json_list(values: Iterable[Any]) -> None:
         sys.stdout.write(separator + as_json(value))
         separator = ", "
     sys.stdout.write("]\n" if separator == ", " else "[]\n")
+
+
+def say_csv(text: str) -> None:
+    """As it is for a program; for a terminal without what would act on it."""
+    for_files()
+    is_seen = sys.stdout.isatty()
+    click.echo("\n".join(map(printable, text.split("\n"))) if is_seen else text, nl=False)
 
 
 def say_some(lines: Sequence[str], heading: str = "", *, err: bool = False) -> None:

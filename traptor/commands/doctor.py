@@ -25,7 +25,10 @@ STYLES = {"ok": "green", "warning": "yellow", "error": "bold red"}
 @click.option("--probe-topic", metavar="TOPIC", help="Also send one message to this topic.")
 @json_option
 def doctor(traptor_type: str | None, traptor_id: int | None, as_json: bool, **options: Any) -> None:
-    """Is everything there that a Traptor needs? One line each, with what to do. Exit code 1 after an error."""
+    """Look whether all is there that a Traptor needs. A line for each thing, with what to do.
+
+    Exit code 1 after an error.
+    """
     console = terminal()
     found = []
     for finding in _findings(traptor_type, traptor_id, options):

@@ -32,7 +32,7 @@ Examples:
 def export(  # noqa: PLR0917 - click passes by name
     name: str, form: str, rule: str | None, since: float | None, until: float | None, out: BinaryIO
 ) -> None:
-    """Write the tweets of a database, in the order of their ids, to standard output.
+    """Write the tweets of a database to standard output. In the order of their ids.
 
     Lists stand in one column, joined by blanks. Whoever shares tweets with others may share their ids: --format ids.
     """

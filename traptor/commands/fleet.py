@@ -1,6 +1,7 @@
 """``status`` and ``stats``: the fleet and its rules, seen from Redis."""
 
 import csv
+import io
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
@@ -18,9 +19,9 @@ from traptor import settings
 from traptor.commands.console import (
     PIPE_COLUMNS,
     connection,
-    for_files,
     json_option,
     needs_a_person,
+    say_csv,
     say_json,
     say_table,
     stop_signal,
@@ -141,8 +142,8 @@ def _in_red(complaints: Sequence[str]) -> list[Text]:
     return [Text(harmless(complaint), "bold red") for complaint in complaints]
 
 
-GAP_COLUMNS = ("gap from", "to", "cause", ">tries", "last tweet before", "first tweet after")
-GAP_FIELDS = ("from", "to", "cause", "reconnects", "last_tweet_id", "first_tweet_id")
+GAP_COLUMNS = ("gap from", ">lasted", "cause", ">tries", "last tweet before", "first tweet after")
+GAP_FIELDS = ("cause", "reconnects", "last_tweet_id", "first_tweet_id")
 
 
 def _one(
@@ -160,7 +161,7 @@ def _one(
         table(RULE_COLUMNS, rules, is_terminal=console.is_terminal),
     ]
     if gaps:
-        lines = [[gap.get(field) or "-" for field in GAP_FIELDS] for gap in gaps[-GAPS_SHOWN:]]
+        lines = [[*overview.when(gap), *(gap.get(field) or "-" for field in GAP_FIELDS)] for gap in gaps[-GAPS_SHOWN:]]
         parts += [Text(), table(GAP_COLUMNS, lines, is_terminal=console.is_terminal)]
     return Group(*parts)
 
@@ -171,7 +172,7 @@ RULE_COLUMNS = ("Traptor", "rule_id", "tag", "value", ">matches", ">per minute")
 def _rule_line(rule: dict[str, Any], members: Mapping[Name, Member], window_seconds: int) -> tuple[object, ...]:
     at = Name(rule["type"], rule["traptor_id"])
     per_minute = f"{rule['matches'] * 60 / overview.counted_seconds(members.get(at), window_seconds):.1f}"
-    return at, rule["rule_id"], rule.get("tag", ""), rule.get("value", ""), rule["matches"], per_minute
+    return str(at), rule["rule_id"], rule.get("tag", ""), rule.get("value", ""), rule["matches"], per_minute
 
 
 def _hottest_first(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -194,7 +195,8 @@ def stats(wanted_type: str | None, top: int | None, as_csv: bool, as_json: bool)
     if as_json:
         say_json([{**dict(zip(columns, line, strict=True)), "per_minute": float(str(line[-1]))} for line in lines])
     elif as_csv:
-        for_files()
-        csv.writer(sys.stdout, lineterminator="\n").writerows([columns, *(map(cell, line) for line in lines)])
+        text = io.StringIO()
+        csv.writer(text, lineterminator="\n").writerows([columns, *(map(cell, line) for line in lines)])
+        say_csv(text.getvalue())
     else:
         say_table(RULE_COLUMNS, lines)

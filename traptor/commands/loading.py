@@ -78,7 +78,7 @@ def load(
     dry_run: bool,
     **options: Any,
 ) -> None:
-    """Load rules from SOURCE: a path, - for standard input, or mysql://user@host/db.
+    """Load rules from a file or a database. SOURCE is a path, - for standard input, or mysql://user@host/db.
 
     Shows what is added, changed and removed. Exit code 1 if any rule was left out.
     """

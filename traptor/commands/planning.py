@@ -60,7 +60,7 @@ def plan(
     share: float,
     as_json: bool,
 ) -> None:
-    """How many Traptors the rules of SOURCE need, or those in Redis, and how full and busy each Traptor is.
+    """How many Traptors the rules need, and how busy each is. The rules of SOURCE, or those in Redis.
 
     With --api 2: how many rules on X's server and connections, and what a month of it costs.
     """
@@ -83,8 +83,10 @@ def plan(
         click.echo()
         say_table(
             ("Traptor", "lives", ">rules", ">used", ">limit", ">full", ">matches", ">busy"),
-            [(*line.values(),)[:-3] + _percents(line) for line in traptors],
+            [(*line.values(),)[:-4] + _percents(line) for line in traptors],
         )
+        if any(line["estimated"] for line in traptors):
+            click.echo("~ in part estimated: a rule that has not matched is expected to do so as often as the others")
 
 
 def _rules(
@@ -127,12 +129,14 @@ def _fullness(shards: Shards) -> Iterable[dict[str, Any]]:
             "limit": shard.limit,
             "full": round(shard.used / shard.limit, 4),
             "matches": round(shard.matches),
+            "estimated": traptor_id in shards.estimated,
             "busy": round(shard.matches / total, 4),
         }
 
 
-def _percents(line: dict[str, Any]) -> tuple[str, int, str]:
-    return f"{line['full']:.0%}", line["matches"], f"{line['busy']:.0%}"
+def _percents(line: dict[str, Any]) -> tuple[str, str, str]:
+    about = "~" if line["estimated"] else ""
+    return f"{line['full']:.0%}", f"{about}{line['matches']}", f"{about}{line['busy']:.0%}"
 
 
 @click.command("rebalance")
@@ -142,6 +146,7 @@ def _percents(line: dict[str, Any]) -> tuple[str, int, str]:
 @click.option(
     "--return/--stay", "bring_back", default=None, help="Whether moved rules go back later  [REBALANCE_RETURN]"
 )
+@click.option("--spread", is_flag=True, help="Also even out: to Traptors that were added or have come back.")
 @click.option("--watch", "watches", is_flag=True, help="Go on until told to stop; several may watch.")
 @click.option("--metrics-port", type=click.IntRange(0, 65535), help="With --watch: port of Prometheus metrics.")
 @dry_run_option
@@ -150,21 +155,24 @@ def rebalance_(
     *,
     after: float | None,
     bring_back: bool | None,
+    spread: bool,
     watches: bool,
     metrics_port: int | None,
     dry_run: bool,
     as_json: bool,
 ) -> None:
-    """Move the rules of silent Traptors, and what is over a limit, to living ones with room.
+    """Move rules to Traptors that collect. Those of silent ones, and what is over a limit, to living ones with room.
 
     Exit code 1 if there are orphans, for which no living Traptor has room.
     """
     if watches and as_json:
         raise click.UsageError("--json is what one look came to: it goes without --watch")
+    if watches and spread:
+        raise click.UsageError("--spread is done once: it goes without --watch")
     if metrics_port is not None and not watches:
         raise click.UsageError("--metrics-port goes with --watch")
     wanted = settings.load({"REBALANCE_AFTER": after, "REBALANCE_RETURN": bring_back})
-    policy = rebalance.Policy(wanted.REBALANCE_AFTER, wanted.REBALANCE_RETURN, dry_run)
+    policy = rebalance.Policy(wanted.REBALANCE_AFTER, wanted.REBALANCE_RETURN, dry_run, spread)
     with connection(wanted) as conn:
         if watches:
             logs.set_up(dataclasses.replace(wanted, LOG_DIR=logs.NO_FILE, LOG_STDOUT=True))
@@ -183,13 +191,19 @@ def _say(balance: rebalance.Balance, *, as_json: bool, dry_run: bool) -> None:
         say_json(
             {
                 "moved": [
-                    {"type": name, "from": move.was.traptor_id, "to": move.at.traptor_id, "rule_id": move.at.rule_id}
+                    {
+                        "type": name,
+                        "from": str(roster.Name(name, move.was.traptor_id)),
+                        "to": str(roster.Name(name, move.at.traptor_id)),
+                        "rule_id": move.at.rule_id,
+                    }
                     for name, moves in balance.moves.items()
                     for move in moves
                     if move.was
                 ],
                 "orphans": balance.orphans,
                 "told": [str(name) for name in balance.told],
+                "away": {str(name): {"rules": count, "waits": why} for name, (count, why) in balance.away.items()},
                 "silent": {str(name): seconds for name, seconds in balance.silent.items()},
             }
         )
@@ -198,6 +212,8 @@ def _say(balance: rebalance.Balance, *, as_json: bool, dry_run: bool) -> None:
     for name, seconds in balance.silent.items():
         if seconds:
             click.echo(f"{name} is silent; its rules move in {seconds:.0f} s: run this again then, or with --after 0")
+    for name, (count, why) in balance.away.items():
+        click.echo(f"{count} rules of {name} wait for it {why}")
     for traptor_type, count in balance.orphans.items():
         if count:
             click.echo(f"ORPHANS: {count} {traptor_type} rules; start another Traptor of this type", err=True)

@@ -1,11 +1,12 @@
 """``traptor replay``: tweets from archives through the same rules as from the stream."""
 
+import contextlib
 import os
 import re
 import signal
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC
 from pathlib import Path
 from typing import Any, NoReturn
@@ -115,7 +116,7 @@ def replay(  # noqa: PLR0917 - click passes by name
     strict: bool,
     report: Path | None,
 ) -> None:
-    """Pass archived tweets through the rules, and write those that match, enriched, to standard output.
+    """Pass archived tweets through the rules. Those that match go to standard output, enriched.
 
     PATHS are files, folders, or - for standard input: JSON lines, arrays or any other JSON, plain or packed (gz, bz2,
     xz, lzma, zst), also as members of tar and zip archives. Tweets may be in the shape of v1.1 or v2, activities of
@@ -138,30 +139,14 @@ def replay(  # noqa: PLR0917 - click passes by name
     task = Task(wanted.TRAPTOR_TYPE, wanted.TRAPTOR_ID, found, every_tweet, since, until, sample, describe=bool(report))
     stopping = _told_to_stop(is_for_a_reader=not (out or kafka))
     bookmarks = _bookmarks(state, task)
-    if bookmarks.changed:
-        changed = ", ".join(bookmarks.changed)
-        click.echo(f"replay: --state {state} was begun with other {changed}: what is done stays done", err=True)
-    if bookmarks.unfinished:
-        outlets.take_back(bookmarks.unfinished)
     pace = Pace(speed)
-    try:
+    with _told_why_it_ended():
         outlet = _outlet(out, kafka, wanted, stopping)
         run = Replay(
             paths, task, outlet=outlet, bookmarks=bookmarks, pace=pace, console=console, say=say, workers=workers
         )
         run.run(stopping)
         signal.alarm(0)
-    except WorkerDied as error:
-        raise click.ClickException(str(error)) from None
-    except outlets.NotWritten as error:
-        click.echo(f"replay: {error}", err=True)
-        _end_without_output()
-    except BrokenPipeError:
-        # The reader has gone, which click takes for a failure.
-        _end_without_output()
-    except OSError as error:
-        click.echo(f"replay: cannot write: {error}", err=True)
-        _end_without_output(1)
     console.print(_by_rule(run, task.rules), _by_file(run))
     click.echo(f"replay: {run.summary()}", err=True)
     if report:
@@ -216,6 +201,23 @@ def _told_to_stop(*, is_for_a_reader: bool) -> threading.Event:
     return stopping
 
 
+@contextlib.contextmanager
+def _told_why_it_ended() -> Iterator[None]:
+    try:
+        yield
+    except WorkerDied as error:
+        raise click.ClickException(str(error)) from None
+    except outlets.NotWritten as error:
+        click.echo(f"replay: {error}", err=True)
+        _end_without_output()
+    except BrokenPipeError:
+        # The reader has gone, which click takes for a failure.
+        _end_without_output()
+    except OSError as error:
+        click.echo(f"replay: cannot write: {error}", err=True)
+        _end_without_output(1)
+
+
 def _end_without_output(code: int = Exit.ENDED) -> NoReturn:
     drop_output()
     sys.exit(code)
@@ -262,6 +264,7 @@ def _redis_rules(wanted: settings.Settings) -> list[dict[str, str]]:
 
 
 def _bookmarks(state: Path | None, task: Task) -> Bookmarks:
+    """How far an earlier run got; what it has left half done is taken back."""
     asked = {
         "--type": task.traptor_type,
         "--id": task.traptor_id,
@@ -272,9 +275,15 @@ def _bookmarks(state: Path | None, task: Task) -> Bookmarks:
         "--sample": task.sample,
     }
     try:
-        return Bookmarks(state, asked)
+        bookmarks = Bookmarks(state, asked)
     except (ValueError, OSError) as error:
         raise click.UsageError(f"--state {state}: {error}") from None
+    if bookmarks.changed:
+        changed = ", ".join(bookmarks.changed)
+        click.echo(f"replay: --state {state} was begun with other {changed}: what is done stays done", err=True)
+    if bookmarks.unfinished:
+        outlets.take_back(bookmarks.unfinished)
+    return bookmarks
 
 
 def _outlet(out: Path | None, kafka: bool, wanted: settings.Settings, stopping: threading.Event) -> outlets.Outlet:

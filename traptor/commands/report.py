@@ -29,7 +29,9 @@ Examples:
               metavar="HOURS", help="How far to look back in Kafka.")  # fmt: skip
 @click.pass_context
 def report(context: click.Context, place: str, file: Path | None, hours: float) -> None:
-    """Write an HTML page about the tweets in the Kafka topic, or in a database: over time, by rule, by language, gaps.
+    """Write an HTML page about what was collected. Over time, by rule, by language, with the gaps.
+
+    Of the tweets in the Kafka topic, or in a database.
 
     KAFKA_HOSTS, KAFKA_TOPIC and KAFKA_OPTIONS say where; the gaps are those that Traptors have recorded in Redis.
     Nothing is committed or written there.

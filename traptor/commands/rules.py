@@ -20,6 +20,7 @@ from traptor.commands.console import (
     json_option,
     needs_a_person,
     progress,
+    say_csv,
     say_json,
     say_json_list,
     say_long_table,
@@ -35,7 +36,7 @@ from traptor.commands.trying import test_
 from traptor.fleet import roster
 from traptor.fleet.inspection import inspect
 from traptor.keys import TYPES
-from traptor.printable import cell
+from traptor.printable import cell, in_json
 from traptor.rules import loading
 from traptor.rules.shards import Change, Shards
 from traptor.rules.stored import each
@@ -75,7 +76,7 @@ rules.add_command(test_)
 @click.option("--id", "traptor_id", type=click.IntRange(0), help="Only the rules of the Traptor with this id.")
 @json_option
 def list_(wanted_type: str | None, traptor_id: int | None, as_json: bool) -> None:
-    """The rules in Redis, by Traptor, with their matches within the window."""
+    """The rules in Redis, by Traptor, with their matches."""
     types = [wanted_type] if wanted_type else TYPES
     with connection(settings.load()) as conn:
         found = roster.all_rules(conn, types, None if traptor_id is None else [traptor_id])
@@ -123,7 +124,7 @@ def add(
     dry_run: bool,
     as_json: bool,
 ) -> None:
-    """Add one rule, or change the one that has its rule_id or value: fields that are not named stay.
+    """Add one rule, or change one. That is the one with its rule_id or value: fields that are not named stay.
 
     VALUE is taken as it is.
     """
@@ -184,15 +185,15 @@ def remove(traptor_type: str, rule_ids: tuple[str, ...], traptor_id: int | None,
 @type_option
 @click.option("--format", "as_format", type=click.Choice(["jsonl", "csv"]), default="jsonl", show_default=True)
 def export(wanted_type: str | None, as_format: str) -> None:
-    """All rules on standard output, in UTF-8, as `rules load --as-is` takes them."""
+    """Write all rules to standard output. In UTF-8, as `rules load --as-is` takes them."""
     for_files()
     with connection(settings.load()) as conn:
         found = (rule for name in ([wanted_type] if wanted_type else TYPES) for rule in _exported(conn, name))
         if as_format == "csv":
-            click.echo(_csv(list(found)), nl=False)
+            say_csv(_csv(list(found)))
             return
         for rule in found:
-            sys.stdout.write(json.dumps(rule, ensure_ascii=False) + "\n")
+            sys.stdout.write(in_json(json.dumps(rule, ensure_ascii=False)) + "\n")
 
 
 def _exported(conn: "redis.Redis", traptor_type: str) -> Iterator[dict[str, str]]:
@@ -219,7 +220,7 @@ def _csv(found: list[dict[str, Any]]) -> str:
 @type_option
 @json_option
 def check(source: str | None, source_format: str | None, wanted_type: str | None, as_json: bool) -> None:
-    """Is anything wrong with the rules in Redis, or with those of SOURCE? Exit code 1 if so.
+    """Look for what is wrong with the rules. Those in Redis, or those of SOURCE; exit code 1 if anything is.
 
     In Redis: what Twitter would refuse, what is over the limit, and orphans, which no living Traptor can take, are
     errors; doubles, and rules that wait to be moved, are warnings.

@@ -32,7 +32,7 @@ def _traptor(_context: click.Context, _option: click.Parameter, name: str | None
 )
 @json_option
 def server(*, retired: tuple[str, int] | None, as_json: bool) -> None:
-    """The rules that X API v2's server holds for this app, by Traptor. Posts for those of others are paid for, too."""
+    """The rules that X API v2's server holds, by Traptor. Posts for those of others are paid for, too."""
     wanted = settings.load()
     client = V2Client(wanted.CONSUMER_KEY, wanted.CONSUMER_SECRET, wanted.BEARER_TOKEN, wanted.TWITTER_API_URL)
     try:

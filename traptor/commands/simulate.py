@@ -23,6 +23,8 @@ Examples:
     TWITTER_STREAM_URL=http://127.0.0.1:8080 CONSUMER_KEY=simulator-key \\
     CONSUMER_SECRET=simulator-secret ACCESS_TOKEN=simulator-token \\
     ACCESS_TOKEN_SECRET=simulator-token-secret python -m traptor --test
+  A Twitter for a fleet of which each Traptor has a key of its own:
+    python -m traptor simulate --port 8080 --any-credential
   Your own recorded tweets, over and over as if they were new:
     python -m traptor simulate --file monday.jsonl.gz --rate 100
   The same, as recorded and once:
@@ -63,6 +65,7 @@ OPEN = (
 @click.option(
     "--v2-names", default="tweet", type=click.Choice(["tweet", "post"]), help="Generation of X API v2's names."
 )
+@click.option("--any-credential", is_flag=True, help="Believe every key: a stream for each, for a whole fleet.")
 @click.option("--consumer-key", default=CREDENTIAL.consumer_key, help="The credential that is accepted.")
 @click.option("--consumer-secret", default=CREDENTIAL.consumer_secret)
 @click.option("--access-token", default=CREDENTIAL.access_token)
@@ -73,20 +76,22 @@ def simulate(
     once: bool,
     faults: Any,
     keep_alive: float,
+    any_credential: bool,
     consumer_key: str,
     consumer_secret: str,
     access_token: str,
     access_token_secret: str,
     **options: Any,
 ) -> None:
-    """A Twitter of your own: POST /1.1/statuses/filter.json as it was, on this machine.
+    """Be a Twitter of your own, on this machine. POST /1.1/statuses/filter.json as it was.
 
     It checks signatures, filters by the rules of the request, and makes up tweets that fit them. Standard error says
     where it listens. Ctrl-C or SIGTERM ends it.
     """
+    known = Credential(consumer_key, consumer_secret, access_token, access_token_secret)
     try:
         simulator = Simulator(
-            credentials=[Credential(consumer_key, consumer_secret, access_token, access_token_secret)],
+            credentials=None if any_credential else [known],
             tweets=read_lines(files) if files else None,
             loop=not once,
             faults=read_faults(faults) if faults else (),
@@ -115,7 +120,9 @@ def read_faults(file: IO[str]) -> list[Any]:
     """ValueError names a file that is not a JSON list."""
     try:
         faults = json.load(file)
-    except (ValueError, RecursionError) as error:
+    except RecursionError:
+        raise ValueError(f"{file.name}: nested too deeply") from None
+    except ValueError as error:
         raise ValueError(f"{file.name}: {error}") from None
     if not isinstance(faults, list):
         raise ValueError(f"{file.name}: not a JSON list of faults")

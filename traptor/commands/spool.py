@@ -33,7 +33,7 @@ id_option = click.option("--id", "wanted_id", type=click.IntRange(0), help="Only
 
 @click.group(cls=Group, epilog=EXAMPLES)
 def spool() -> None:
-    """What waits on disk while Kafka is away, and what Kafka has refused for good."""
+    """What waits on disk for Kafka, and what Kafka has refused."""
 
 
 @spool.command("list")
@@ -41,7 +41,7 @@ def spool() -> None:
 @id_option
 @json_option
 def list_(wanted_type: str | None, wanted_id: int | None, as_json: bool) -> None:
-    """How much waits, and each message that was set apart with its reason."""
+    """How much waits, and what was set apart, with the reason."""
     with spools(wanted_type, wanted_id) as all_found:
         found = [summary(name, one) for name, one in all_found]
     if as_json:
@@ -58,7 +58,7 @@ def list_(wanted_type: str | None, wanted_id: int | None, as_json: bool) -> None
 @id_option
 @click.option("--apart", is_flag=True, help="Only what was set apart.")
 def export(wanted_type: str | None, wanted_id: int | None, apart: bool) -> None:
-    """One JSON object per message on standard output; ``value`` is the message as text. Nothing is taken out."""
+    """Write the messages as JSON to standard output. ``value`` is the message as text; nothing is taken out."""
     with spools(wanted_type, wanted_id) as found:
         for name, one in found:
             for kept in one.kept():
@@ -72,7 +72,7 @@ def export(wanted_type: str | None, wanted_id: int | None, apart: bool) -> None:
 @click.option("--all", "is_all", is_flag=True, help="Everything that was set apart.")
 @click.argument("numbers", metavar="[NUMBER]...", type=int, nargs=-1)
 def resend(wanted_type: str | None, wanted_id: int | None, is_all: bool, numbers: tuple[int, ...]) -> None:
-    """Let messages that were set apart wait to be sent again: those with these NUMBERs, or all."""
+    """Send again what was set apart. NUMBERs are those of messages, as `spool list` shows them."""
     if is_all == bool(numbers):
         raise click.UsageError("give the numbers of messages, or --all")
     if numbers and None in {wanted_type, wanted_id}:

@@ -63,7 +63,7 @@ class Seen(NamedTuple):
 @click.option("--type", "wanted_type", type=click.Choice(TYPES), help="Type of rules that name none.  [default: track]")
 @json_option
 def test_(*, source: str, what: tuple[str, ...], wanted_type: str | None, as_json: bool) -> None:
-    """Which rules hold in a text or in files of tweets, in which field, and why or why not."""
+    """Which rules hold in texts or files of tweets, and why. In which field, or why not, word for word."""
     loaded = _loaded(settings.load(), source, wanted_type)
     files = [one for one in what if _is_file(one)]
     seen = [_seen(str(typed(None, None, one)), loaded.rules) for one in what if one not in files]

@@ -149,11 +149,6 @@ class Producer:
             raise translated(told.error)
         return set(told.partitions)
 
-    def flush(self, timeout: float) -> None:
-        """Raises KafkaTimeoutError when something is unanswered after so many seconds."""
-        if unanswered := self._client.flush(max(timeout, 0.0)):
-            raise errors.KafkaTimeoutError(f"{unanswered} messages are not acknowledged")
-
     def close(self, timeout: float) -> None:
         """Deliver nothing more: what has no answer fails now."""
         self._closed.set()

@@ -167,7 +167,8 @@ class Kafka:
         if self._main.broker.refusal:
             raise self._main.broker.refusal
         for route in self._routes.values():
-            route.broker.count_again(self._clock())
+            if self._given is None:
+                route.broker.count_again(self._clock())
             self._settle(route)
             if route.divide():
                 self._backlog.list_anew()

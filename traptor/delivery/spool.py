@@ -298,7 +298,6 @@ class Spool:
             known = self.last_row
             self._compare(db)
             if self.last_row == known:
-                db.close()
                 spool_file.unlink(self.path)
                 self._forget_all()
 
@@ -372,8 +371,6 @@ class Spool:
 
     def _set_aside(self, error: Exception) -> SpoolError:
         """A damaged file makes room for a new one; it is kept, for whoever can mend it."""
-        if self._db:
-            self._db.close()
         try:
             aside = spool_file.set_aside(self.path)
         except OSError as refused:

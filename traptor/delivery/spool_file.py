@@ -28,6 +28,7 @@ def connect(path: Path, timeout_seconds: float) -> tuple[sqlite3.Connection, boo
     tells; else only to be read."""
     latest_path = Path(f"{path}-wal")
     has_latest = latest_path.exists() and latest_path.stat().st_size > 0
+    failures = []
     for mode, options in (("NORMAL", ""), ("EXCLUSIVE", ""), ("NORMAL", "?immutable=1"))[: 2 if has_latest else 3]:
         db = sqlite3.connect(
             f"{path.absolute().as_uri()}{options}",
@@ -37,26 +38,26 @@ def connect(path: Path, timeout_seconds: float) -> tuple[sqlite3.Connection, boo
             check_same_thread=False,
         )
         try:
-            _begin(db, path, mode)
+            _begin(db, mode)
             return db, mode == "EXCLUSIVE"
         except sqlite3.OperationalError as error:
             db.close()
             if code(error) == sqlite3.SQLITE_BUSY:
                 raise
-            failure = error
+            failures.append(error)
         except BaseException:
             db.close()
             raise
-    raise failure
+    raise failures[0]
 
 
-def _begin(db: sqlite3.Connection, path: Path, mode: str) -> None:
+def _begin(db: sqlite3.Connection, mode: str) -> None:
     db.execute(f"PRAGMA locking_mode = {mode}")
     # A killed process loses nothing that was committed; only a power cut could, and only the last transactions.
     db.execute("PRAGMA synchronous = NORMAL")
     if mode == "NORMAL":
         db.execute("PRAGMA wal_autocheckpoint = 0")
-    if not path.stat().st_size:
+    if not db.execute("SELECT 1 FROM sqlite_master").fetchone():
         # A file that has grown shrinks again; only before it has a table can it be told to.
         db.execute("PRAGMA auto_vacuum = INCREMENTAL")
         # Readers and writers do not wait for each other, and what is there can be read where nothing is written.

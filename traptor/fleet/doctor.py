@@ -345,8 +345,9 @@ def twitter(conn: "redis.Redis", wanted: Settings) -> Iterator[Finding]:
         yield warning("twitter", "not tried: a short connection is for v1.1 only", "run traptor --test --limit 1")
         return
     credential = credential_hash(wanted.credential)
-    if conn.exists(keys.backoff(credential)):
-        yield warning("twitter", "not tried: Twitter has asked this credential to wait", "try again in an hour")
+    if (wait_seconds := _wait_seconds(conn, credential)) > 0:
+        text = f"not tried: this credential has to wait for {wait_seconds:.0f} s more"
+        yield warning("twitter", text, "try again then")
         return
     lease = Lease(conn, [keys.lease(credential)], wanted.TRAPTOR_TYPE, wanted.TRAPTOR_ID, credential)
     if holder := lease.take():
@@ -356,6 +357,15 @@ def twitter(conn: "redis.Redis", wanted: Settings) -> Iterator[Finding]:
         yield _connect(wanted)
     finally:
         lease.release()
+
+
+def _wait_seconds(conn: "redis.Redis", credential: str) -> float:
+    """Until this credential may connect again, by what its Traptor remembers; not above 0 where that is now."""
+    key = keys.backoff(credential)
+    try:
+        return float(keys.content(str(conn.get(key) or "{}"))["not_before"]) - time.time()
+    except (ValueError, TypeError, KeyError):
+        return float(conn.ttl(key))  # that of nothing is below 0
 
 
 def _connect(wanted: Settings) -> Finding:

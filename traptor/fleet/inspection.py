@@ -23,6 +23,10 @@ def inspect(conn: "redis.Redis", types: Iterable[str], progress: Progress = SILE
         errors += _refused(shards)
         warnings += _doubles(shards)
         warnings += _doubtful(shards)
+        if shards.by_id and not shards.living:
+            count = sum(1 for _ in shards.held())
+            errors.append(f"no {traptor_type} Traptor lives: nobody collects its {count} rules")
+            continue
         moves, orphans = shards.rebalance(shards.by_id.keys() - shards.living)
         errors += [
             f"{_shown(traptor_type, place, shards.by_id[place.traptor_id].rules[place.rule_id])} is an orphan:"

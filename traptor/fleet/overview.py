@@ -109,7 +109,7 @@ def line(member: Member) -> list[Text]:
         Text(str(member.name), "bold"),
         Text(state(member), _style(member)),
         Text(_span(said.get("since") or member.life.get("at"))),
-        Text(f"{said['host']}/{said['pid']}" if said.get("host") else "-"),
+        Text(f"{said['host']}/{said.get('pid')}" if said.get("host") else "-"),
         Text(f"{_used(member)}/{member.limit}"),
         Text(_number(said.get("tweets_per_second"))),
         Text(sparkline(said.get("rates") or [])),
@@ -156,6 +156,12 @@ def span(length_seconds: float) -> str:
     return f"{max(0.0, length_seconds):.0f} s"
 
 
+def when(gap: Mapping[str, Any]) -> tuple[str, str]:
+    """When a gap began, to the second, and how long it lasted: below a minute with its tenths."""
+    lasted = seconds(gap.get("from")) - seconds(gap.get("to"))
+    return str(gap.get("from"))[:19], f"{lasted:.1f} s" if lasted < 60 else span(lasted)
+
+
 def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:,g}" if isinstance(value, float) else f"{value:,}"
 
@@ -184,10 +190,32 @@ def as_dict(member: Member) -> dict[str, Any]:
 
 def facts(member: Member) -> list[tuple[str, Any]]:
     """What one says of itself, for a person: name and value."""
-    told = {"state": state(member), **member.status, "rates": sparkline(member.status.get("rates") or [])}
-    if "v2" in told:
-        told["v2"] = spent(member)
-    return [(name, value) for name, value in told.items() if name not in {"type", "id"}]
+    said = member.status
+    told: dict[str, Any] = {
+        "state": state(member), "for": _span(said.get("since")), "because": said.get("reason"),
+        "at risk": said.get("risks"), "running for": _span(said.get("started")), "connects again": said.get("until"),
+        "on": f"{said.get('host')}, pid {said.get('pid')}, version {said.get('version')}" if said else "",
+        "rules": f"{said.get('rules', member.rules)}, set {said.get('rule_set')}" if said else member.rules,
+        "asks Twitter for": f"{_used(member)} of {member.limit}", "rules left out": said.get("left_out"),
+        "tweets/s": _number(said.get("tweets_per_second")), "last 5 minutes": sparkline(said.get("rates") or []),
+        "last tweet": _ago(said.get("last_tweet_at")), "last byte": _ago(said.get("last_byte_at")),
+        **{name.replace("_", " "): _number(said[name]) for name in _COUNTED if said.get(name)},
+        "spool": f"{_number(said['spool_messages'])} messages, {_bytes(said.get('spool_bytes'))}"
+        if said.get("spool_messages") else "",
+        "Kafka acknowledges after": f"{said['ack_lag_seconds']:g} s" if said.get("ack_lag_seconds") else "",
+        "gaps of the last day": f"{said['gaps_day']}, {span(said.get('gap_seconds_day', 0))} together"
+        if said.get("gaps_day") else "",
+        "credential": said.get("credential"), "X API v2": spent(member),
+    }  # fmt: skip
+    return [(name, value) for name, value in told.items() if value not in {None, "", "-", 0}]
+
+
+_COUNTED = ("received", "matched", "unmatched", "delivered", "waiting", "taken_up", "apart", "dropped", "withheld",
+            "spool_damaged_files")  # fmt: skip
+
+
+def _ago(since: object) -> str:
+    return f"{_span(since)} ago" if since else ""
 
 
 def complaints(members: Mapping[Name, Member], missing: Mapping[str, int]) -> list[str]:

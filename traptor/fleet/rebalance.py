@@ -4,8 +4,10 @@ import logging
 import math
 import threading
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
+from types import MappingProxyType
 from typing import NamedTuple
 
 import redis
@@ -32,20 +34,27 @@ log = logging.getLogger(__name__)
 
 
 class Policy(NamedTuple):
-    """Silence after which rules move, and whether they go back when their Traptor lives again."""
+    """Silence after which rules move, whether they go back when their Traptor lives again, and whether others go to
+    Traptors that have fewer.
+    """
 
     after_seconds: float
     bring_back: bool
     dry_run: bool = False
+    spread: bool = False
 
 
 class Balance(NamedTuple):
-    """What a look came to: moves and orphans by type, who was told, and the silent: seconds until their rules move."""
+    """What a look came to: moves and orphans by type, who was told, and the silent: seconds until their rules move.
+
+    ``away`` are the Traptors that some rules wait to return to: how many, and what for.
+    """
 
     moves: Changes
     orphans: dict[str, int]
     told: list[Name]
     silent: dict[Name, float]
+    away: Mapping[Name, tuple[int, str]] = MappingProxyType({})
 
 
 def rebalance(
@@ -63,21 +72,34 @@ def rebalance(
         planned: dict[str, list[Change]] = {}
         orphans: dict[str, int] = {}
         new_homes: dict[str, Mapping[Place, Place]] = {}
+        away: dict[Name, tuple[int, str]] = {}
         for traptor_type in TYPES:
             of_type = [member for member in members.values() if member.name.traptor_type == traptor_type]
             gone = {member.name.traptor_id for member in of_type if silent.get(member.name) == 0}
             homes = roster.homes_of(conn, traptor_type) if policy.bring_back else {}
             if of_type and not any(member.is_living for member in of_type):
                 orphans[traptor_type] = sum(member.rules for member in of_type)
-            elif gone or _may_return(of_type, homes) or any(map(_may_be_overfull, of_type)):
+            elif policy.spread or gone or _may_return(of_type, homes) or any(map(_may_be_overfull, of_type)):
                 shards = roster.shards(conn, traptor_type, members, progress=progress)
-                planned[traptor_type], orphans[traptor_type], kept = _plan(shards, gone, homes)
+                planned[traptor_type], orphans[traptor_type], kept = _plan(shards, gone, homes, spread=policy.spread)
                 if policy.bring_back and kept != homes:
-                    new_homes[traptor_type] = kept
+                    new_homes[traptor_type] = homes = kept
+            away |= _away(members, traptor_type, homes)
         if policy.dry_run:
-            return Balance(planned, orphans, [], silent)
+            return Balance(planned, orphans, [], silent, away)
         moves, told = roster.apply(conn, lock, channel, planned, homes=new_homes, progress=progress)
-    return Balance(moves, orphans, told, silent)
+    return Balance(moves, orphans, told, silent, away)
+
+
+def _away(
+    members: Mapping[Name, Member], traptor_type: str, homes: Mapping[Place, Place]
+) -> Iterator[tuple[Name, tuple[int, str]]]:
+    """Of each Traptor whose rules are elsewhere how many they are, and what they wait for."""
+    for traptor_id, count in Counter(home.traptor_id for home in homes.values()).items():
+        name = Name(traptor_type, traptor_id)
+        member = members.get(name, Member(name))
+        why = "to have room" if member.is_living else "to live again"
+        yield name, (count, "to have its stream again" if member.is_living and member.is_hampered else why)
 
 
 def _silent(conn: "redis.Redis", members: Iterable[Member], policy: Policy) -> dict[Name, float]:
@@ -119,12 +141,15 @@ def _may_be_overfull(member: Member) -> bool:
 
 
 def _plan(
-    shards: Shards, gone: Collection[int], homes: Mapping[Place, Place]
+    shards: Shards, gone: Collection[int], homes: Mapping[Place, Place], *, spread: bool = False
 ) -> tuple[list[Change], int, dict[Place, Place]]:
-    """Moves, how many orphans there are, and the homes to remember. A rule that moved twice keeps its first home."""
+    """Moves, how many orphans there are, and the homes to remember. A rule that moved twice keeps its first home.
+
+    Rules are spread only where none has to move: a rule moves once at a time.
+    """
     back = shards.bring_home(homes)
     away, orphans = shards.rebalance(gone)
-    moves = back + away
+    moves = back + away or (shards.spread() if spread else [])
     kept = dict(homes)
     for move in moves:
         assert move.was

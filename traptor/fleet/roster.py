@@ -186,15 +186,17 @@ def all_rules(
 ) -> Iterator[dict[str, Any]]:
     """All rules of these types, or those of some ids, read as they are asked for.
 
-    Each has ``type``, ``traptor_id``, ``rule_id``, ``matches`` within the window, and its fields. A field of a rule's
-    own that has one of these names is not shown.
+    Each has ``traptor``, ``type``, ``traptor_id``, ``rule_id``, ``matches`` within the window, and its fields. A field
+    of a rule's own that has one of these names is not shown.
     """
     for traptor_type in types:
         for traptor_id, its_rules in stored.each(conn, traptor_type, only):
             matches = _matches(conn, traptor_type, {traptor_id: its_rules})
             for rule_id, rule in its_rules.items():
                 count = matches.get(Place(traptor_id, rule_id), 0)
-                ours = {"type": traptor_type, "traptor_id": traptor_id, "rule_id": rule_id, "matches": count}
+                name = str(Name(traptor_type, traptor_id))
+                ours = {"traptor": name, "type": traptor_type, "traptor_id": traptor_id, "rule_id": rule_id}
+                ours["matches"] = count
                 yield ours | rule | ours
 
 
@@ -335,7 +337,9 @@ def _remember(pipe: Any, key: str, homes: Mapping[Place, Place]) -> None:
 
 def gaps(conn: "redis.Redis", name: Name) -> list[dict[str, Any]]:
     """Its gap records, oldest first. What nobody of ours has written is left out."""
-    records: Sequence[str] = conn.lrange(keys.gaps(*name), 0, -1)  # type: ignore[assignment]
+    records: Sequence[str] = []
+    with contextlib.suppress(redis.ResponseError):  # it is no list
+        records = conn.lrange(keys.gaps(*name), 0, -1)  # type: ignore[assignment]
     found = []
     for text in records:
         with contextlib.suppress(ValueError):

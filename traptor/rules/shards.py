@@ -1,7 +1,7 @@
 """Which Traptor has which rule: planned from plain values, within Twitter's limits, with as few moves as possible."""
 
 import heapq
-from collections import Counter, defaultdict
+from collections import Counter, defaultdict, deque
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import chain, count
 from operator import itemgetter
@@ -137,6 +137,8 @@ class Shards:
         counts = matches or {}
         # A rule without a count, as every new one, is expected to match as often as the average.
         self._expected = sum(counts.values()) / len(held) if held and counts else 1.0
+        self.estimated = {place.traptor_id for place in held if place not in counts}
+        """The Traptors of whose matches a part is expected, not counted."""
         self._matches: dict[Place, float] = {}
         self._stored = held.keys()
         for place, rule in held.items():
@@ -250,6 +252,34 @@ class Shards:
                 self._add(one.was, one.rule, one.matches)
                 orphans.append(one.was)
         return moves, orphans
+
+    def spread(self) -> list[Change]:
+        """The fewest moves after which no Traptor that collects has room for what another has too much of.
+
+        From the fullest to the emptiest; a hot rule while that does not make the other the busier one.
+        """
+        collecting = [self.by_id[traptor_id] for traptor_id in sorted(self.living - self._hampered)]
+        left = {shard.traptor_id: self._hottest_first(shard) for shard in collecting}
+        moves = []
+        while len(collecting) > 1:
+            full = max(collecting, key=lambda shard: shard.used)
+            empty = min(collecting, key=lambda shard: shard.used)
+            if full.used - empty.used < 2 or not left[full.traptor_id]:
+                break
+            is_busier = full.matches - empty.matches > 2 * left[full.traptor_id][0][0]
+            _, rule_id = left[full.traptor_id].popleft() if is_busier else left[full.traptor_id].pop()
+            rule = full.rules[rule_id]
+            if len(_predicates(self.traptor_type, rule)) < full.used - empty.used and empty.takes(rule):
+                was = Place(full.traptor_id, rule_id)
+                one = Homeless(rule_id, *self._remove(was), was)
+                moves.append(Change("moved", self._settle(one, empty.traptor_id), rule, was))
+        return moves
+
+    def _hottest_first(self, shard: Shard) -> deque[tuple[float, str]]:
+        """Matches and rule_id of each rule that one connection may ask for."""
+        matches = {rule_id: self._matches[Place(shard.traptor_id, rule_id)] for rule_id in shard.rules}
+        valid = [rule_id for rule_id in shard.rules if is_valid(self.traptor_type, shard.rules[rule_id])]
+        return deque(sorted(((matches[rule_id], rule_id) for rule_id in valid), reverse=True))
 
     def bring_home(self, homes: Mapping[Place, Place]) -> list[Change]:
         """Moves that take rules back to where they came from, if that Traptor collects and has room."""

@@ -41,6 +41,14 @@ def check(credentials: Iterable[Credential], method: str, url: str, headers: dic
     return credential
 
 
+def claimed(url: str, headers: dict[str, str], form: str) -> Credential:
+    """Whose request this says that it is, for a server that believes everybody. Raises Unauthorized for nobody's."""
+    given = dict(_parameters(url, headers, form))
+    if not given.get("oauth_consumer_key"):
+        raise Unauthorized("No consumer key was sent")
+    return Credential(given["oauth_consumer_key"], "", given.get("oauth_token", ""), "")
+
+
 def _parameters(url: str, headers: dict[str, str], form: str) -> list[tuple[str, str]]:
     try:
         return list(

@@ -48,13 +48,14 @@ class Simulator:
     ``tweets``, dicts or bytes, are sent once and as they are, or with ``loop`` over and over as new ones; with none,
     tweets are made up to fit each request. ``rate`` in tweets per second, 0 for as fast as possible; after ``limit``
     tweets per credential there are only keep-alives. ``faults`` are as in docs/simulator.md. ``v2_names``, tweet or
-    post, is the generation of names that v2 speaks. Port 0 is any free one.
+    post, is the generation of names that v2 speaks. Port 0 is any free one. ``credentials`` None: whoever asks is
+    believed, each key with a stream of its own.
     """
 
     def __init__(
         self,
         *,
-        credentials: Iterable[Credential] = (CREDENTIAL,),
+        credentials: Iterable[Credential] | None = (CREDENTIAL,),
         tweets: Iterable[Mapping[str, Any] | bytes] | None = None,
         loop: bool = False,
         rate: float = 10.0,
@@ -71,7 +72,7 @@ class Simulator:
         self.connections: list[Connection] = []
         self.stopping = threading.Event()
         self.faults = Plan(faults, self._wake)
-        self._credentials = list(credentials)
+        self._credentials = None if credentials is None else list(credentials)
         self._lines = None if tweets is None else [as_message(tweet).body for tweet in tweets]
         self._loop = loop
         self._rate = rate
@@ -134,19 +135,19 @@ class Simulator:
         self._limit = 0
         self._wake()
 
-    def wait_for_connection(self, number: int = 1, timeout_seconds: float = 10.0) -> Connection:
+    def wait_for_connection(self, number: int = 1, timeout_seconds: float = 120.0) -> Connection:
         """The request of this number, counted from 1, as soon as it is answered. Raises TimeoutError."""
         if not self._wait_for(lambda: self._is_answered(number), timeout_seconds):
             raise TimeoutError(f"{len(self.connections)} requests, not {number}, after {timeout_seconds} s")
         return self.connections[number - 1]
 
-    def wait_for_close(self, number: int = 1, timeout_seconds: float = 10.0) -> Connection:
+    def wait_for_close(self, number: int = 1, timeout_seconds: float = 120.0) -> Connection:
         """The connection of this number, as soon as it is closed. Raises TimeoutError."""
         if not self._wait_for(lambda: self._is_closed(number), timeout_seconds):
             raise TimeoutError(f"connection {number} is not closed after {timeout_seconds} s")
         return self.connections[number - 1]
 
-    def wait_for_sent(self, tweets: int, timeout_seconds: float = 10.0) -> list[str]:
+    def wait_for_sent(self, tweets: int, timeout_seconds: float = 120.0) -> list[str]:
         """The ids of all tweets sent, as soon as there are so many. Raises TimeoutError."""
         if not self._wait_for(lambda: self.tweets >= tweets, timeout_seconds):
             raise TimeoutError(f"{self.tweets} tweets sent, not {tweets}, after {timeout_seconds} s")
@@ -206,6 +207,8 @@ class Simulator:
 
     def _authenticate(self, request: StreamRequest) -> Credential:
         try:
+            if self._credentials is None:
+                return v2.claimed(request.headers) if request.is_v2 else oauth.claimed(*request[1:])
             if request.is_v2:
                 return v2.check(self._credentials, request.headers)
             return oauth.check(self._credentials, *request)
@@ -217,7 +220,8 @@ class Simulator:
     def answer_v2(self, method: str, url: SplitResult, headers: dict[str, str], body: bytes) -> Any:
         """What v2's endpoints but for the stream answer. Raises Refusal."""
         if url.path == v2.TOKEN_PATH:
-            return v2.token(self._credentials, headers)
+            known = [v2.claimed(headers)] if self._credentials is None else self._credentials
+            return v2.token(known, headers)
         account = self._account(self._authenticate(StreamRequest(method, url.geturl(), headers, "")))
         if url.path.startswith(v2.CONNECTIONS_PATH):
             standing = {stream.connection.number: stream for stream in self._streams_of(account)}
@@ -233,7 +237,9 @@ class Simulator:
         return answer
 
     def _streams_of(self, account: Account) -> list[Stream]:
-        return [stream for stream in self._open_streams() if stream.connection in account.connections]
+        """Those that stand: one that is told to end makes room at once, however long its last words take."""
+        open_ones = [stream for stream in self._open_streams() if not stream.is_ending]
+        return [stream for stream in open_ones if stream.connection in account.connections]
 
     def _account(self, credential: Credential) -> Account:
         with self._changed:

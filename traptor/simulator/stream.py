@@ -57,6 +57,10 @@ class Stream:
         self._waker.setblocking(False)
         self._selector = selectors.DefaultSelector()
 
+    @property
+    def is_ending(self) -> bool:
+        return bool(self._cause)
+
     def push(self, message: Message) -> bool:
         """From any thread: to be sent next, unless the stream is about to end."""
         if self._cause:

@@ -1,6 +1,7 @@
 """X API v2's tokens, and what its requests other than the stream are answered."""
 
 import base64
+import contextlib
 import json
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -35,6 +36,18 @@ def check(credentials: Iterable[Credential], headers: Mapping[str, str]) -> Cred
         if given == f"Bearer {bearer_token(credential)}":
             return credential
     raise Unauthorized("Bearer token unknown, or none was sent")
+
+
+def claimed(headers: Mapping[str, str]) -> Credential:
+    """Whose bearer token this would be, or whose key and secret. Raises Unauthorized for nobody's."""
+    scheme, _, given = headers.get("Authorization", "").partition(" ")
+    if scheme == "Basic":
+        with contextlib.suppress(ValueError):
+            key, _, secret = base64.b64decode(given).decode().partition(":")
+            return Credential(key, secret, "", "")
+    if scheme != "Bearer" or not given:
+        raise Unauthorized("No bearer token was sent")
+    return Credential(given.removeprefix("bearer-of-"), "", "", "")
 
 
 def unauthorized() -> Refusal:

@@ -5,7 +5,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from traptor.simulator.v2_request import Asked
-from traptor.tweets.snowflakes import EPOCH_MS
+from traptor.tweets.snowflakes import EPOCH_MS, posted_ms
+from traptor.tweets.times import iso_time_or_none
 
 SHORT_TEXT_CHARACTERS = 280
 """A longer one is cut in ``text``, and whole in ``note_tweet``."""
@@ -22,6 +23,18 @@ POST_NAMES = {
 FIELDS_OF = {"users": "user.fields", "tweets": "tweet.fields", "media": "media.fields", "places": "place.fields"}
 
 Json = dict[str, Any]
+
+LACKING: Json = {
+    "text": "", "lang": "und", "retweet_count": 0, "reply_count": 0, "favorite_count": 0, "quote_count": 0,
+    "in_reply_to_user_id_str": None, "in_reply_to_status_id_str": None, "coordinates": None, "place": None,
+}  # fmt: skip
+"""What a recorded tweet may lack, for Twitter had it later, or somebody has cut it down; as with those below."""
+LACKING_OF_ENTITIES: Json = {"hashtags": [], "symbols": [], "user_mentions": [], "urls": []}
+LACKING_OF_USER: Json = {
+    "name": "", "screen_name": "", "created_at": None, "description": None, "profile_image_url_https": None,
+    "protected": False, "verified": False, "url": None, "followers_count": 0, "friends_count": 0, "listed_count": 0,
+    "statuses_count": 0, "favourites_count": 0,
+}  # fmt: skip
 
 
 class Includes:
@@ -50,7 +63,7 @@ def payload(tweet: Mapping[str, Any], rules: Iterable[Json], asked: Asked, names
     data = _data(tweet, included)
     for name in ("retweeted_status", "quoted_status"):
         # A retweet brings its original's quoted tweet in v1.1, but v2 includes only what is one step away.
-        if tweet.get(name) and not (name == "quoted_status" and "retweeted_status" in tweet):
+        if _id_in(tweet, name) and not (name == "quoted_status" and "retweeted_status" in tweet):
             referred = _data(tweet[name], included.of_referred())
             included.add("referenced_tweets.id", "tweets", referred["id"], referred)
     includes = {
@@ -63,7 +76,7 @@ def payload(tweet: Mapping[str, Any], rules: Iterable[Json], asked: Asked, names
 
 
 def _asked_for(thing: Json, fields: Collection[str]) -> Json:
-    return {name: value for name, value in thing.items() if name in fields}
+    return {name: value for name, value in thing.items() if name in fields and value is not None}
 
 
 def _renamed(thing: Any) -> Any:
@@ -73,9 +86,15 @@ def _renamed(thing: Any) -> Any:
     return [_renamed(one) for one in thing] if isinstance(thing, list) else thing
 
 
-def _data(tweet: Mapping[str, Any], included: Includes) -> Json:
-    _include_user(tweet["user"], included)
-    created_ms = (tweet["id"] >> 22) + EPOCH_MS
+def _id_in(tweet: Mapping[str, Any], name: str) -> str:
+    """Of the author, or of a tweet inside; empty where there is none."""
+    inside = tweet.get(name)
+    return str(inside.get("id_str") or "") if isinstance(inside, dict) else ""
+
+
+def _data(recorded: Mapping[str, Any], included: Includes) -> Json:
+    tweet = {**LACKING, **recorded}
+    created_ms = posted_ms(int(tweet["id_str"])) or EPOCH_MS
     data: Json = {
         "id": tweet["id_str"],
         **_content(tweet, included),
@@ -83,7 +102,6 @@ def _data(tweet: Mapping[str, Any], included: Includes) -> Json:
         "edit_controls": {"editable_until": _iso(created_ms + EDITABLE_MS), "edits_remaining": 5,
                           "is_edit_eligible": True},
         "created_at": _iso(created_ms),
-        "author_id": tweet["user"]["id_str"],
         "conversation_id": tweet.get("in_reply_to_status_id_str") or tweet["id_str"],
         "lang": tweet["lang"],
         "public_metrics": {
@@ -96,6 +114,9 @@ def _data(tweet: Mapping[str, Any], included: Includes) -> Json:
         },
         "reply_settings": "everyone",
     }  # fmt: skip
+    if author_id := _id_in(tweet, "user"):
+        data["author_id"] = author_id
+        _include_user({**LACKING_OF_USER, **tweet["user"]}, included)
     if "possibly_sensitive" in tweet:
         data["possibly_sensitive"] = tweet["possibly_sensitive"]
     if tweet["in_reply_to_user_id_str"]:
@@ -112,8 +133,8 @@ def _iso(milliseconds: int) -> str:
 
 
 def _references(tweet: Mapping[str, Any]) -> list[Json]:
-    if "retweeted_status" in tweet:
-        return [{"type": "retweeted", "id": tweet["retweeted_status"]["id_str"]}]
+    if retweeted := _id_in(tweet, "retweeted_status"):
+        return [{"type": "retweeted", "id": retweeted}]
     ids = {"quoted": tweet.get("quoted_status_id_str"), "replied_to": tweet["in_reply_to_status_id_str"]}
     return [{"type": kind, "id": tweet_id} for kind, tweet_id in ids.items() if tweet_id]
 
@@ -121,27 +142,29 @@ def _references(tweet: Mapping[str, Any]) -> list[Json]:
 def _content(tweet: Mapping[str, Any], included: Includes) -> Json:
     whole = tweet.get("extended_tweet", tweet)
     text = whole.get("full_text", tweet["text"])
+    entities = {**LACKING_OF_ENTITIES, **(whole.get("entities") or {})}
+    entities["user_mentions"] = [one for one in entities["user_mentions"] if one.get("id_str")]
     media = whole.get("extended_entities", {}).get("media", [])
     is_note = len(text) > SHORT_TEXT_CHARACTERS
-    _include_mentioned(whole["entities"], "entities.note.mentions.username" if is_note else MENTIONS, included)
-    content = _long(tweet, text, whole["entities"], media) if is_note else _short(text, whole, media)
+    _include_mentioned(entities, "entities.note.mentions.username" if is_note else MENTIONS, included)
+    shown = whole.get("display_text_range")
+    content = _long(tweet, text, entities, media, shown) if is_note else _short(text, entities, media, shown)
     if media:
         content["attachments"] = {"media_keys": [_include_medium(medium, included) for medium in media]}
     return content
 
 
-def _short(text: str, whole: Json, media: list[Json]) -> Json:
-    shown = {"display_text_range": whole["display_text_range"]} if "display_text_range" in whole else {}
-    entities = _entities(whole["entities"], media)
-    return {"text": text, **shown, **({"entities": entities} if entities else {})}
+def _short(text: str, entities: Json, media: list[Json], shown: list[int] | None) -> Json:
+    told = {"text": text, "display_text_range": shown, "entities": _entities(entities, media)}
+    return {name: value for name, value in told.items() if value or name == "text"}
 
 
-def _long(tweet: Mapping[str, Any], text: str, entities: Json, media: list[Json]) -> Json:
+def _long(tweet: Mapping[str, Any], text: str, entities: Json, media: list[Json], shown: list[int] | None) -> Json:
     """The text is cut, and ends in links to itself and to its media, which the note has not."""
     written = text[: media[0]["indices"][0]].rstrip() if media else text
     cut = written[: SHORT_TEXT_CHARACTERS - 60].rsplit(" ", 1)[0] + "…"
     inside = {kind: [one for one in found if one["indices"][1] < len(cut)] for kind, found in entities.items()}
-    address = f"https://twitter.com/{tweet['user']['screen_name']}/status/{tweet['id_str']}"
+    address = f"https://twitter.com/i/web/status/{tweet['id_str']}"
     own = {"url": f"https://t.co/{tweet['id_str'][-10:]}", "expanded_url": address, "display_url": "twitter.com/…"}
     inside["urls"].append({**own, "indices": [len(cut) + 1, len(cut) + 1 + len(own["url"])]})
     cut = f"{cut} {own['url']}"
@@ -150,10 +173,9 @@ def _long(tweet: Mapping[str, Any], text: str, entities: Json, media: list[Json]
     note: Json = {"text": written}
     if own_entities := _entities(entities, []):
         note["entities"] = own_entities
-    hidden = tweet["extended_tweet"]["display_text_range"][0]
     return {
         "text": cut,
-        "display_text_range": [hidden, len(cut) - len(f" {media[0]['url']}") if media else len(cut)],
+        "display_text_range": [shown[0] if shown else 0, len(cut) - len(f" {media[0]['url']}") if media else len(cut)],
         "entities": _entities(inside, at_end),
         "note_tweet": note,
     }
@@ -199,14 +221,14 @@ def _media_key(medium: Json) -> str:
 
 
 def _include_medium(medium: Json, included: Includes) -> str:
-    large = medium["sizes"]["large"]
+    large = medium.get("sizes", {}).get("large", {})
     key = _media_key(medium)
     known = {
         "media_key": key,
         "type": medium["type"],
         "url": medium["media_url_https"],
-        "width": large["w"],
-        "height": large["h"],
+        "width": large.get("w"),
+        "height": large.get("h"),
     }
     included.add("attachments.media_keys", "media", key, known)
     return key
@@ -217,9 +239,7 @@ def _include_user(user: Json, included: Includes) -> None:
         "id": user["id_str"],
         "name": user["name"],
         "username": user["screen_name"],
-        "created_at": datetime.strptime(user["created_at"], "%a %b %d %H:%M:%S %z %Y").strftime(
-            "%Y-%m-%dT%H:%M:%S.000Z"
-        ),
+        "created_at": (iso_time_or_none(user["created_at"]) or "1970-01-01T00:00:00+00:00")[:19] + ".000Z",
         "description": user["description"] or "",
         "profile_image_url": user["profile_image_url_https"],
         "protected": user["protected"],
@@ -241,10 +261,11 @@ def _include_user(user: Json, included: Includes) -> None:
 def _geo(tweet: Mapping[str, Any], included: Includes) -> Json:
     geo: Json = {"coordinates": tweet["coordinates"]} if tweet["coordinates"] else {}
     if place := tweet["place"]:
-        (west, south), _, (east, north), _ = place["bounding_box"]["coordinates"][0]
         names = ("id", "name", "full_name", "country", "country_code", "place_type")
-        box = {"type": "Feature", "bbox": [west, south, east, north], "properties": {}}
-        known = {**{name: place[name] for name in names}, "geo": box}
+        known = {name: place.get(name) for name in names}
+        if box := place.get("bounding_box"):
+            (west, south), _, (east, north), _ = box["coordinates"][0]
+            known["geo"] = {"type": "Feature", "bbox": [west, south, east, north], "properties": {}}
         included.add("geo.place_id", "places", place["id"], known)
         geo["place_id"] = place["id"]
     return geo

@@ -3,6 +3,7 @@ since two would deliver everything twice."""
 
 import hashlib
 import json
+import logging
 import os
 import socket
 import time
@@ -15,8 +16,12 @@ from traptor.redaction import reveal
 
 TTL_SECONDS = 15
 RENEW_SECONDS = 3.0
+NO_END = -1
+"""What Redis says of a key that stays; every lease of ours ends."""
 FREE = ""
 """What stands there once it was released. A key that is gone before its time has only been lost."""
+
+log = logging.getLogger(__name__)
 
 
 def credential_hash(apikeys: Mapping[str, str]) -> str:
@@ -73,6 +78,9 @@ class Lease:
         held = _text(value)
         holder = as_holder(held)
         if held in {self.own, FREE} or _is_dead(holder):
+            return None
+        if left_ms == NO_END and "value" in holder:
+            log.warning("a lease that none of ours has written is taken", extra={"key": key, "value": holder["value"]})
             return None
         self._others[key] = _Other(holder, time.monotonic() + left_ms / 1000)
         return holder

@@ -82,8 +82,8 @@ class Framer:
     def _keep(self, data: bytes) -> None:
         room = self._max_bytes + 1 - self._tail_bytes
         if len(data) > room:
-            # What is cut may end in half a line end.
-            self._last_cut = data[-1:]
+            # What is cut may end in half a line end; if not, its first part must not either.
+            self._last_cut = b"\r" if data.endswith(b"\r") else b" "
             data = data[:room]
         self._tail.append(data)
         self._tail_bytes += len(data)
@@ -170,7 +170,7 @@ class FilterStream(StreamResponse):  # type: ignore[misc]
         except ProtocolError as error:
             ended = StreamEnded("reset" if isinstance(error.__cause__, OSError) else "cut", str(error))
         except DecodeError as error:
-            ended = StreamEnded("garbled", str(error))
+            ended = StreamEnded("garbled", str(error), None if self._has_begun else Kind.HTTP)
         except Exception as error:
             # A socket that is shut down while it is read may fail as anything; whatever it is, the stream is over.
             ended = StreamEnded("broken", f"{type(error).__name__}: {error}")
@@ -194,10 +194,14 @@ class FilterStream(StreamResponse):  # type: ignore[misc]
 
     def _end(self, last: bytes) -> StreamEnded:
         """The end in good order, with what has come since the last line end: whole JSON is a message."""
-        if not last or self._closed.is_set():
+        if self._closed.is_set():
             return StreamEnded("closed")
-        if not self._has_begun and _is_error(last):
+        # Of a stream nobody knows how long it will be.
+        is_nothing = not self.received_bytes and "Content-Length" in self._response.headers
+        if not self._has_begun and (is_nothing or _is_error(last)):
             return self._no_stream(last)
+        if not last:
+            return StreamEnded("closed")
         try:
             fields.load(last)
         except ValueError:
@@ -206,8 +210,8 @@ class FilterStream(StreamResponse):  # type: ignore[misc]
         return StreamEnded("closed")
 
     def _no_stream(self, begun: bytes) -> StreamEnded:
-        """An HTML page, a text or a JSON error with the status 200: to be waited out as an error's status is."""
-        said = answers.said(self._response, begun)
+        """HTML, a text, a JSON error or nothing, with the status 200: to be waited out as an error's status is."""
+        said = answers.said(self._response, begun) or "an empty answer"
         return StreamEnded("not-a-stream", said, Kind.RATE_LIMITED if answers.means_limit(said) else Kind.HTTP)
 
     def _hand_over(self, messages: list[bytes]) -> None:

@@ -8,6 +8,8 @@ from datetime import datetime
 from itertools import islice
 from typing import Any, BinaryIO
 
+from traptor.printable import in_json
+
 IDS = frozenset({
     "id", "user_id", "in_reply_to_status_id", "in_reply_to_user_id", "retweeted_id", "retweeted_user_id", "quoted_id",
     "quoted_user_id",
@@ -30,7 +32,7 @@ def ids(rows: Iterable[Row], out: BinaryIO) -> int:
 
 def jsonl(rows: Iterable[Row], out: BinaryIO) -> int:
     """One JSON object a line, ids as texts."""
-    return _lines((json.dumps(_texts(row), ensure_ascii=False) for row in rows), out)
+    return _lines((in_json(json.dumps(_texts(row), ensure_ascii=False)) for row in rows), out)
 
 
 def _texts(row: Row) -> dict[str, Any]:

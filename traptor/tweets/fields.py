@@ -114,6 +114,8 @@ def decode(raw: bytes) -> Any:
     """
     if not raw.isascii():
         raw.decode("utf-8")
+    if raw.count(b"[") + raw.count(b"{") > MAX_DEPTH:
+        load(raw)  # since Python 3.14 msgspec reads what is nested as deeply as its stack allows
     try:
         tweet = _decode_tweet(raw)
     except (msgspec.DecodeError, RecursionError):

@@ -1,15 +1,20 @@
 """The client against the simulator's v2, over real HTTP: its rules, and who may."""
 
+import json
 import sys
 import time
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from io import BytesIO
+from itertools import cycle
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import requests
 from birdy.twitter import TwitterApiError, TwitterAuthError, TwitterClientError, TwitterRateLimitError
+from hypothesis import given
+from hypothesis import strategies as st
 from urllib3 import HTTPResponse
 
 from tests.sources.v2.clients import RULES, client, numbered, opened, rule_ids, synchronise, take, values
@@ -414,3 +419,34 @@ def test_a_token_is_what_x_gives_with_a_200(monkeypatch: pytest.MonkeyPatch, sta
     with pytest.raises(TwitterApiError) as caught:
         api.held_rules()
     assert (caught.value.status_code, api.access_token) == (status, None)
+
+
+NAMES = st.sampled_from(["data", "meta", "errors", "id", "value", "tag", "next_token", "summary", "details", "title"])
+ODD = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(NAMES, inner, max_size=4),
+    max_leaves=8,
+)
+
+
+@given(st.lists(st.dictionaries(NAMES, ODD, min_size=1), min_size=1, max_size=4), st.sampled_from([200, 201, 400]))
+def test_whatever_is_answered_about_rules_it_is_an_error_of_x_at_most(bodies: list[Any], status: int) -> None:
+    """The same answers come over and over."""
+    given_answers = cycle(json.dumps(body).encode() for body in bodies)
+
+    def answered(method: str, url: str, **_: Any) -> requests.Response:
+        answer = requests.Response()
+        answer.status_code, answer.url = status, url
+        answer.raw = HTTPResponse(BytesIO(next(given_answers)), preload_content=False)
+        return answer
+
+    for call in (
+        lambda api: api.synchronise("track", 0, RULES, length=1024, limit=1000),
+        lambda api: api.posts_of_a_week("storm"),
+        lambda api: api._standing(),
+        lambda api: api._end_others(),
+    ):
+        api = V2Client("key", "secret", "bearer", "https://api.example")
+        api.make_api_call = answered
+        with suppress(TwitterApiError):
+            call(api)

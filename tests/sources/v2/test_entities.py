@@ -74,7 +74,7 @@ def test_a_medium_is_found_by_the_key_of_its_link_alone() -> None:
 def test_a_note_has_the_link_of_a_medium_that_is_not_included() -> None:
     urls = [{**LINK, "start": 5, "end": 19}]
     found = tweet({"text": "look https://t.co/1", "entities": {"urls": urls}, "note_tweet": {"text": "look " * 9}})
-    assert [(link["url"], link["indices"]) for link in found["entities"]["urls"]] == [("https://t.co/1", [45, 45])]
+    assert [(link["url"], link["indices"]) for link in found["entities"]["urls"]] == [("https://t.co/1", [46, 60])]
 
 
 @pytest.mark.parametrize("start, expected", [(0, [0, 6]), (1, [0, 6]), (12, [14, 20])])

@@ -230,6 +230,7 @@ def test_a_stream_without_keep_alives_is_stalled(twitter: Simulator, monkeypatch
     [
         (b"garbage", [b"garbage"]),
         (b'{"meta":1}', [b'{"meta":1}']),
+        (b'{"data":{"id":"20"}}', [b'{"data":{"id":"20"}}']),
         (b'{"data":{"id":"x","text":"y"}}', [b'{"data":{"id":"x","text":"y"}}']),
         (
             b'{"errors":[{"title":"ConnectionException","disconnect_type":"SlowReader","detail":"too slow"}]}',

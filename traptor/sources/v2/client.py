@@ -171,12 +171,15 @@ class V2Client(AppClient):  # type: ignore[misc]
     def held_rules(self) -> list[ServerRule]:
         """All rules on the server, ours and others'."""
         found: list[ServerRule] = []
-        token: str | None = ""
-        while token is not None:
+        asked: list[str] = []
+        token: object = ""
+        while isinstance(token, str) and token not in asked:
+            asked.append(token)
             page = {"pagination_token": token} if token else {}
             answer = self.request("GET", _RULES, max_results=PAGE_RULES, **page).data
             found += rules.from_answer(answer)
-            token = (answer.get("meta") or {}).get("next_token")
+            meta = answer.get("meta")
+            token = meta.get("next_token") if isinstance(meta, dict) else None
         return found
 
     def synchronise(
@@ -230,7 +233,7 @@ class V2Client(AppClient):  # type: ignore[misc]
         refused: list[tuple[ServerRule, str]] = []
         for some in _in_parts(added, min(at_once, ADDED_AT_ONCE)):
             answer = self._post({"add": [{"value": rule.value, "tag": rule.tag} for rule in some]}, dry_run=dry_run)
-            reasons = {error.get("value"): answers.reason(error) for error in answers.dicts(answer.get("errors"))}
+            reasons = {str(error.get("value")): answers.reason(error) for error in answers.dicts(answer.get("errors"))}
             refused += [(rule, reasons[rule.value]) for rule in some if rule.value in reasons]
         return refused
 
@@ -264,9 +267,10 @@ class V2Client(AppClient):  # type: ignore[misc]
         except requests.RequestException as error:
             raise TwitterClientError(str(error)) from None
         answer = answers.json_of(response)
-        if response.status_code != requests.codes.ok or "access_token" not in answer:
+        token = answer.get("access_token")
+        if response.status_code != requests.codes.ok or not (token and isinstance(token, str)):
             raise answers.error(response, answer, "POST", _refused_keys(response.status_code))
-        self.access_token = Secret(answer["access_token"])
+        self.access_token = Secret(token)
         self.session = self.get_oauth_session()
         self._is_token_fetched = True
 

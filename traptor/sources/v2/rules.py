@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from urllib.parse import quote
 
 from traptor.rules.checked import Problem, predicates
+from traptor.sources.v2 import answers
 from traptor.tweets.matching import Box, parse_boxes, phrases
 from traptor.tweets.rule import Match, Rule
 
@@ -262,5 +263,9 @@ def attribute(local: Sequence[Match], groups: Sequence[Sequence[str]], positions
 
 
 def from_answer(answer: Mapping[str, Any]) -> list[ServerRule]:
-    """The rules in an answer of the rules endpoint."""
-    return [ServerRule(rule["value"], rule.get("tag", ""), rule["id"]) for rule in answer.get("data") or ()]
+    """The rules in an answer of the rules endpoint, those that have a value and an id."""
+    return [
+        ServerRule(value, tag if isinstance(tag := rule.get("tag"), str) else "", rule_id)
+        for rule in answers.dicts(answer.get("data"))
+        if isinstance(value := rule.get("value"), str) and isinstance(rule_id := rule.get("id"), str)
+    ]
