@@ -93,8 +93,6 @@ ODD = [
     "nonsense",
     DEEP,
     b'{"a":"\xff"}',
-    '{"a":' * 9000 + "1" + "}" * 9000,
-    '{"a":' + DEEP + "}",
 ]
 
 
@@ -102,6 +100,13 @@ ODD = [
 def test_what_nobody_of_ours_has_written_is_a_value_error(stored: str | bytes) -> None:
     with pytest.raises(ValueError):  # noqa: PT011 - json's own words
         keys.content(stored)
+
+
+@pytest.mark.parametrize("stored", ['{"a":' * 9000 + "1" + "}" * 9000, f'{{"a":{DEEP}}}'], ids=len)
+def test_what_is_nested_deeply_is_not_taken_up(stored: str) -> None:
+    """Since Python 3.14 json reads it."""
+    with contextlib.suppress(ValueError):
+        assert keys.content(stored) == {}
 
 
 @pytest.mark.parametrize("value", ["1e999", 1 << 63, "9" * 400, '{"b":{"c":1}}', "[[1]]", "[1e999]", '{"b":-1e999}'])

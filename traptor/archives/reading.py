@@ -171,13 +171,6 @@ class _Header(tarfile.TarInfo):
     """
 
     @classmethod
-    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> "_Header":
-        header = super().frombuf(buf, encoding, errors)
-        if header.type not in _BEFORE_ANOTHER or header.size <= MAX_HEADER_BYTES:
-            return header
-        raise tarfile.ReadError(f"the tar archive has a header of {header.size} bytes")
-
-    @classmethod
     def fromtarfile(cls, archive: tarfile.TarFile) -> "_Header":
         try:
             return super().fromtarfile(archive)
@@ -185,6 +178,12 @@ class _Header(tarfile.TarInfo):
             raise
         except tarfile.HeaderError as error:
             raise tarfile.ReadError(f"the tar archive is damaged or cut at byte {archive.offset}: {error}") from None
+
+    def _proc_member(self, archive: tarfile.TarFile) -> tarfile.TarInfo:
+        """tarfile's own way into each kind of header, the same in every Python."""
+        if self.type in _BEFORE_ANOTHER and self.size > MAX_HEADER_BYTES:
+            raise tarfile.ReadError(f"the tar archive has a header of {self.size} bytes")
+        return super()._proc_member(archive)  # type: ignore[misc,no-any-return] # typeshed does not know it
 
 
 def _members(archive: tarfile.TarFile, place: str) -> Iterator[tarfile.TarInfo | Problem]:
