@@ -191,6 +191,7 @@ def test_what_would_act_on_the_terminal_is_shown_as_text(traptor: Traptor, redis
     hold(redis_db, "track:0", {"rule_id": "1", "value": "a\x1b[31mb\nc", "tag": "é👩‍🚀"})
     shown = traptor("rules", "list").stdout.splitlines()[1]
     assert shown.split() == ["track:0", "1", r"a\x1b[31mb\nc", "é👩‍🚀", "0"]
+    hold(redis_db, "track:0", {"rule_id": "1", "value": "a\x1b[31mb" * 20})
     assert r"\x1b[31m" in traptor("rules", "check").stdout
 
 

@@ -354,7 +354,7 @@ def test_a_spent_budget_closes_the_stream(collect: Collect, redis_db: redis.Redi
 @pytest.mark.parametrize("traptor_type", ["track", "follow", "locations"])
 def test_the_demo_speaks_v2_and_reaches_for_nobody(tmp_path: Path, traptor_type: str) -> None:
     arguments = ("--demo", "--test", "--type", traptor_type, "--limit", "3")
-    with Daemon(tmp_path, *arguments, TWITTER_API=2, BEARER_TOKEN="a real one") as daemon:
+    with Daemon(tmp_path, *arguments, TWITTER_API=2, BEARER_TOKEN="a-real-one") as daemon:
         assert daemon.wait_for_exit() == 0
         assert daemon.summary() == {"received": 3, "matched": 3, "delivered": 3}
 
