@@ -92,6 +92,7 @@ def observed(redis_server: RedisServer) -> Iterator[list[list[str]]]:
         observer.join()
 
 
+CHANNEL = "traptor-notify"
 ALL_ONCE = Counter(rule["value"] for rule in RULES)
 
 
@@ -146,6 +147,7 @@ def test_a_frozen_traptor_counts_as_dead_and_finds_its_rules_gone(
         stored.write(redis_db, "track", traptor_id, RULES[traptor_id::2])
     with traptor(tmp_path, twitter, redis_server, 0) as frozen, traptor(tmp_path, twitter, redis_server, 1):
         wait_until(lambda: collected(twitter) == ALL_ONCE and len(asked(twitter)) == 2, "two streams")
+        wait_until(lambda: redis_db.pubsub_numsub(CHANNEL) == [(CHANNEL, 2)], "two that hear notices")
         with rebalancing(redis_server):
             frozen.signal(signal.SIGSTOP)
             wait_until(lambda: set(held(redis_db)) == {1}, "all rules on the other")
