@@ -11,7 +11,7 @@ import redis
 
 from tests.servers import wait_until
 from traptor import connections, settings
-from traptor.connections import connect_to_redis
+from traptor.connections import NO_TEXT, connect_to_redis
 from traptor.rules import notices
 
 
@@ -74,6 +74,17 @@ def test_an_answer_that_is_none_is_an_error_of_redis(reply: bytes) -> None:
             heard = notices.payloads(conn, "channel")
             with pytest.raises(redis.RedisError):
                 wait_until(lambda: next(heard) not in {None, notices.SUBSCRIBED}, "an answer", 10)
+
+
+def test_what_is_no_text_is_one_that_nobody_can_read() -> None:
+    reply = b"-WRONGTYPE Operation against a key holding the wrong kind of value\r\n"
+    with contextlib.closing(socket.create_server(("127.0.0.1", 0))) as listener:
+        threading.Thread(target=_repeat, args=(listener, reply), daemon=True).start()
+        wanted = settings.load({}, {"REDIS_URL": f"redis://127.0.0.1:{listener.getsockname()[1]}/0"}, {})
+        with connect_to_redis(wanted) as conn:
+            assert conn.get("key") == NO_TEXT
+            with pytest.raises(redis.ResponseError):
+                conn.hgetall("key")
 
 
 def _repeat(listener: socket.socket, reply: bytes) -> None:

@@ -31,6 +31,9 @@ _ANSWERS: dict[str, Any] = {
     "SCAN": tuple[int, list[str]],
 }
 """What is read of Redis, and how it comes from redis-py; of what is written, the answer does not matter."""
+NO_TEXT = "(not a text)"
+"""What is read of a key where something else than a text stands: as any text that is none of ours, it is told by
+whoever reads it, and written over."""
 _MISUNDERSTOOD = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
 """What redis-py raises over an answer of another kind than the command has."""
 
@@ -72,7 +75,12 @@ class _Connection:
 class _Asking:
     def parse_response(self, connection: Any, command_name: str, **options: Any) -> Any:
         with _understood(connection.disconnect):
-            answer = super().parse_response(connection, command_name, **options)  # type: ignore[misc]
+            try:
+                answer = super().parse_response(connection, command_name, **options)  # type: ignore[misc]
+            except redis.ResponseError as error:
+                if command_name != "GET" or not str(error).startswith("WRONGTYPE"):
+                    raise
+                return NO_TEXT
             return msgspec.convert(answer, _ANSWERS[command_name]) if command_name in _ANSWERS else answer
 
 

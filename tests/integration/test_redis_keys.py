@@ -12,10 +12,12 @@ from typing import Any
 import pytest
 import redis
 
-from tests.integration.daemon import BOTH_APIS, Daemon, to_stdout
+from tests.integration.daemon import APIKEYS, BOTH_APIS, Daemon, to_stdout
 from tests.servers import RedisServer, wait_until
+from traptor import keys
 from traptor.rules import stored
-from traptor.simulator import Simulator
+from traptor.simulator import CREDENTIAL, Simulator
+from traptor.sources.lease import credential_hash
 
 RULES = [
     {"rule_id": "1", "tag": "drinks", "value": "coffee"},
@@ -104,3 +106,15 @@ def test_nothing_stays_for_ever(collect: Collect, redis_db: redis.Redis, api: st
 def forever(conn: redis.Redis) -> list[str]:
     """The keys without a TTL."""
     return sorted(key for key in conn.scan_iter() if conn.ttl(key) == -1)
+
+
+def test_what_is_of_another_type_is_written_over(collect: Collect, redis_db: redis.Redis) -> None:
+    """Another program's lists stand where the lease, the name, the wait and the last sign of life of ours do."""
+    credential = credential_hash(dict(zip(APIKEYS, CREDENTIAL, strict=True)))
+    ours = [keys.lease(credential), keys.name("track", 0), keys.life("track", 0), keys.status("track", 0)]
+    for key in (*ours, keys.backoff(credential)):
+        redis_db.rpush(key, "of another")
+    with Simulator() as twitter, collect(twitter.url) as daemon:
+        wait_until(lambda: {redis_db.type(key) for key in ours} == {"string"}, "keys of ours")
+        daemon.stop()
+        assert daemon.logged("a lease that none of ours has written is taken")
