@@ -11,7 +11,7 @@ JQ := $(if $(shell command -v jq),| (trap '' INT; jq --unbuffered .))
 # More for pytest, such as `make test TESTS=tests/rules`.
 TESTS :=
 CORES := $(shell getconf _NPROCESSORS_ONLN)
-IN_FRONT := .venv/bin/python -c 'import os; exit(not os.isatty(0) or os.tcgetpgrp(0) != os.getpgrp())'
+IN_FRONT := .venv/bin/python -c 'import os; exit(not os.isatty(0) or os.tcgetpgrp(0) != os.getpgrp())' 2>/dev/null
 
 .PHONY: help demo demo-json demo-fleet demo-store test test-fast test-heavy test-deploy lint audit lock dist bench kafka kafka-start kafka-stop opensearch clean
 

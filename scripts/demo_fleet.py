@@ -21,6 +21,7 @@ from traptor.simulator import Simulator
 COUNT = 3
 WORDS = ("storm", "flood warning", "hurricane", "#rocket launch", "orbit", "espresso")
 LOST_AFTER_SECONDS = 3
+PATIENCE_SECONDS = 60
 
 
 def main() -> None:
@@ -32,8 +33,10 @@ def main() -> None:
 
 def show(redis_url: str, twitter_url: str, folder: str) -> None:
     """The story, told as it happens on standard output."""
+    # What is set for the real thing stays out of it, in localsettings.py too: the environment goes before that.
     environ = {
-        **os.environ, "REDIS_URL": redis_url, "TWITTER_STREAM_URL": twitter_url, "SPOOL_DIR": folder, "LOG_DIR": "none",
+        **os.environ, "TWITTER_API": "1.1", "USE_SENTRY": "false", "METRICS_PORT": "0", "STRICT_LOCALSETTINGS": "false",
+        "REDIS_URL": redis_url, "TWITTER_STREAM_URL": twitter_url, "SPOOL_DIR": folder, "LOG_DIR": "none",
         "LOG_STDOUT": "false", "HEARTBEAT_INTERVAL": "1", "REBALANCE_AFTER": str(LOST_AFTER_SECONDS),
     }  # fmt: skip
     with redis.Redis.from_url(redis_url, protocol=2) as conn:
@@ -89,7 +92,10 @@ def traptor(environ: dict[str, str], id_: int) -> Iterator["subprocess.Popen[byt
 
 
 def wait_until(is_so: Callable[[], bool]) -> None:
+    until = time.monotonic() + PATIENCE_SECONDS
     while not is_so():
+        if time.monotonic() > until:
+            raise SystemExit("demo-fleet: a Traptor did not start in time; `make demo` may tell why")
         time.sleep(0.2)
 
 

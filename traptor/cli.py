@@ -40,7 +40,7 @@ Examples:
   traptor --type follow --id 1           collect into Kafka as the second follow Traptor
   traptor --test --limit 100 > some.jsonl
   traptor replay --rules r.jsonl a.tar   the same for tweets from an archive
-  traptor store tweets.db              what is in Kafka, into a database
+  traptor store tweets.db                what is in Kafka, into a database
   traptor simulate --port 8080           a stand-in for Twitter to rehearse against
 
 Settings come from the command line, the environment, or localsettings.py; the README lists them.

@@ -31,9 +31,9 @@ def _own(setting: str) -> Path:
 def can_be_written(path: Path) -> bool:
     """May we write this file, or into this folder, or make it?"""
     there = standing(path)
-    if there.is_dir():
+    if os.path.isdir(there):
         return os.access(there, os.W_OK | os.X_OK)
-    return there == path.absolute() and there.is_file() and os.access(there, os.W_OK)
+    return there == path.absolute() and os.path.isfile(there) and os.access(there, os.W_OK)
 
 
 def standing(path: Path) -> Path:

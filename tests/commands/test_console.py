@@ -9,6 +9,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
+from traptor import redaction
 from traptor.commands import console
 from traptor.commands.console import Command
 
@@ -79,3 +80,19 @@ def test_csv_acts_on_no_terminal_and_is_whole_for_a_program(
     monkeypatch.setattr(sys, "stdout", out)
     console.say_csv("a,\x1b]0;x\nb\n")
     assert out.getvalue() == shown
+
+
+@pytest.mark.parametrize("password", ["hunter/secret", "hunter?secret", "hunter#secret"])
+def test_a_password_that_fits_no_url_is_refused_and_not_shown(
+    password: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(click.ClickException, match="fits no URL"):
+        console.look_out_for_password(f"mysql://reader:{password}@localhost/db", "MYSQL_PASSWORD")
+    assert redaction.redact(f"no port: {password}") == "no port: ***"
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("url", ["rules.csv", "mysql://reader@localhost/db", "sqlite:tweets.db", "-"])
+def test_where_no_password_is_typed_none_is_told(url: str, capsys: pytest.CaptureFixture[str]) -> None:
+    console.look_out_for_password(url, "MYSQL_PASSWORD")
+    assert capsys.readouterr().err == ""

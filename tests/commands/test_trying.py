@@ -90,3 +90,13 @@ def test_a_malformed_rule_is_told(arguments: list[str], told: str) -> None:
     result = test_of(*arguments)
     assert result.exit_code in {1, 2}
     assert told in result.stderr
+
+
+@pytest.mark.parametrize("arguments", [("storm", "nosuch.jsonl"), ("nosuch.csv", "storm"), ("storm", "./no/such")])
+def test_a_file_that_is_not_there_is_no_text(folder: Path, arguments: tuple[str, ...]) -> None:
+    done = test_of(*arguments)
+    assert (done.exit_code, "there is no file" in done.output) == (2, True)
+
+
+def test_what_is_no_point_is_a_text(folder: Path) -> None:
+    assert test_of("--type", "locations", "--", "-1,-1,1,1", "1.2.3,4").exit_code == 0

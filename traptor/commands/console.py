@@ -11,7 +11,7 @@ import threading
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice, zip_longest
 from typing import Any, NoReturn
-from urllib.parse import urlsplit
+from urllib.parse import unquote
 
 import click
 import redis
@@ -26,7 +26,7 @@ from traptor.connections import connect_to_redis
 from traptor.exits import Exit
 from traptor.keys import TYPES
 from traptor.printable import harmless, in_json, printable
-from traptor.redaction import SecretUrl
+from traptor.redaction import Secret, SecretUrl
 from traptor.rules.lock import Locked
 from traptor.rules.progress import Progress
 
@@ -105,11 +105,17 @@ def progress() -> Iterator[Progress]:
 
 def look_out_for_password(url: str, setting: str) -> None:
     """What is typed stands in the list of processes, for everybody on the machine to read: says so."""
+    password = url.partition("://")[2].rpartition("@")[0].partition(":")[2]
+    if not password:
+        return
+    # From now on it is blotted out wherever it is said.
+    Secret(password), Secret(unquote(password))
+    if set("/?#") & set(password):
+        raise click.ClickException(f"a password with /, ? or # fits no URL: take it out, and set {setting}")
     with contextlib.suppress(ValueError):
-        if urlsplit(url).password:
-            SecretUrl(url)  # from now on it is blotted out wherever it is said
-            told = f"others can read this password in the list of processes: take it out, and set {setting}"
-            click.echo(f"warning: {told} or {setting}_FILE", err=True)
+        SecretUrl(url)
+    told = f"others can read this password in the list of processes: take it out, and set {setting}"
+    click.echo(f"warning: {told} or {setting}_FILE", err=True)
 
 
 def needs_a_person() -> NoReturn:

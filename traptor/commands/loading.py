@@ -141,6 +141,7 @@ def follow_source(
     traptors: int | None,
 ) -> None:
     """The same again and again, until told to stop; what happens is logged."""
+    look_out_for_password(source, "MYSQL_PASSWORD")
     types_told: frozenset[str] | None = None
 
     def read_again() -> loading.Loaded:

@@ -41,7 +41,7 @@ Examples:
   A month of the Internet Archive's stream grab, with rules from a file and no server at all:
     traptor replay --rules rules.jsonl --out matched/ --state march.state archiveteam-twitter-stream-2020-03/
   rules.jsonl has one rule per line, as rules load takes it, and may as well be CSV or GNIP's:
-    {"value": "storm,flood warning", "tag": "weather"}
+    {"type": "track", "value": "storm,flood warning", "tag": "weather"}
   The archive of their own tweets that Twitter gives to a user; exit 1 if any of it is damaged:
     traptor replay --all --strict twitter-2023-01-31.zip > own.jsonl
   Into Kafka as if it happened now, ten times as fast, with a report:

@@ -1,5 +1,6 @@
 """``traptor report``: one page about what a running fleet has collected."""
 
+import os
 import time
 from pathlib import Path
 
@@ -23,8 +24,8 @@ Examples:
 
 
 @click.command(epilog=EXAMPLES)
-@click.argument("place", metavar="[DESTINATION]")
-@click.argument("file", metavar="FILE", required=False, type=click.Path(dir_okay=False, path_type=Path))
+@click.argument("place", metavar="[DESTINATION] FILE")
+@click.argument("file", metavar="", required=False, type=click.Path(dir_okay=False, path_type=Path))
 @click.option("--last", "hours", type=click.FloatRange(0, min_open=True), default=24.0, show_default=True,
               metavar="HOURS", help="How far to look back in Kafka.")  # fmt: skip
 @click.pass_context
@@ -46,7 +47,7 @@ def report(context: click.Context, place: str, file: Path | None, hours: float) 
 
 
 def checked_file(context: click.Context, file: Path) -> Path:
-    if file.is_dir():
+    if os.path.isdir(file):
         raise click.UsageError(f"{file} is a folder")
     return writable(context, context.command.params[1], file) or file
 

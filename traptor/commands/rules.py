@@ -131,8 +131,8 @@ def add(
     row = loading.Row("rule", {**fields, "value": value, "tag": tag, "rule_id": rule_id})
     loaded = loading.load([row], traptor_type, as_is=True)
     if loaded.problems:
-        raise click.ClickException(f"{value!r} {loaded.problems[0].text}")
-    say_some([f"{value!r} {note.text}" for note in loaded.notes], err=True)
+        raise click.ClickException(_of_value(value, loaded.problems[0].text))
+    say_some([_of_value(value, note.text) for note in loaded.notes], err=True)
     wanted = settings.load()
     with connection(wanted) as conn, progress() as seen:
         changes, told = write(
@@ -179,6 +179,11 @@ def remove(traptor_type: str, rule_ids: tuple[str, ...], traptor_id: int | None,
         say_json(report(loading.Loaded({}, [], []), changes, told))
     else:
         say_changes(changes, told, dry_run=dry_run)
+
+
+def _of_value(value: str, text: str) -> str:
+    """What is said of a value, and which."""
+    return text if text.startswith(repr(value)) else f"{value!r} {text}"
 
 
 @rules.command()

@@ -1,8 +1,8 @@
 """``rules test``: which rules hold in texts and tweets, word for word, before anybody pays for tweets."""
 
+import os
 import re
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import click
@@ -82,11 +82,15 @@ def test_(*, source: str, what: tuple[str, ...], wanted_type: str | None, as_jso
         needs_a_person()
 
 
+_LIKE_A_FILE = re.compile(r"[./~]*/\S+|\S+\.(csv|db|json|jsonl|txt|gz|bz2|xz|zst|zip|tar|tgz)")
+
+
 def _is_file(name: str) -> bool:
-    try:
-        return name == "-" or Path(name).exists()
-    except OSError:  # too long for a name
-        return False
+    if name == "-" or os.path.exists(name):
+        return True
+    if _LIKE_A_FILE.fullmatch(name):
+        raise click.BadParameter(f"there is no file {name!r}, or we may not look at it; a text has more than one word")
+    return False
 
 
 def _loaded(wanted: settings.Settings, source: str, wanted_type: str | None) -> loading.Loaded:
@@ -95,7 +99,7 @@ def _loaded(wanted: settings.Settings, source: str, wanted_type: str | None) -> 
         with connection(wanted) as conn:
             types = [wanted_type] if wanted_type else TYPES
             rows = [
-                loading.Row(f"{name}:{traptor_id} {rule_id}", {**rule, "type": name})
+                loading.Row(f"{name}:{traptor_id} {rule_id}", {**rule, "type": name, "rule_id": None})
                 for name in types
                 for traptor_id, held in stored.each(conn, name)
                 for rule_id, rule in held.items()
@@ -113,7 +117,7 @@ def _loaded(wanted: settings.Settings, source: str, wanted_type: str | None) -> 
 
 def _seen(text: str, rules: Mapping[str, Sequence[Rule]]) -> Seen:
     # A text is one for track rules, unless there are only others.
-    types = [name for name in rules if name == "track" or len(rules) == 1 or text.startswith("{")]
+    types = [name for name in rules if name == "track" or len(rules) == 1 or text.lstrip().startswith("{")]
     tweets = {name: fields.view(_tweet(text, name)) for name in types}
     return Seen(
         text,
@@ -144,7 +148,8 @@ def _tweet(text: str, traptor_type: str) -> dict[str, Any]:
 
 
 _LINK = re.compile(r"https?://\S+")
-_POINT = re.compile(r"\s*([+-]?[\d.]+)\s*,\s*([+-]?[\d.]+)\s*")
+_DEGREES = r"\s*([+-]?\d+(?:\.\d*)?)\s*"
+_POINT = re.compile(f"{_DEGREES},{_DEGREES}", re.ASCII)
 
 
 def _say_seen(seen: Seen) -> None:

@@ -73,7 +73,9 @@ class Follower:
         """Load once, where it is our turn."""
         try:
             self._take()
-            if self._holder is None and (loaded := self._pulse.result(self._read)):
+            if self._holder is not None:
+                self._trouble = ""  # what keeps us from loading is that another does
+            elif loaded := self._pulse.result(self._read):
                 self._tell_remarks(loaded)
                 self._tell_changes(*self._write(loaded))
                 self._note("")

@@ -16,7 +16,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 import charset_normalizer
 
 from traptor import keys
-from traptor.printable import from_cell
+from traptor.printable import from_cell, harmless
 from traptor.rules import gnip
 from traptor.rules.checked import LIMITS, predicates
 from traptor.rules.doubts import doubts, without
@@ -107,7 +107,7 @@ def _in_another_encoding(name: str, data: bytes, error: UnicodeDecodeError) -> s
     if best is None or "\0" in str(best):
         raise SourceError(f"{name} cannot be read: {error}")
     encoding = "cp1252" if "cp1252" in best.could_be_from_charset else best.encoding
-    log.warning(f"{name} is not UTF-8 and is read as {encoding}: see whether the rules are right")
+    log.warning(f"{harmless(name)} is not UTF-8 and is read as {encoding}: see whether the rules are right")
     return data.decode(encoding).removeprefix("\ufeff")
 
 
@@ -171,7 +171,13 @@ def _json_array(name: str, text: str) -> Iterator[Row]:
     except (ValueError, RecursionError) as error:
         raise SourceError(f"{name} is not JSON: {error}") from None
     for number, one in enumerate(found, start=1):
-        yield Row(f"{name}, rule {number}", one if isinstance(one, dict) else {"value": one})
+        place = f"{name}, rule {number}"
+        if isinstance(one, dict):
+            yield Row(place, one)
+        elif isinstance(one, str | int) and not isinstance(one, bool):
+            yield Row(place, {"value": one})
+        else:
+            yield Row(place, {"value": json.dumps(one)}, "is no rule, but a list, a number with a point, or nothing")
 
 
 def _csv_rows(name: str, text: str) -> Iterator[Row]:

@@ -33,7 +33,7 @@ def destination(
         from traptor.store.sqlite import SQLite
 
         path = Path(name.removeprefix("sqlite:"))
-        if is_there and not path.exists():
+        if is_there and not os.path.exists(path):
             raise WrongDestination(f"there is no file {path}")
         if not os.access(path.parent, os.W_OK | os.X_OK):
             raise WrongDestination(f"{path.parent} is no folder that we may write into")
