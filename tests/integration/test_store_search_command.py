@@ -99,11 +99,10 @@ def test_killed_at_random_moments_it_loses_nothing_and_has_nothing_twice(
     send(kafka_broker, topic, values(WHOLE))
     name = opensearch.new_destination()
     source = random.Random(1)
-    options = json.dumps({"max_poll_records": 50})
     for time in range(10):
         # A group of its own does not wait for the one that was killed; how far it was stands beside the documents.
         arguments = ["--group", f"{topic}-{time}", name]
-        with store(tmp_path, kafka_broker, topic, *arguments, KAFKA_OPTIONS=options) as daemon:
+        with store(tmp_path, kafka_broker, topic, *arguments) as daemon:
             wanted = min(count(opensearch, name) + source.randrange(1, 250), 2900)
             wait_until(lambda: count(opensearch, name) >= wanted, "tweets")  # noqa: B023
             daemon.process.kill()
