@@ -53,7 +53,7 @@ def told(status: Mapping[str, Any], end: str) -> Text:
         f"last tweet {_ago(status['last_tweet_at'])}",
         end,
     ]
-    shown = Text(f"{state.replace('-', ' ')}", "bold green" if state in HEALTHY else "bold red")
+    shown = Text(state.replace("-", " "), "bold green" if state in HEALTHY else "bold red")
     shown.append(f" · {' · '.join([harmless(reason, 200)] * bool(reason) + parts)}", "default")
     return shown
 

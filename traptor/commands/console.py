@@ -109,7 +109,8 @@ def look_out_for_password(url: str, setting: str) -> None:
     if not password:
         return
     # From now on it is blotted out wherever it is said.
-    Secret(password), Secret(unquote(password))
+    for text in (password, unquote(password)):
+        Secret(text)
     if set("/?#") & set(password):
         raise click.ClickException(f"a password with /, ? or # fits no URL: take it out, and set {setting}")
     with contextlib.suppress(ValueError):

@@ -79,9 +79,7 @@ class Follower:
                 self._tell_remarks(loaded)
                 self._tell_changes(*self._write(loaded))
                 self._note("")
-        except SourceError as error:
-            self._note(str(error))
-        except Locked as error:
+        except (SourceError, Locked) as error:
             self._note(str(error))
         except redis.RedisError as error:
             self._note(f"Redis fails: {error}")
