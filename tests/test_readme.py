@@ -1,6 +1,7 @@
 """The README keeps its promises: its table is the settings', its commands and links exist."""
 
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,13 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 def test_settings_table_is_generated() -> None:
     between = README.partition("<!-- settings -->\n")[2].partition("\n<!-- /settings -->")[0]
     assert between == settings.markdown_table(), "run python -m traptor.settings"
+
+
+def test_the_picture_of_the_layers_is_what_lint_checks() -> None:
+    contract = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"][0]
+    layers = [re.split(r" [|:] ", layer) for layer in contract["layers"] if layer != "__main__"]
+    [picture] = re.findall(r"```\n(cli\n.*?)\n```", README, re.DOTALL)
+    assert [re.split(r"(?: \||,) ", line) for line in picture.splitlines()] == layers
 
 
 @pytest.mark.parametrize(
