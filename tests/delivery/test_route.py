@@ -1,23 +1,11 @@
 """Partitions that come or fall silent, and the producer that is replaced for it: no other partition waits for long."""
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 from kafka.errors import KafkaTimeoutError
 
-from tests.delivery.test_kafka_door import Rig
+from tests.delivery.rig import Rig
 from tests.servers import wait_until
 from traptor.delivery import broker, kafka_door, route
-
-
-@pytest.fixture
-def rig(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Rig]:
-    monkeypatch.setattr(broker, "RECONNECT_SECONDS", 0.0)
-    made = Rig(tmp_path)
-    yield made
-    made.assert_balanced()
-    made.close()
 
 
 @pytest.mark.parametrize("expired", [1, 2])

@@ -4,7 +4,6 @@ import logging
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,7 +12,7 @@ from unittest.mock import Mock
 import pytest
 from kafka.errors import IllegalStateError, KafkaError, KafkaTimeoutError, MessageSizeTooLargeError
 
-from tests.delivery.test_kafka_door import Producer, Rig
+from tests.delivery.rig import Producer, Rig
 from tests.servers import wait_until
 from traptor.delivery import backlog, broker, kafka_door, route
 from traptor.delivery.kafka_door import CLOSING_SECONDS, RETRY_SECONDS, ROOM_SECONDS, Kafka
@@ -24,17 +23,7 @@ from traptor.delivery.spool import Spool
 SIZE = Message(b"1", b"coffee", "traptor").size_bytes()
 
 
-@pytest.fixture(autouse=True)
-def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(broker, "RECONNECT_SECONDS", 0.0)
-
-
-@pytest.fixture
-def rig(tmp_path: Path) -> Iterator[Rig]:
-    made = Rig(tmp_path)
-    yield made
-    made.assert_balanced()
-    made.close()
+pytestmark = pytest.mark.usefixtures("hurry")
 
 
 def on_way(rig: Rig) -> list[bytes | None]:

@@ -1,15 +1,18 @@
 """What needs root and a network of its own runs under ``make test-deploy`` alone."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.deploy import hosts, podman
+from tests.servers import KafkaBroker, kafka
 
 IN_NETWORK = bool(os.environ.get("TRAPTOR_TEST_DEPLOY"))
 IMAGE = "localhost/traptor"
 PLANTED = "planted-secret"
+TOPIC = "tweets"
 ANYWHERE = {"test_plan.py", "test_production.py", "test_supervisor.py"}
 OURS = {path.name for path in Path(__file__).parent.glob("test_*.py")}
 collect_ignore = [] if IN_NETWORK else sorted(OURS - ANYWHERE)
@@ -30,3 +33,11 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> str:
     podman.prepare(folder / "base")
     podman.build(folder / "checkout", IMAGE)
     return IMAGE
+
+
+@pytest.fixture(scope="module")
+def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaBroker]:
+    """One that has the topic."""
+    with kafka(tmp_path_factory.mktemp("kafka")) as started:
+        started.create_topic(TOPIC)
+        yield started

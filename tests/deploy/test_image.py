@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from tests.deploy import podman
-from tests.deploy.conftest import PLANTED
+from tests.deploy.conftest import PLANTED, TOPIC
 from tests.deploy.podman import Container
-from tests.servers import KafkaBroker, RedisServer, kafka
+from tests.servers import KafkaBroker, RedisServer
 from traptor.rules import stored
 from traptor.simulator import CREDENTIAL, Simulator
 
@@ -48,13 +48,6 @@ def test_the_demo_needs_nothing(image: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaBroker]:
-    with kafka(tmp_path_factory.mktemp("kafka")) as started:
-        started.create_topic("tweets")
-        yield started
-
-
-@pytest.fixture(scope="module")
 def twitter() -> Iterator[Simulator]:
     with Simulator(rate=50) as simulator:
         yield simulator
@@ -71,7 +64,7 @@ def traptor(
             "TWITTER_STREAM_URL": twitter.url,
             "REDIS_URL": redis_server.url,
             "KAFKA_HOSTS": broker.hosts,
-            "KAFKA_TOPIC": "tweets",
+            "KAFKA_TOPIC": TOPIC,
             **{name.upper(): value for name, value in CREDENTIAL._asdict().items()},
         }
         with Container("traptor", image, "--delay", "0", volumes={"spool": SPOOL}, **settings) as container:
@@ -102,5 +95,5 @@ def test_sigterm_ends_it_in_good_order(traptor: Container, broker: KafkaBroker, 
     code, said = traptor.stop()
     account = {name: int(count) for name, count in re.findall(r"(\w+) (\d+)", said.splitlines()[-1])}
     assert (code, account.keys() <= {"received", "matched", "delivered"}) == (0, True), said
-    collected = {key for key, _ in broker.consume("tweets", account["delivered"]) if key}
+    collected = {key for key, _ in broker.consume(TOPIC, account["delivered"]) if key}
     assert len(collected) == account["received"] > 100

@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 
+from tests.deploy.conftest import TOPIC
 from tests.deploy.supervisord import Supervisord
-from tests.servers import KafkaBroker, RedisServer, kafka, wait_until
+from tests.servers import KafkaBroker, RedisServer, wait_until
 from traptor.rules import stored
 from traptor.simulator import CREDENTIAL, Credential, Simulator
 
 pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("supervisor")]
 
-TOPIC = "tweets"
 UNKNOWN = Credential("unknown-key", "unknown-secret", "unknown-token", "unknown-token-secret")
 LEASE_SECONDS = 30.0
 """After a crash the credential is free again by then."""
@@ -29,13 +29,6 @@ RULES = [{"rule_id": "1", "tag": "weather", "value": "storm"}]
 def twitter() -> Iterator[Simulator]:
     with Simulator(rate=200) as simulator:
         yield simulator
-
-
-@pytest.fixture(scope="module")
-def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaBroker]:
-    with kafka(tmp_path_factory.mktemp("kafka")) as started:
-        started.create_topic(TOPIC)
-        yield started
 
 
 @pytest.fixture(scope="module")

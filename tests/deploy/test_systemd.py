@@ -6,15 +6,15 @@ from collections.abc import Iterator, Mapping
 import pytest
 
 from tests.deploy.booted import BootedHost
+from tests.deploy.conftest import TOPIC
 from tests.deploy.hosts import copy_checkout
 from tests.deploy.test_production import block
-from tests.servers import KafkaBroker, RedisServer, kafka, wait_until
+from tests.servers import KafkaBroker, RedisServer, wait_until
 from traptor.rules import stored
 from traptor.simulator import CREDENTIAL, Credential, Simulator
 
 pytestmark = pytest.mark.integration
 
-TOPIC = "tweets"
 UNITS = ("traptor@track:0", "traptor-rebalance", "traptor-store")
 RULES = [{"rule_id": "1", "tag": "weather", "value": "storm"}]
 UNKNOWN = Credential("unknown-key", "unknown-secret", "unknown-token", "unknown-token-secret")
@@ -32,13 +32,6 @@ ALONE = {"ActiveState": "failed", "SubState": "failed", "NRestarts": "0"}
 def twitter() -> Iterator[Simulator]:
     with Simulator(rate=50) as simulator:
         yield simulator
-
-
-@pytest.fixture(scope="module")
-def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaBroker]:
-    with kafka(tmp_path_factory.mktemp("kafka")) as started:
-        started.create_topic(TOPIC)
-        yield started
 
 
 @pytest.fixture(scope="module")

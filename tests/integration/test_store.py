@@ -11,6 +11,7 @@ import subprocess
 import sys
 import uuid
 from collections import Counter
+from collections.abc import Callable
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,11 +22,12 @@ import requests
 from kafka import KafkaProducer
 
 from tests.integration.daemon import Daemon, Output, environment
-from tests.servers import KafkaBroker, PostgreSQLServer, free_port, wait_until
+from tests.servers import KafkaBroker, OpenSearchServer, PostgreSQLServer, free_port, wait_until
 from tests.store.samples import delete, located, matched, quote, retweet, scrub_geo, tweet
 
 DELETED = range(5, 3000, 50)
 WHOLE = 3000
+LEFT = [id_ for id_ in range(1, WHOLE + 1) if id_ not in DELETED]
 
 
 def values(count: int) -> list[bytes]:
@@ -78,8 +80,7 @@ def test_all_of_a_topic_is_in_the_file_once(tmp_path: Path, kafka_broker: KafkaB
     send(kafka_broker, topic, values(WHOLE))
     with store(tmp_path, kafka_broker, topic, "--once", "tweets.db") as daemon:
         did = ended(daemon)
-    left = [id_ for id_ in range(1, WHOLE + 1) if id_ not in DELETED]
-    assert ids(tmp_path / "tweets.db") == left
+    assert ids(tmp_path / "tweets.db") == LEFT
     assert did["read"] == sum(did.values()) - did["read"] == len(values(WHOLE))
     assert (did["set apart"], did["notices"]) == (WHOLE // 100, len(DELETED))
     settings = {"KAFKA_HOSTS": kafka_broker.hosts, "KAFKA_TOPIC": topic}
@@ -108,7 +109,7 @@ def test_killed_at_random_moments_it_loses_nothing_and_has_nothing_twice(
             daemon.process.kill()
     with store(tmp_path, kafka_broker, topic, "--once", "--group", f"{topic}-last", "tweets.db") as daemon:
         ended(daemon)
-    assert ids(path) == [id_ for id_ in range(1, WHOLE + 1) if id_ not in DELETED]
+    assert ids(path) == LEFT
     with closing(sqlite3.connect(path)) as db:
         assert db.execute("SELECT count(*) FROM apart").fetchone() == (WHOLE // 100,)
         assert db.execute("SELECT count(*) FROM matches WHERE traptor = 'track:1'").fetchone() == (WHOLE // 100,)
@@ -121,15 +122,45 @@ def _count(path: Path) -> int:
         return 0
 
 
+def two_stores(
+    folder: Path,
+    broker: KafkaBroker,
+    topic: str,
+    name: str,
+    *,
+    server: PostgreSQLServer | OpenSearchServer,
+    count: Callable[[], int],
+) -> "Counter[str]":
+    """Two share three partitions; the server is stopped and comes back, one is killed, and a delete is on another
+    partition. Returns what the other did, which ends with all that was not deleted."""
+    sent = values(WHOLE)
+    broker.create_topic(topic, 3)
+    send(broker, topic, sent[:1000], 3)
+    folders = [folder / "one", folder / "two"]
+    for one in folders:
+        one.mkdir()
+    with (
+        store(folders[0], broker, topic, name, LOG_JSON=True) as stays,
+        store(folders[1], broker, topic, name, LOG_JSON=True) as goes,
+    ):
+        wait_until(lambda: count() > 300, "the first tweets")
+        server.stop()
+        send(broker, topic, sent[1000:2000], 3)
+        stays.wait_for_log("the database is away: trying again")
+        server.start()
+        wait_until(lambda: count() > 1200, "the tweets that waited")
+        goes.process.kill()
+        send(broker, topic, sent[2000:], 3)
+        wait_until(lambda: count() == len(LEFT), "all tweets")
+        stays.signal(signal.SIGTERM)
+        return ended(stays, 10)
+
+
 @pytest.mark.heavy
 def test_stores_share_three_partitions_and_a_server_goes_away(
     tmp_path: Path, kafka_broker: KafkaBroker, postgresql: PostgreSQLServer
 ) -> None:
-    """One more joins, one is killed, the server is stopped and comes back; a delete is on another partition."""
-    topic, url = f"traptor-{uuid.uuid4().hex}", postgresql.new_database()
-    kafka_broker.create_topic(topic, 3)
-    messages = values(WHOLE)
-    send(kafka_broker, topic, messages[:1000], 3)
+    url = postgresql.new_database()
 
     def count() -> int:
         with psycopg.connect(url) as db:
@@ -138,27 +169,10 @@ def test_stores_share_three_partitions_and_a_server_goes_away(
             except psycopg.errors.UndefinedTable:
                 return 0
 
-    folders = [tmp_path / "one", tmp_path / "two"]
-    for folder in folders:
-        folder.mkdir()
-    with (
-        store(folders[0], kafka_broker, topic, url, LOG_JSON=True) as one,
-        store(folders[1], kafka_broker, topic, url, LOG_JSON=True) as two,
-    ):
-        wait_until(lambda: count() > 300, "the first tweets")
-        postgresql.stop()
-        send(kafka_broker, topic, messages[1000:2000], 3)
-        one.wait_for_log("the database is away: trying again")
-        postgresql.start()
-        wait_until(lambda: count() > 1200, "the tweets that waited")
-        two.process.kill()
-        send(kafka_broker, topic, messages[2000:], 3)
-        left = [id_ for id_ in range(1, WHOLE + 1) if id_ not in DELETED]
-        wait_until(lambda: count() == len(left), "all tweets")
-        one.signal(signal.SIGTERM)
-        ended(one, 10)
+    topic = f"traptor-{uuid.uuid4().hex}"
+    two_stores(tmp_path, kafka_broker, topic, url, server=postgresql, count=count)
     with psycopg.connect(url) as db:
-        assert [id_ for (id_,) in db.execute("SELECT id FROM tweets ORDER BY id")] == left
+        assert [id_ for (id_,) in db.execute("SELECT id FROM tweets ORDER BY id")] == LEFT
         assert db.execute("SELECT count(*) FROM apart").fetchone() == (WHOLE // 100,)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from tests.integration.test_store import DELETED, WHOLE, ended, run, send, store, values
+from tests.integration.test_store import LEFT, WHOLE, ended, run, send, store, two_stores, values
 from tests.servers import KafkaBroker, OpenSearchServer, wait_until
 from tests.store.facts import ids
 from tests.store.samples import tweet
@@ -28,34 +28,12 @@ def count(opensearch: OpenSearchServer, name: str) -> int:
 def test_stores_share_three_partitions_and_a_server_goes_away(
     tmp_path: Path, kafka_broker: KafkaBroker, opensearch: OpenSearchServer
 ) -> None:
-    """One is killed, the server is stopped and comes back; a delete is on another partition."""
     topic, name = f"traptor-{uuid.uuid4().hex}", opensearch.new_destination()
-    kafka_broker.create_topic(topic, 3)
-    sent = values(WHOLE)
-    send(kafka_broker, topic, sent[:1000], 3)
-    folders = [tmp_path / "one", tmp_path / "two"]
-    for folder in folders:
-        folder.mkdir()
-    with (
-        store(folders[0], kafka_broker, topic, name, LOG_JSON=True) as one,
-        store(folders[1], kafka_broker, topic, name, LOG_JSON=True) as two,
-    ):
-        wait_until(lambda: count(opensearch, name) > 300, "the first tweets")
-        opensearch.stop()
-        send(kafka_broker, topic, sent[1000:2000], 3)
-        one.wait_for_log("the database is away: trying again")
-        opensearch.start()
-        wait_until(lambda: count(opensearch, name) > 1200, "the tweets that waited")
-        two.process.kill()
-        send(kafka_broker, topic, sent[2000:], 3)
-        left = [id_ for id_ in range(1, WHOLE + 1) if id_ not in DELETED]
-        wait_until(lambda: count(opensearch, name) == len(left), "all tweets")
-        one.signal(signal.SIGTERM)
-        did = ended(one, 10)
+    did = two_stores(tmp_path, kafka_broker, topic, name, server=opensearch, count=lambda: count(opensearch, name))
     assert did["read"] >= sum(did[word] for word in ("stored", "merged", "deleted", "set apart", "notices"))
     database = destination(name)
     with closing(database):
-        assert ids(database) == left
+        assert ids(database) == LEFT
         assert len(list(database.apart())) == WHOLE // 100
     settings = {"KAFKA_HOSTS": kafka_broker.hosts, "KAFKA_TOPIC": topic}
     checked = run(tmp_path, "store", "check", name, **settings)
@@ -109,7 +87,7 @@ def test_killed_at_random_moments_it_loses_nothing_and_has_nothing_twice(
     with store(tmp_path, kafka_broker, topic, "--once", "--group", f"{topic}-last", name) as daemon:
         ended(daemon)
     with closing(destination(name)) as database:
-        assert ids(database) == [id_ for id_ in range(1, WHOLE + 1) if id_ not in DELETED]
+        assert ids(database) == LEFT
         assert len(list(database.apart())) == WHOLE // 100
         twice = [row["id"] for row in database.tweets(Selection()) if row["rules"] == "track:0:1 track:1:1"]
     assert len(twice) == WHOLE // 100

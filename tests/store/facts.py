@@ -10,6 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.store.samples import (
+    GAP,
+    LIMIT,
     delete,
     located,
     matched,
@@ -117,13 +119,8 @@ class Facts:
         assert told == {1: {"AR", "DE"}, 2: {"AR", "DE", "XX"}, 3: {"FR"}}
 
     def test_what_is_missing_stands_beside_what_came(self, database: Destination) -> None:
-        gap = {
-            "type": "track", "id": 0, "from": "2021-01-26T10:00:00.000+00:00", "to": "2021-01-26T10:01:30.500+00:00",
-            "cause": "cut", "last_tweet_id": "1", "first_tweet_id": None, "rule_set": "0123", "reconnects": 2,
-        }  # fmt: skip
-        limit = {"limit": {"track": 5, "timestamp_ms": "1611669960000"}}
         for time in range(2):
-            counts = database.write(messages(tweet(1), {"gap": gap}, limit, topic=f"reading {time}"))
+            counts = database.write(messages(tweet(1), {"gap": GAP}, LIMIT, topic=f"reading {time}"))
             assert (counts["notices"], balance(counts)) == (2, True)
         found = database.overview()
         assert (found.minutes, found.withheld) == ([(1_611_669_960, 1, 0)], [(1_611_619_200, 5)])

@@ -6,6 +6,11 @@ from typing import Any
 from traptor.store.destination import Message
 
 CREATED_AT = "Tue Jan 26 14:06:00 +0000 2021"
+GAP = {
+    "type": "track", "id": 0, "from": "2021-01-26T10:00:00.000+00:00", "to": "2021-01-26T10:01:30.500+00:00",
+    "cause": "cut", "last_tweet_id": "1", "first_tweet_id": None, "rule_set": "0123", "reconnects": 2,
+}  # fmt: skip
+LIMIT = {"limit": {"track": 5, "timestamp_ms": "1611669960000"}}
 
 
 def user(id_: int, **more: Any) -> dict[str, Any]:

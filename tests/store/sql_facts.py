@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 from tests.store.facts import MOST, Facts
-from tests.store.samples import delete, located, matched, messages, quote, tweet
+from tests.store.samples import GAP, LIMIT, delete, located, matched, messages, quote, tweet
 from traptor.store.destination import Destination, Selection
 from traptor.store.sql import Database
 
@@ -65,13 +65,8 @@ class SQLFacts(Facts):
         assert database.progress() == {("traptor", 0): 9}
 
     def test_views_say_what_is_missing_and_what_is_withheld(self, database: Database) -> None:
-        gap = {
-            "type": "track", "id": 0, "from": "2021-01-26T10:00:00.000+00:00", "to": "2021-01-26T10:01:30.500+00:00",
-            "cause": "cut", "last_tweet_id": "1", "first_tweet_id": None, "rule_set": "0123", "reconnects": 2,
-        }  # fmt: skip
-        limit = {"limit": {"track": 5, "timestamp_ms": "1611669960000"}}
         withheld = {"user_withheld": {"id": 7, "withheld_in_countries": ["XX"]}}
-        database.write(messages(tweet(1, withheld_in_countries=["FR"]), {"gap": gap}, limit, withheld))
+        database.write(messages(tweet(1, withheld_in_countries=["FR"]), {"gap": GAP}, LIMIT, withheld))
         ((day, *told),) = rows(database, "SELECT day, tweets, gaps, gap_seconds, withheld FROM missing")
         assert (str(day), [float(number) for number in told]) == ("2021-01-26", [1, 1, 90.5, 5])
         told = rows(database, "SELECT tweet_id, kind, country FROM withheld_tweets ORDER BY 1, 2, 3")
