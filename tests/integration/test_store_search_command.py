@@ -19,7 +19,7 @@ from traptor.store.destinations import destination
 
 
 def count(opensearch: OpenSearchServer, name: str) -> int:
-    """None while a server that has just come back has not opened its indices."""
+    """0 while a server that has just come back has not opened its indices."""
     pattern = f"{opensearch.url}/{name.rpartition('/')[2]}-tweets-*"
     requests.post(f"{pattern}/_refresh", timeout=5)
     return int(requests.get(f"{pattern}/_count", timeout=5).json().get("count", 0))
