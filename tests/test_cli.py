@@ -15,7 +15,7 @@ from traptor.exits import Exit
 from traptor.traptor import Traptor
 
 APIKEYS = dict.fromkeys(settings.APIKEY_NAMES, "k3y")
-COMMANDS = [(), *[(name,) for name in cli.command.commands]]
+COMMANDS = [(), *[(name,) for name in cli.SUBCOMMANDS]]
 
 
 @pytest.fixture(autouse=True)

@@ -19,7 +19,7 @@ from birdy.twitter import TwitterApiError
 from click.testing import CliRunner
 
 from traptor import cli, keys, logs, settings
-from traptor.cli import command
+from traptor.cli import SUBCOMMANDS, command
 from traptor.connections import connect_to_redis
 from traptor.fleet import doctor
 from traptor.reports import Reporter
@@ -306,7 +306,7 @@ def test_errors_of_wrong_settings(
 
 
 def test_help() -> None:
-    for arguments in (["--help"], *[[name, "--help"] for name in command.commands]):
+    for arguments in (["--help"], *[[name, "--help"] for name in SUBCOMMANDS]):
         result = CliRunner().invoke(command, arguments)
         assert result.exit_code == 0
         assert leaks(result.output) == []

@@ -8,21 +8,13 @@ import signal
 import sys
 import traceback
 from collections.abc import Iterator, Sequence
+from importlib import import_module
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from traptor import __version__, settings, standard_error
-from traptor.commands.doctor import doctor
-from traptor.commands.export import export
-from traptor.commands.fleet import stats, status
-from traptor.commands.replay import replay
-from traptor.commands.report import report
-from traptor.commands.rules import rules
-from traptor.commands.simulate import simulate
-from traptor.commands.spool import spool
-from traptor.commands.store import store
 from traptor.exits import Exit, drop_output
 from traptor.printable import READABLE, harmless
 from traptor.redaction import redact
@@ -50,8 +42,40 @@ Exit codes: 0 ended as asked; 1 a look at rules or fleet found work for a person
 
 END = "Ctrl-C ends it"
 
+SUBCOMMANDS = {
+    "doctor": "doctor",
+    "export": "export",
+    "replay": "replay",
+    "report": "report",
+    "rules": "rules",
+    "simulate": "simulate",
+    "spool": "spool",
+    "stats": "fleet",
+    "status": "fleet",
+    "store": "store",
+}
+"""Each with its module in ``commands``."""
 
-@click.group(invoke_without_command=True, epilog=EXAMPLES, context_settings={"help_option_names": ["-h", "--help"]})
+
+class Subcommands(click.Group):
+    """They are imported when they are asked for, so that a Traptor starts without them."""
+
+    def list_commands(self, _: click.Context) -> list[str]:
+        return list(SUBCOMMANDS)
+
+    def get_command(self, _: click.Context, name: str) -> click.Command | None:
+        if name not in SUBCOMMANDS:
+            return None
+        found: click.Command = getattr(import_module(f"traptor.commands.{SUBCOMMANDS[name]}"), name)
+        return found
+
+
+@click.group(
+    cls=Subcommands,
+    invoke_without_command=True,
+    epilog=EXAMPLES,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 @click.option("--test", "--stdout", is_flag=True, help="No Kafka: one enriched message per line on standard output.")
 @click.option("--look", is_flag=True, help="No Kafka: one line per tweet for people, with the matched words marked.")
 @click.option("--demo", is_flag=True,
@@ -99,18 +123,6 @@ def command(  # noqa: PLR0917 - click passes by name
 
 def _end(*_: object) -> None:
     sys.exit(Exit.ENDED)
-
-
-command.add_command(doctor)
-command.add_command(export)
-command.add_command(replay)
-command.add_command(report)
-command.add_command(rules)
-command.add_command(simulate)
-command.add_command(spool)
-command.add_command(stats)
-command.add_command(status)
-command.add_command(store)
 
 
 def run(
