@@ -11,11 +11,13 @@ import signal
 import subprocess
 import sys
 import tarfile
+import threading
 import zipfile
 from collections import Counter
 from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
+from typing import IO
 
 import pytest
 import redis
@@ -43,6 +45,7 @@ PREDICATES = {
     "follow": Predicates(follow=("1001", "1002")),
     "locations": Predicates(locations=("-122.75,36.8,-121.75,37.8",)),
 }
+TRYING_AGAIN = b"Kafka does not answer, trying again"
 DELETE = (
     b'{"delete":{"status":{"id":1234,"id_str":"1234","user_id":3,"user_id_str":"3"},"timestamp_ms":"1456104893000"}}'
 )
@@ -303,7 +306,7 @@ def test_a_broker_that_does_not_answer_is_waited_for(tmp_path: Path, kafka_broke
         process = subprocess.Popen(arguments, cwd=tmp_path, env=wanted, stderr=subprocess.PIPE)
         assert process.stderr
         said = Output(process.stderr)
-        assert said.wait_for(lambda lines: any(b"Kafka does not answer, trying again" in line for line in lines))
+        assert said.wait_for(lambda lines: any(TRYING_AGAIN in line for line in lines))
     finally:
         kafka_broker.thaw()
     assert process.wait(PATIENCE_SECONDS) == 0
@@ -330,23 +333,36 @@ def test_what_the_broker_refuses_is_counted_and_alone(tmp_path: Path, kafka_brok
 
 
 def test_it_can_be_stopped_while_kafka_does_not_answer(tmp_path: Path, kafka_broker: KafkaBroker, topic: str) -> None:
-    lines = b"".join(tweet + b"\n" for tweet in sample("track", 3000))
-    wanted = environment(tmp_path, {"KAFKA_HOSTS": kafka_broker.hosts, "KAFKA_TOPIC": topic})
+    impatient = json.dumps({"request_timeout_ms": 1000, "delivery_timeout_ms": 2000})
+    kafka = {"KAFKA_HOSTS": kafka_broker.hosts, "KAFKA_TOPIC": topic, "KAFKA_OPTIONS": impatient}
     arguments = command("--rules", rules_file(tmp_path), "--kafka", "-")
     pipe = subprocess.PIPE
-    with subprocess.Popen(arguments, cwd=tmp_path, env=wanted, stdin=pipe, stderr=pipe) as process:
-        assert process.stdin
-        assert process.stderr
-        process.stdin.write(lines)
+    with subprocess.Popen(arguments, cwd=tmp_path, env=environment(tmp_path, kafka), stdin=pipe, stderr=pipe) as replay:
+        assert replay.stdin
+        assert replay.stderr
+        said = Output(replay.stderr)
+        lines = b"".join(tweet + b"\n" for tweet in sample("track", 3000))
+        replay.stdin.write(lines)
         assert kafka_broker.consume(topic, 1)
         kafka_broker.freeze()
         try:
-            process.stdin.write(lines)
-            process.terminate()
-            assert process.wait(PATIENCE_SECONDS) == 0
+            more = threading.Thread(target=write_what_is_taken, args=(replay.stdin, lines))
+            more.start()
+            assert said.wait_for(lambda lines: any(TRYING_AGAIN in line for line in lines))
+            replay.terminate()
+            assert replay.wait(PATIENCE_SECONDS) == 0
         finally:
             kafka_broker.thaw()
-        assert process.stderr.read().startswith(b"replay: stopped while Kafka did not answer")
+            replay.kill()
+        said.join()
+        more.join()
+    assert said.lines[-1].startswith(b"replay: stopped while Kafka did not answer")
+
+
+def write_what_is_taken(pipe: IO[bytes], data: bytes) -> None:
+    """As far as somebody reads: who waits for Kafka does not."""
+    with contextlib.suppress(BrokenPipeError):
+        pipe.write(data)
 
 
 def test_it_can_be_stopped_while_kafka_is_away(tmp_path: Path) -> None:
@@ -356,7 +372,7 @@ def test_it_can_be_stopped_while_kafka_is_away(tmp_path: Path) -> None:
     process = subprocess.Popen(arguments, cwd=tmp_path, env=wanted, stderr=subprocess.PIPE)
     assert process.stderr
     said = Output(process.stderr)
-    assert said.wait_for(lambda lines: any(b"Kafka does not answer, trying again" in line for line in lines))
+    assert said.wait_for(lambda lines: any(TRYING_AGAIN in line for line in lines))
     process.terminate()
     assert process.wait(PATIENCE_SECONDS) == 0
     said.join()
