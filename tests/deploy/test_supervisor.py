@@ -15,7 +15,7 @@ from tests.servers import KafkaBroker, RedisServer, wait_until
 from traptor.rules import stored
 from traptor.simulator import CREDENTIAL, Credential, Simulator
 
-pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("supervisor")]
+pytestmark = [pytest.mark.integration, pytest.mark.heavy, pytest.mark.xdist_group("supervisor")]
 
 UNKNOWN = Credential("unknown-key", "unknown-secret", "unknown-token", "unknown-token-secret")
 LEASE_SECONDS = 30.0

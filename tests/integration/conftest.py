@@ -1,6 +1,7 @@
 """Every test in this folder is marked `integration` and may ask for real servers, which start once for each worker.
 
-Those that ask for a broker are marked `kafka`. What is COSTLY starts in one worker alone.
+Those that ask for a broker are marked `kafka`. What is COSTLY starts in one worker alone; what asks for one of the
+BROKERS_APART takes long, and is `heavy`.
 """
 
 import os
@@ -19,7 +20,9 @@ from tests.certificates import Certificates
 # On SIGTERM, as on Ctrl-C, the fixtures end and take their servers with them.
 signal.signal(signal.SIGTERM, signal.default_int_handler)
 
-COSTLY = ("opensearch", "postgresql", "mariadb", "link", "cluster", "tls_kafka")
+BROKERS_APART = ("cluster", "guarded", "link", "tls_kafka")
+"""Fixtures that start a Kafka of their own kind."""
+COSTLY = ("opensearch", "postgresql", "mariadb", *BROKERS_APART)
 """Fixtures of which there is one in a run: their tests are a group for pytest-xdist."""
 
 _S = TypeVar("_S", bound=servers.Server)
@@ -35,6 +38,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 item.add_marker(pytest.mark.kafka)
             for name in filter(wanted.__contains__, COSTLY):
                 item.add_marker(pytest.mark.xdist_group(name))
+            if not set(BROKERS_APART).isdisjoint(wanted):
+                item.add_marker(pytest.mark.heavy)
 
 
 def missing(error: servers.ServerMissing) -> None:

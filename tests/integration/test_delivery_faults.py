@@ -174,7 +174,6 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaCluster]:
         yield nodes
 
 
-@pytest.mark.heavy
 @pytest.mark.parametrize("client", KAFKA_CLIENTS)
 def test_a_partition_without_a_leader_delays_itself_alone(cluster: KafkaCluster, tmp_path: Path, client: str) -> None:
     name = f"traptor-{uuid.uuid4().hex}"
@@ -195,7 +194,6 @@ def test_a_partition_without_a_leader_delays_itself_alone(cluster: KafkaCluster,
     assert (len(keys), keys.total()) == (420, 420)
 
 
-@pytest.mark.heavy
 @pytest.mark.parametrize("client", KAFKA_CLIENTS)
 @pytest.mark.parametrize("how", [("stop", "start", 0), ("freeze", "thaw", 10)])
 def test_messages_that_expire_are_sent_again_and_stop_no_other_partition(
@@ -226,7 +224,6 @@ def test_messages_that_expire_are_sent_again_and_stop_no_other_partition(
     assert keys.total() <= 100 + again
 
 
-@pytest.mark.heavy
 @pytest.mark.parametrize("client", KAFKA_CLIENTS)
 def test_leaders_that_move_cost_nothing(cluster: KafkaCluster, tmp_path: Path, client: str) -> None:
     name = f"traptor-{uuid.uuid4().hex}"
@@ -265,7 +262,6 @@ def test_a_topic_that_is_forbidden_keeps_its_own_messages_back(
     assert [arrived(link, name, 65).total() for name in (topic, notices)] == [65, 65]
 
 
-@pytest.mark.heavy
 @pytest.mark.parametrize("client", KAFKA_CLIENTS)
 def test_a_far_and_unsound_link_carries_the_stream(link: FarKafka, topic: str, tmp_path: Path, client: str) -> None:
     """300 ms there, 300 ms back, and every fiftieth packet lost: 120 KB a second, and what an outage has left."""
@@ -286,7 +282,6 @@ def test_a_far_and_unsound_link_carries_the_stream(link: FarKafka, topic: str, t
     assert keys.total() - len(keys) <= 0.05 * len(keys)
 
 
-@pytest.mark.heavy
 @pytest.mark.parametrize("client", KAFKA_CLIENTS)
 def test_a_link_that_gets_slow_after_a_high_rate(link: FarKafka, topic: str, tmp_path: Path, client: str) -> None:
     sender = Sender(link.far_hosts, topic, tmp_path, client).connected()

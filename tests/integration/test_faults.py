@@ -52,6 +52,19 @@ WITH_BOTH_CLIENTS = (
     "spool full (SPOOL_MAX_BYTES), broker stopped",
 )
 """Those of the broker: of others Kafka's client knows nothing."""
+IN_A_MOMENT = {
+    ("broker stopped", "1.1", KAFKA_PYTHON),
+    ("stream cut in the middle of a message", "2", KAFKA_PYTHON),
+    ("garbage, and a message of 2 MB", "1.1", KAFKA_PYTHON),
+    ("tweets sent twice, and in disorder", "2", KAFKA_PYTHON),
+    ("limit notices whose numbers go up and down", "1.1", KAFKA_PYTHON),
+}
+"""The others are heavy."""
+TRIALS = [
+    *((name, "1.1", KAFKA_PYTHON) for name in CHOSEN),
+    *((name, "2", KAFKA_PYTHON) for name in ON_BOTH_APIS),
+    *((name, "1.1", CONFLUENT) for name in WITH_BOTH_CLIENTS),
+]
 
 
 @pytest.fixture
@@ -84,11 +97,7 @@ def test_what_was_no_tweet_explains_no_missing_one(account: dict[str, int], miss
 
 @pytest.mark.parametrize(
     "name, api, client",
-    [
-        *((name, "1.1", KAFKA_PYTHON) for name in CHOSEN),
-        *((name, "2", KAFKA_PYTHON) for name in ON_BOTH_APIS),
-        *((name, "1.1", CONFLUENT) for name in WITH_BOTH_CLIENTS),
-    ],
+    [pytest.param(*trial, marks=[] if trial in IN_A_MOMENT else pytest.mark.heavy) for trial in TRIALS],
 )
 def test_a_fault_costs_nothing_that_is_not_told(servers: Servers, name: str, api: str, client: str) -> None:
     (fault,) = [fault for fault in faults.FAULTS if fault.name == name]
@@ -135,6 +144,7 @@ def test_sigterm_costs_nothing(servers: Servers, client: str) -> None:
     assert {gap["cause"] for gap in outcome.gaps} == {"stopped"}
 
 
+@pytest.mark.heavy
 def test_what_kafka_refused_can_be_sent_again_while_it_runs(servers: Servers, monkeypatch: pytest.MonkeyPatch) -> None:
     with Trial(servers) as trial:
         faults.too_large(trial, 0)

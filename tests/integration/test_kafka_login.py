@@ -31,7 +31,6 @@ MODULES = "org.apache.kafka.common.security"
 
 pytestmark = [
     pytest.mark.kafka,
-    pytest.mark.xdist_group("a broker with logins"),
     pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning"),  # kafka-python leaves refused sockets open
 ]
 
@@ -93,7 +92,7 @@ class GuardedKafka(ApacheKafka):
 
 
 @pytest.fixture(scope="module")
-def broker(tmp_path_factory: pytest.TempPathFactory, certificates: Certificates) -> Iterator[GuardedKafka]:
+def guarded(tmp_path_factory: pytest.TempPathFactory, certificates: Certificates) -> Iterator[GuardedKafka]:
     if not apache_kafka.at_hand():
         pytest.skip("Apache Kafka is needed, which has logins: `make kafka`")
     with GuardedKafka(tmp_path_factory.mktemp("guarded"), certificates) as running:
@@ -107,10 +106,10 @@ BOTH_CLIENTS = pytest.mark.parametrize("client", settings.KAFKA_CLIENTS)
 @pytest.mark.parametrize("at,protocol", [("LOGIN", "SASL_PLAINTEXT"), ("BOTH", "SASL_SSL")])
 @pytest.mark.parametrize("mechanism", ["PLAIN", "SCRAM-SHA-256"])
 def test_the_right_login_goes_through(
-    broker: GuardedKafka, at: str, protocol: str, mechanism: str, client: str
+    guarded: GuardedKafka, at: str, protocol: str, mechanism: str, client: str
 ) -> None:
-    options = kafka_options.read(broker.options(protocol, mechanism))
-    producer = producers.connect(broker.at[at], "traptor", options, client=client)
+    options = kafka_options.read(guarded.options(protocol, mechanism))
+    producer = producers.connect(guarded.at[at], "traptor", options, client=client)
     producer.send("traptor", b"{}").get(timeout=30)
     producer.close(timeout=1)
 
@@ -130,11 +129,11 @@ def test_the_right_login_goes_through(
     ],
 )
 def test_another_is_told_as_what_it_is(  # noqa: PLR0917 - pytest passes by name
-    broker: GuardedKafka, at: str, protocol: str, mechanism: str | None, password: str, reason: str, client: str
+    guarded: GuardedKafka, at: str, protocol: str, mechanism: str | None, password: str, reason: str, client: str
 ) -> None:
-    options = kafka_options.read({**broker.options(protocol, mechanism, password), "bootstrap_timeout_ms": 2_000})
+    options = kafka_options.read({**guarded.options(protocol, mechanism, password), "bootstrap_timeout_ms": 2_000})
     with pytest.raises(KafkaError, match=re.escape(reason)) as raised:
-        producers.connect(broker.at[at], "traptor", options, client=client)
+        producers.connect(guarded.at[at], "traptor", options, client=client)
     assert PASSWORD not in str(raised.value)
 
 
@@ -142,14 +141,14 @@ Wanted = dict[str, Any]
 
 
 @pytest.fixture
-def wanted(broker: GuardedKafka, redis_server: RedisServer, redis_db: redis.Redis) -> Wanted:
+def wanted(guarded: GuardedKafka, redis_server: RedisServer, redis_db: redis.Redis) -> Wanted:
     """Settings with a wrong password."""
     stored.write(redis_db, "track", 0, [{"rule_id": "1", "tag": "drinks", "value": "coffee"}])
     return {
         "REDIS_URL": redis_server.url,
-        "KAFKA_HOSTS": broker.at["LOGIN"],
+        "KAFKA_HOSTS": guarded.at["LOGIN"],
         "KAFKA_OPTIONS": json.dumps(
-            {**broker.options("SASL_PLAINTEXT", "PLAIN", "wrong-password"), "bootstrap_timeout_ms": 2_000}
+            {**guarded.options("SASL_PLAINTEXT", "PLAIN", "wrong-password"), "bootstrap_timeout_ms": 2_000}
         ),
     }
 
@@ -169,9 +168,9 @@ def test_the_daemon_tells_of_a_wrong_password(
 
 @BOTH_CLIENTS
 def test_the_daemon_tells_of_a_broker_that_advertises_a_name_that_nobody_knows(
-    broker: GuardedKafka, wanted: Wanted, tmp_path: Path, client: str
+    guarded: GuardedKafka, wanted: Wanted, tmp_path: Path, client: str
 ) -> None:
-    lost = {**wanted, "KAFKA_HOSTS": broker.at["LOST"], "KAFKA_OPTIONS": "{}", "KAFKA_CLIENT": client}
+    lost = {**wanted, "KAFKA_HOSTS": guarded.at["LOST"], "KAFKA_OPTIONS": "{}", "KAFKA_CLIENT": client}
     with Simulator(rate=20) as twitter, Daemon(tmp_path, **addresses(twitter.url), **lost) as daemon:
         found = daemon.stderr.wait_for(lambda lines: [line for line in lines if b"nowhere.invalid" in line])
         assert found, daemon.said()
@@ -190,10 +189,10 @@ def doctor(tmp_path: Path, wanted: Wanted, **more: str) -> list[tuple[str, str]]
     return [(one["level"], one["text"]) for one in json.loads(done.stdout) if one["subject"] == "kafka"]
 
 
-def test_doctor_tells_why(broker: GuardedKafka, wanted: Wanted, tmp_path: Path) -> None:
+def test_doctor_tells_why(guarded: GuardedKafka, wanted: Wanted, tmp_path: Path) -> None:
     told = partial(doctor, tmp_path, wanted)
     [text] = [text for level, text in told() if level == "error"]
-    assert text.startswith(f"cannot be used at {broker.at['LOGIN']}")
+    assert text.startswith(f"cannot be used at {guarded.at['LOGIN']}")
     assert "password" in text
-    [text] = [text for level, text in told(KAFKA_HOSTS=broker.at["LOST"], KAFKA_OPTIONS="{}") if level == "error"]
+    [text] = [text for level, text in told(KAFKA_HOSTS=guarded.at["LOST"], KAFKA_OPTIONS="{}") if level == "error"]
     assert "nowhere.invalid" in text

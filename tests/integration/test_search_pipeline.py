@@ -7,6 +7,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import pytest
 import requests
 
 from scripts.saved_objects import objects
@@ -19,6 +20,8 @@ from traptor.simulator.predicates import Predicates
 from traptor.simulator.snowflakes import Snowflakes
 from traptor.simulator.tweets import Writer
 from traptor.store.search.destination import Search
+
+pytestmark = pytest.mark.heavy
 
 GAP = {
     "gap": {
