@@ -45,8 +45,8 @@ test: .venv/test ## all tests but the heavy ones, on real servers; ten minutes o
 test-fast: .venv/test ## the unit tests alone; a minute or two
 	@.venv/bin/pytest --quiet --dist worksteal --numprocesses $(CORES) -m "not integration and not heavy"
 
-test-heavy: .venv/test ## those that take long: soaks, kills, outages; several minutes
-	@.venv/bin/pytest --quiet --dist loadgroup --numprocesses $(CORES) -m heavy
+test-heavy: .venv/test ## those that take long: soaks, kills, outages, brokers with logins; a quarter of an hour
+	@.venv/bin/pytest --quiet --dist loadgroup --numprocesses $$((2 * $(CORES))) -m heavy
 
 test-deploy: .venv/test ## Vagrant, supervisor, systemd, Ansible and the image for real, on Debian roots; needs root on Debian
 	@tests/deploy/run

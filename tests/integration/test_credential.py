@@ -67,6 +67,7 @@ def test_sigterm_hands_the_credential_over(tmp_path: Path, redis_server: RedisSe
             second.stop()
 
 
+@pytest.mark.heavy
 def test_one_traptor_with_two_credentials_runs_once(
     tmp_path: Path, redis_server: RedisServer, redis_db: redis.Redis
 ) -> None:

@@ -166,6 +166,7 @@ def test_kafka_and_its_topics(doctor: Doctor, kafka_broker: KafkaBroker, topic: 
     assert any("is not there" in text for _, text in said(findings, "kafka"))
 
 
+@pytest.mark.heavy
 def test_what_kafkas_client_does_not_like_is_one_finding(doctor: Doctor, kafka_broker: KafkaBroker) -> None:
     code, findings = doctor("--probe-topic", "x/y", KAFKA_ENABLED="true", KAFKA_HOSTS=kafka_broker.hosts)
     [told] = [each for level, each in said(findings, "kafka") if level == "error"]

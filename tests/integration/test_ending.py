@@ -24,7 +24,7 @@ def write_rule(conn: "redis.Redis") -> None:
 
 
 @BOTH_APIS
-@pytest.mark.parametrize("spelling", ["REDIS_URL", "REDIS_HOST"])
+@pytest.mark.parametrize("spelling", ["REDIS_URL", pytest.param("REDIS_HOST", marks=pytest.mark.heavy)])
 def test_a_frozen_redis_does_not_keep_it(
     tmp_path: Path, redis_server: RedisServer, redis_db: "redis.Redis", spelling: str, api: str
 ) -> None:

@@ -53,7 +53,6 @@ WITH_BOTH_CLIENTS = (
 )
 """Those of the broker: of others Kafka's client knows nothing."""
 IN_A_MOMENT = {
-    ("broker stopped", "1.1", KAFKA_PYTHON),
     ("stream cut in the middle of a message", "2", KAFKA_PYTHON),
     ("garbage, and a message of 2 MB", "1.1", KAFKA_PYTHON),
     ("tweets sent twice, and in disorder", "2", KAFKA_PYTHON),

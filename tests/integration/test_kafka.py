@@ -14,7 +14,7 @@ import redis
 from tests.integration.daemon import BOTH_APIS, PATIENCE_SECONDS, Daemon, addresses, to_stdout
 from tests.servers import KafkaBroker, RedisServer
 from traptor.rules import stored
-from traptor.settings import KAFKA_CLIENTS
+from traptor.settings import CONFLUENT, KAFKA_PYTHON
 from traptor.simulator import Simulator
 from traptor.simulator.feed import Synthetic
 from traptor.simulator.predicates import parse
@@ -47,7 +47,7 @@ NOT_TWEETS = [
 Collect = Callable[..., Daemon]
 
 
-@pytest.fixture(params=KAFKA_CLIENTS)
+@pytest.fixture(params=[KAFKA_PYTHON, pytest.param(CONFLUENT, marks=pytest.mark.heavy)])
 def collect(
     request: pytest.FixtureRequest, tmp_path: Path, redis_server: RedisServer, kafka_broker: KafkaBroker, topic: str
 ) -> Collect:

@@ -254,7 +254,7 @@ def written(folder: Path) -> Counter[str]:
     return Counter(ids(lines))
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("number", [pytest.param(signal.SIGTERM, marks=pytest.mark.heavy), signal.SIGKILL])
 def test_a_replay_that_was_ended_goes_on_and_writes_each_tweet_once(tmp_path: Path, number: signal.Signals) -> None:
     tweets = sample("track", 6000)
     tar_of(tmp_path / "day.tar", tweets[:3000], 30)

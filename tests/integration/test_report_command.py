@@ -62,6 +62,7 @@ def test_a_topic_that_is_not_there_is_named(tmp_path: Path, kafka_broker: KafkaB
     assert (tmp_path / "page.html").read_text() == "of yesterday"
 
 
+@pytest.mark.heavy
 def test_a_broker_that_is_away_is_named(tmp_path: Path) -> None:
     done = run(tmp_path, "page.html", KAFKA_HOSTS="127.0.0.1:1")
     assert done.returncode == 1

@@ -50,6 +50,7 @@ def test_a_new_topic_is_empty(kafka_broker: KafkaBroker, topic: str) -> None:
     assert kafka_broker.consume(topic, 0) == []
 
 
+@pytest.mark.heavy
 def test_a_broker_comes_back_on_its_port(kafka_broker: KafkaBroker, topic: str) -> None:
     produce(kafka_broker, topic, b"1")
     kafka_broker.stop()

@@ -176,6 +176,7 @@ def test_stores_share_three_partitions_and_a_server_goes_away(
         assert db.execute("SELECT count(*) FROM apart").fetchone() == (WHOLE // 100,)
 
 
+@pytest.mark.heavy
 def test_a_frozen_server_does_not_hold_up_the_end(
     tmp_path: Path, kafka_broker: KafkaBroker, topic: str, postgresql: PostgreSQLServer
 ) -> None:

@@ -51,6 +51,7 @@ def test_what_is_stored_comes_out_again(tmp_path: Path, opensearch: OpenSearchSe
     assert run(tmp_path, "report", name, "page.html").returncode == 0
 
 
+@pytest.mark.heavy
 def test_a_frozen_server_does_not_hold_up_the_end(
     tmp_path: Path, kafka_broker: KafkaBroker, topic: str, opensearch: OpenSearchServer
 ) -> None:

@@ -359,7 +359,7 @@ def test_the_demo_speaks_v2_and_reaches_for_nobody(tmp_path: Path, traptor_type:
         assert daemon.summary() == {"received": 3, "matched": 3, "delivered": 3}
 
 
-@pytest.mark.parametrize("wrong", ["CONSUMER_SECRET", "BEARER_TOKEN"])
+@pytest.mark.parametrize("wrong", ["CONSUMER_SECRET", pytest.param("BEARER_TOKEN", marks=pytest.mark.heavy)])
 def test_wrong_keys_end_it_with_3(collect: Collect, redis_db: redis.Redis, wrong: str) -> None:
     """A refused token at the third try, after the waits between them; refused keys at once."""
     stored.write(redis_db, "track", 0, [STORM])
