@@ -43,7 +43,7 @@ test: .venv/test ## all tests but the heavy ones, on real servers; ten minutes o
 	@.venv/bin/pytest --quiet --dist loadgroup --numprocesses $$((2 * $(CORES))) $(TESTS)
 
 test-fast: .venv/test ## the unit tests alone; a minute or two
-	@.venv/bin/pytest --quiet --dist worksteal --numprocesses $(CORES) -m "not integration and not heavy"
+	@.venv/bin/pytest --quiet --dist worksteal --numprocesses $$((2 * $(CORES))) -m "not integration and not heavy"
 
 test-heavy: .venv/test ## those that take long: soaks, kills, outages, brokers with logins; a quarter of an hour
 	@.venv/bin/pytest --quiet --dist loadgroup --numprocesses $$((2 * $(CORES))) -m heavy

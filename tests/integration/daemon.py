@@ -21,9 +21,17 @@ from traptor.simulator import CREDENTIAL
 ROOT = Path(__file__).parents[2]
 APIKEYS = ("CONSUMER_KEY", "CONSUMER_SECRET", "ACCESS_TOKEN", "ACCESS_TOKEN_SECRET")
 CHANNEL = "traptor-notify"
-BOTH_APIS = pytest.mark.parametrize("api", ["1.1", "2"])
 
 T = TypeVar("T")
+
+
+def others_heavy(first: object, *others: object) -> list[object]:
+    """Cases for ``parametrize``: the first runs in ``make test``, the others in ``make test-heavy``."""
+    cases = [other if isinstance(other, tuple) else (other,) for other in others]
+    return [first, *(pytest.param(*case, marks=pytest.mark.heavy) for case in cases)]
+
+
+BOTH_APIS = pytest.mark.parametrize("api", others_heavy("2", "1.1"))
 
 
 class Output:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import redis
 
-from tests.integration.daemon import BOTH_APIS, Daemon, environment, to_stdout
+from tests.integration.daemon import BOTH_APIS, Daemon, environment, others_heavy, to_stdout
 from tests.servers import RedisServer
 from traptor.rules import stored
 from traptor.simulator import CREDENTIAL, Simulator
@@ -32,7 +32,7 @@ def collect(tmp_path: Path, redis_server: RedisServer, redis_db: redis.Redis) ->
     return partial(to_stdout, tmp_path, redis_server)
 
 
-@pytest.mark.parametrize("traptor_type", ["track", "follow", "locations"])
+@pytest.mark.parametrize("traptor_type", others_heavy("track", "follow", "locations"))
 def test_the_demo_needs_nothing_and_ends_by_ctrl_c(tmp_path: Path, traptor_type: str) -> None:
     proxy = {"HTTP_PROXY": "http://127.0.0.1:1", "http_proxy": "http://127.0.0.1:1"}
     with Daemon(tmp_path, "--demo", "--test", "--type", traptor_type, **proxy) as demo:

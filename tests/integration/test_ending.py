@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import redis
 
-from tests.integration.daemon import BOTH_APIS, PATIENCE_SECONDS, ROOT, Daemon, environment, to_stdout
+from tests.integration.daemon import BOTH_APIS, PATIENCE_SECONDS, ROOT, Daemon, environment, others_heavy, to_stdout
 from tests.servers import RedisServer, wait_until
 from traptor.rules import stored
 from traptor.simulator import Simulator
@@ -24,7 +24,7 @@ def write_rule(conn: "redis.Redis") -> None:
 
 
 @BOTH_APIS
-@pytest.mark.parametrize("spelling", ["REDIS_URL", pytest.param("REDIS_HOST", marks=pytest.mark.heavy)])
+@pytest.mark.parametrize("spelling", others_heavy("REDIS_URL", "REDIS_HOST"))
 def test_a_frozen_redis_does_not_keep_it(
     tmp_path: Path, redis_server: RedisServer, redis_db: "redis.Redis", spelling: str, api: str
 ) -> None:

@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 import pytest
 import redis
 
-from tests.integration.daemon import BOTH_APIS, PATIENCE_SECONDS, Daemon, addresses, to_stdout
+from tests.integration.daemon import BOTH_APIS, PATIENCE_SECONDS, Daemon, addresses, others_heavy, to_stdout
 from tests.servers import KafkaBroker, RedisServer
 from traptor.rules import stored
 from traptor.settings import CONFLUENT, KAFKA_PYTHON
@@ -47,7 +47,7 @@ NOT_TWEETS = [
 Collect = Callable[..., Daemon]
 
 
-@pytest.fixture(params=[KAFKA_PYTHON, pytest.param(CONFLUENT, marks=pytest.mark.heavy)])
+@pytest.fixture(params=others_heavy(KAFKA_PYTHON, CONFLUENT))
 def collect(
     request: pytest.FixtureRequest, tmp_path: Path, redis_server: RedisServer, kafka_broker: KafkaBroker, topic: str
 ) -> Collect:
@@ -68,7 +68,9 @@ def sample(traptor_type: str, count: int) -> list[bytes]:
     return [message.body for message in islice(messages, count)]
 
 
-@pytest.mark.parametrize("options", [{"compression_type": "lz9"}, {"delivery_timeout_ms": 10}, {"linger_ms": "soon"}])
+@pytest.mark.parametrize(
+    "options", others_heavy({"compression_type": "lz9"}, {"delivery_timeout_ms": 10}, {"linger_ms": "soon"})
+)
 def test_options_that_no_producer_can_have_end_it(collect: Collect, options: dict[str, Any]) -> None:
     with collect("http://127.0.0.1:1", KAFKA_OPTIONS=json.dumps(options)) as daemon:
         assert daemon.process.wait(PATIENCE_SECONDS) == 2
@@ -77,7 +79,8 @@ def test_options_that_no_producer_can_have_end_it(collect: Collect, options: dic
 
 
 @pytest.mark.parametrize(
-    "api, traptor_type", [("1.1", "track"), ("1.1", "follow"), ("1.1", "locations"), ("2", "track"), ("2", "follow")]
+    "api, traptor_type",
+    [("1.1", "track"), *others_heavy(("2", "follow"), ("1.1", "follow"), ("1.1", "locations"), ("2", "track"))],
 )
 def test_kafka_has_what_twitter_sent_and_nothing_else(
     collect: Collect, redis_db: redis.Redis, kafka_broker: KafkaBroker, topic: str, *, api: str, traptor_type: str

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import redis
 
-from tests.integration.daemon import BOTH_APIS, Daemon, publish, to_stdout
+from tests.integration.daemon import BOTH_APIS, Daemon, others_heavy, publish, to_stdout
 from tests.servers import PATIENCE_SECONDS, RedisServer, free_port
 from traptor.rules import stored
 from traptor.simulator import Simulator
@@ -27,7 +27,7 @@ def collect(tmp_path: Path, redis_server: RedisServer, redis_db: redis.Redis) ->
 
 @pytest.mark.parametrize(
     "status,tries,what_to_do",
-    [
+    others_heavy(
         (401, 3, "credentials"),
         (403, 1, "account"),
         (404, 1, "TWITTER_STREAM_URL"),
@@ -35,7 +35,7 @@ def collect(tmp_path: Path, redis_server: RedisServer, redis_db: redis.Redis) ->
         (410, 1, "retired"),
         (413, 1, "rules"),
         (416, 1, "parameter"),
-    ],
+    ),
 )
 def test_an_answer_for_good_ends_with_exit_3(collect: Collect, status: int, tries: int, what_to_do: str) -> None:
     faults = [{"fault": "status", "code": status, "times": 0, "retry_after": 1, "body": "No coffee here"}]
@@ -47,7 +47,7 @@ def test_an_answer_for_good_ends_with_exit_3(collect: Collect, status: int, trie
         assert daemon.stdout.lines == []
 
 
-@pytest.mark.parametrize("seconds", [3600, -900])
+@pytest.mark.parametrize("seconds", others_heavy(3600, -900))
 def test_a_wrong_clock_is_named(collect: Collect, seconds: int) -> None:
     faults = [
         {"fault": "status", "code": 401, "times": 2, "retry_after": 1},
@@ -71,7 +71,7 @@ def test_one_401_is_no_refusal(collect: Collect, api: str) -> None:
 
 
 @BOTH_APIS
-@pytest.mark.parametrize("status", [420, 429, 503])
+@pytest.mark.parametrize("status", others_heavy(420, 429, 503))
 def test_other_answers_are_tried_again(collect: Collect, api: str, status: int) -> None:
     faults = [{"fault": "status", "code": status, "times": 2, "retry_after": 1}]
     with Simulator(faults=faults) as twitter, collect(twitter.url, TWITTER_API=api) as daemon:
@@ -83,7 +83,7 @@ def test_other_answers_are_tried_again(collect: Collect, api: str, status: int) 
 
 
 @BOTH_APIS
-@pytest.mark.parametrize("status,least_seconds", [(420, 60), (429, 60), (503, 5)])
+@pytest.mark.parametrize("status,least_seconds", others_heavy((420, 60), (429, 60), (503, 5)))
 def test_twitter_s_waits_are_kept_and_cut_short_by_sigterm(
     collect: Collect, api: str, status: int, least_seconds: int
 ) -> None:
@@ -111,7 +111,7 @@ def test_a_notice_does_not_cut_short_the_wait_that_twitter_asked_for(
 
 @BOTH_APIS
 @pytest.mark.parametrize(
-    "fault,cause", [("cut", "cut"), ("reset", "reset"), ("end", "closed"), ("disconnect", "disconnect-12")]
+    "fault,cause", others_heavy(("cut", "cut"), ("reset", "reset"), ("end", "closed"), ("disconnect", "disconnect-12"))
 )
 def test_a_stream_that_ends_is_opened_again_at_once(collect: Collect, api: str, fault: str, cause: str) -> None:
     faults = [{"fault": fault, "after": 5}]

@@ -23,7 +23,7 @@ import pytest
 import redis
 from kafka.admin import ConfigResource, ConfigResourceType, KafkaAdminClient
 
-from tests.integration.daemon import Output, environment, to_stdout
+from tests.integration.daemon import Output, environment, others_heavy, to_stdout
 from tests.servers import PATIENCE_SECONDS, KafkaBroker, RedisServer, wait_until
 from traptor.rules import stored
 from traptor.simulator import Simulator
@@ -103,7 +103,7 @@ def ids(lines: Sequence[bytes]) -> list[str]:
     return [json.loads(line)["id_str"] for line in lines]
 
 
-@pytest.mark.parametrize("traptor_type", ["track", "follow", "locations"])
+@pytest.mark.parametrize("traptor_type", others_heavy("track", "follow", "locations"))
 def test_a_replay_equals_the_live_stream(
     tmp_path: Path, redis_server: RedisServer, redis_db: redis.Redis, traptor_type: str
 ) -> None:
@@ -254,7 +254,7 @@ def written(folder: Path) -> Counter[str]:
     return Counter(ids(lines))
 
 
-@pytest.mark.parametrize("number", [pytest.param(signal.SIGTERM, marks=pytest.mark.heavy), signal.SIGKILL])
+@pytest.mark.parametrize("number", others_heavy(signal.SIGKILL, signal.SIGTERM))
 def test_a_replay_that_was_ended_goes_on_and_writes_each_tweet_once(tmp_path: Path, number: signal.Signals) -> None:
     tweets = sample("track", 6000)
     tar_of(tmp_path / "day.tar", tweets[:3000], 30)

@@ -13,7 +13,7 @@ import pytest
 import redis
 import requests
 
-from tests.integration.daemon import BOTH_APIS, Daemon, publish, to_stdout
+from tests.integration.daemon import BOTH_APIS, Daemon, others_heavy, publish, to_stdout
 from tests.servers import PATIENCE_SECONDS, RedisServer, free_port, wait_until
 from tests.sources.v2.differences import unexcused
 from traptor import keys
@@ -55,11 +55,11 @@ def by_id(lines: list[bytes]) -> dict[str, Any]:
 
 @pytest.mark.parametrize(
     "traptor_type, wanted, predicates",
-    [
+    others_heavy(
         ("track", [STORM, ROCKET], Predicates(track=("storm", "flood warning", "#rocket"))),
         ("follow", FOLLOW, Predicates(follow=("1001", "1002"))),
         ("locations", [BAY], Predicates(locations=(BAY["value"],))),
-    ],
+    ),
 )
 def test_the_same_tweets_come_out_of_both(
     collect: Collect, redis_db: redis.Redis, traptor_type: str, wanted: list[dict[str, str]], predicates: Predicates
@@ -108,10 +108,10 @@ def test_a_change_of_rules_brings_the_tweets_of_the_new_ones(collect: Collect, r
 
 @pytest.mark.parametrize(
     "traptor_type, value, predicates",
-    [
+    others_heavy(
         ("track", "node.js,U.S,3.5 stars", Predicates(track=("node.js", "U.S", "3.5 stars"))),
         ("locations", "2.5,48.5,2.5,48.5", Predicates(locations=("2.5,48.5,2.5,48.5",))),
-    ],
+    ),
 )
 def test_what_v2_has_other_words_for_is_found(
     collect: Collect, redis_db: redis.Redis, traptor_type: str, value: str, predicates: Predicates
@@ -160,7 +160,7 @@ def test_a_notice_is_on_the_server_before_the_next_look(collect: Collect, redis_
 
 
 @BOTH_APIS
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", others_heavy(signal.SIGTERM, signal.SIGINT))
 def test_it_ends_when_asked(collect: Collect, redis_db: redis.Redis, api: str, number: signal.Signals) -> None:
     stored.write(redis_db, "track", 0, [STORM])
     with Simulator(rate=50) as twitter, collect(twitter, api) as daemon:
@@ -171,7 +171,7 @@ def test_it_ends_when_asked(collect: Collect, redis_db: redis.Redis, api: str, n
 
 
 @BOTH_APIS
-@pytest.mark.parametrize("code", [403, 404])
+@pytest.mark.parametrize("code", others_heavy(403, 404))
 def test_a_refusal_for_good_ends_it_with_3(collect: Collect, redis_db: redis.Redis, api: str, code: int) -> None:
     stored.write(redis_db, "track", 0, [STORM])
     with Simulator(faults=[{"fault": "status", "code": code}]) as twitter, collect(twitter, api) as daemon:
@@ -192,7 +192,9 @@ def test_a_rate_limit_is_waited_out_as_asked(collect: Collect, redis_db: redis.R
 
 
 @BOTH_APIS
-@pytest.mark.parametrize("fault", ["cut", "reset", "end", "disconnect", "garbage", "duplicate", "newline", "split"])
+@pytest.mark.parametrize(
+    "fault", others_heavy("cut", "reset", "end", "disconnect", "garbage", "duplicate", "newline", "split")
+)
 def test_faults_cost_no_tweet_that_was_sent(collect: Collect, redis_db: redis.Redis, api: str, fault: str) -> None:
     stored.write(redis_db, "track", 0, [STORM, ROCKET])
     faults = [{"fault": fault, "after": 20}]
@@ -207,10 +209,10 @@ def test_faults_cost_no_tweet_that_was_sent(collect: Collect, redis_db: redis.Re
 
 @pytest.mark.parametrize(
     "field, value",
-    [
+    others_heavy(
         ("data.created_at", "yesterday"), ("data.public_metrics", 7), ("data.entities", []), ("includes.users", {}),
         ("data.attachments", {"media_keys": [5]}), ("data.referenced_tweets", [{}]),
-    ],
+    ),
 )  # fmt: skip
 def test_an_odd_field_loses_no_tweet_and_is_told_once(
     collect: Collect, redis_db: redis.Redis, field: str, value: Any
@@ -351,7 +353,7 @@ def test_a_spent_budget_closes_the_stream(collect: Collect, redis_db: redis.Redi
     assert len(twitter.connections) == 1
 
 
-@pytest.mark.parametrize("traptor_type", ["track", "follow", "locations"])
+@pytest.mark.parametrize("traptor_type", others_heavy("track", "follow", "locations"))
 def test_the_demo_speaks_v2_and_reaches_for_nobody(tmp_path: Path, traptor_type: str) -> None:
     arguments = ("--demo", "--test", "--type", traptor_type, "--limit", "3")
     with Daemon(tmp_path, *arguments, TWITTER_API=2, BEARER_TOKEN="a-real-one") as daemon:
@@ -359,7 +361,7 @@ def test_the_demo_speaks_v2_and_reaches_for_nobody(tmp_path: Path, traptor_type:
         assert daemon.summary() == {"received": 3, "matched": 3, "delivered": 3}
 
 
-@pytest.mark.parametrize("wrong", ["CONSUMER_SECRET", pytest.param("BEARER_TOKEN", marks=pytest.mark.heavy)])
+@pytest.mark.parametrize("wrong", others_heavy("CONSUMER_SECRET", "BEARER_TOKEN"))
 def test_wrong_keys_end_it_with_3(collect: Collect, redis_db: redis.Redis, wrong: str) -> None:
     """A refused token at the third try, after the waits between them; refused keys at once."""
     stored.write(redis_db, "track", 0, [STORM])
