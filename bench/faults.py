@@ -336,6 +336,15 @@ def hangup_with_frozen_broker(trial: Trial, seconds: float) -> None:
     trial.wait_for_tweets(RATE)
 
 
+def frozen(trial: Trial, seconds: float) -> None:
+    """As a machine is that sleeps, or whose disk hangs."""
+    trial.wait_for_tweets(RATE)
+    trial.daemon.signal(signal.SIGSTOP)
+    time.sleep(seconds)
+    trial.daemon.signal(signal.SIGCONT)
+    trial.wait_for_tweets(RATE)
+
+
 def two_with_one_credential(trial: Trial, seconds: float) -> None:
     """The second waits; killed, the first leaves it the credential once the lease has run out."""
     trial.wait_for_tweets(RATE)
@@ -402,6 +411,7 @@ PROCESS = [
     Fault("SIGKILL under load, 20 times", sigkill(20, with_broker=True)),
     Fault("SIGKILL under load with a frozen broker, 5 times", sigkill(5, with_broker=False)),
     Fault("SIGHUP with a frozen broker", hangup_with_frozen_broker),
+    Fault("frozen itself (SIGSTOP)", frozen, 60),
     Fault("two processes with one credential, one killed", two_with_one_credential),
 ]
 FAULTS = [*KAFKA, *REDIS, *TWITTER, *PROCESS]
