@@ -5,8 +5,10 @@ table in docs/reliability.md.
 """
 
 import contextlib
+import fcntl
 import random
 import signal
+import subprocess
 import sys
 import tempfile
 import time
@@ -24,7 +26,9 @@ from tests.servers import ApacheKafka, RedisServer
 from traptor.settings import KAFKA_CLIENTS, KAFKA_PYTHON
 
 PAGE = Path(__file__).parent.parent / "docs" / "reliability.md"
-HEAD = ["fault", "sent", "received", "delivered", "spooled", "dropped", "again", "missing", "gaps", "lost untold"]
+HEAD = [
+    "fault", "sent", "received", "delivered", "spooled", "dropped", "again", "missing", "gaps", "lost untold", "build"
+]  # fmt: skip
 FLAT = 0.10
 """Memory is flat where the last quarter of a soak is no more above the first."""
 
@@ -61,7 +65,14 @@ def row(name: str, outcome: Outcome) -> list[str]:
         told(outcome.missing),
         f"{len(outcome.gaps)} ({outcome.gap_seconds():.0f} s)" if outcome.gaps else "0",
         str(outcome.unexplained()),
+        build(),
     ]
+
+
+def build() -> str:
+    """The latest commit that changed the program."""
+    command = ["git", "log", "-1", "--format=%cs %h", "--", "traptor"]
+    return subprocess.run(command, cwd=PAGE.parent.parent, capture_output=True, text=True, check=True).stdout.strip()
 
 
 def told(counts: dict[str, int]) -> str:
@@ -87,12 +98,18 @@ def write(page: Path, part: str, text: str) -> None:
 
 
 def write_row(page: Path, new: list[str]) -> None:
-    """Into the table of faults, at its place. What was shorter than it should be is not for the page."""
-    lines = between(page, "faults")[1].splitlines()[2:]
-    rows = {
-        line[0]: line for line in [*(line.removeprefix("| ").removesuffix(" |").split(" | ") for line in lines), new]
-    }
-    write(page, "faults", table(rows[name] for name in TITLES if name in rows))
+    """Into the table of faults, at its place. What was shorter than it should be is not for the page.
+
+    Several of us may do so at once.
+    """
+    with page.open(encoding="utf-8") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        lines = between(page, "faults")[1].splitlines()[2:]
+        rows = {
+            line[0]: line
+            for line in [*(line.removeprefix("| ").removesuffix(" |").split(" | ") for line in lines), new]
+        }
+        write(page, "faults", table(rows[name] for name in TITLES if name in rows))
 
 
 def soak(servers: Servers, seconds: float) -> Outcome:

@@ -27,6 +27,7 @@ from kafka.admin import (
 
 from bench.trial import RATE, Outcome, Servers, Trial
 from tests.servers import FarKafka, KafkaCluster, wait_until
+from traptor.delivery.spool_file import BESIDE
 
 LARGE_BYTES = 600_000
 SMALL_SPOOL_BYTES = 200_000
@@ -222,6 +223,12 @@ def delete(spool: Path, seconds: float) -> None:
     spool.unlink()
 
 
+def delete_latest(spool: Path, seconds: float) -> None:
+    """What SQLite keeps beside the file, as a cleaner does that goes by the age of files."""
+    for suffix in BESIDE:
+        Path(f"{spool}{suffix}").unlink()
+
+
 def replace(spool: Path, seconds: float) -> None:
     """By an older state of itself, as a restored backup is."""
     older = spool.with_name("older")
@@ -329,6 +336,15 @@ def hangup_with_frozen_broker(trial: Trial, seconds: float) -> None:
     trial.wait_for_tweets(RATE)
 
 
+def frozen(trial: Trial, seconds: float) -> None:
+    """As a machine is that sleeps, or whose disk hangs."""
+    trial.wait_for_tweets(RATE)
+    trial.daemon.signal(signal.SIGSTOP)
+    time.sleep(seconds)
+    trial.daemon.signal(signal.SIGCONT)
+    trial.wait_for_tweets(RATE)
+
+
 def two_with_one_credential(trial: Trial, seconds: float) -> None:
     """The second waits; killed, the first leaves it the credential once the lease has run out."""
     trial.wait_for_tweets(RATE)
@@ -365,6 +381,7 @@ KAFKA = [
     Fault("disk of the spool filled by another, broker stopped", spool_suffers(fill_disk), 5, prepare=small_disk),
     Fault("spool locked by another, broker stopped", spool_suffers(lock), 10),
     Fault("spool deleted by another, broker stopped", spool_suffers(delete), 5),
+    Fault("spool's latest transactions deleted by another, broker stopped", spool_suffers(delete_latest), 5),
     Fault("spool replaced by an older one, broker stopped", spool_suffers(replace), 5),
     Fault("spool emptied by another, broker stopped", spool_suffers(empty_rows), 5),
 ]  # fmt: skip
@@ -394,6 +411,7 @@ PROCESS = [
     Fault("SIGKILL under load, 20 times", sigkill(20, with_broker=True)),
     Fault("SIGKILL under load with a frozen broker, 5 times", sigkill(5, with_broker=False)),
     Fault("SIGHUP with a frozen broker", hangup_with_frozen_broker),
+    Fault("frozen itself (SIGSTOP)", frozen, 60),
     Fault("two processes with one credential, one killed", two_with_one_credential),
 ]
 FAULTS = [*KAFKA, *REDIS, *TWITTER, *PROCESS]

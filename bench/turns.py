@@ -1,7 +1,7 @@
 """How long one turn of delivery takes while much waits: the main loop does nothing else meanwhile.
 
-Without servers: Kafka is away or refuses all, and the spool is on a real disk. The time that passes has other programs'
-turns in it as well; the CPU time has not.
+Without servers: Kafka is away or refuses all, and the spool is on a real disk. What passes on the clock is told
+less the time in which a turn could have gone on and other programs had the core.
 """
 
 import logging
@@ -31,6 +31,7 @@ TURN_SECONDS = 0.05
 
 class Turn(NamedTuple):
     seconds: float
+    """By the clock, whatever it waits for but a core."""
     cpu_seconds: float
 
 
@@ -39,6 +40,11 @@ class Refusing:
 
     def send(self, topic: str, value: bytes, key: bytes | None) -> None:
         raise MessageSizeTooLargeError("refused")
+
+
+def waited_seconds() -> float:
+    """How long this thread has waited for a core since it began."""
+    return int(Path("/proc/thread-self/schedstat").read_text(encoding="ascii").split()[1]) / 1e9
 
 
 def away() -> Any:
@@ -73,10 +79,11 @@ class Rig:
 
     def turn(self, happens: Callable[[], None]) -> Turn:
         self.now += TURN_SECONDS
-        began, began_cpu = time.perf_counter(), time.thread_time()
+        began, began_cpu = time.perf_counter() - waited_seconds(), time.thread_time()
         happens()
         self.door.tick()
-        return Turn(time.perf_counter() - began, time.thread_time() - began_cpu)
+        cpu_seconds = time.thread_time() - began_cpu
+        return Turn(time.perf_counter() - waited_seconds() - began, cpu_seconds)
 
     def receive(self, count: int = int(RATE * TURN_SECONDS)) -> Turn:
         messages = self.messages(count)

@@ -12,6 +12,7 @@ from tests.servers import wait_until
 from traptor.delivery import broker, producers
 from traptor.delivery.broker import COUNT_SECONDS, TOPIC_SECONDS, Broker
 from traptor.delivery.partitioner import KeyPartitioner
+from traptor.settings import SettingError
 
 
 class Producer:
@@ -73,15 +74,50 @@ def test_nobody_is_looked_for_any_more_at_the_end(end: Any, monkeypatch: pytest.
     wait_until(lambda: threading.active_count() <= before, "the end of the thread")
 
 
-def test_between_two_tries_there_is_a_wait(monkeypatch: pytest.MonkeyPatch) -> None:
-    waited: list[float] = []
-    looking = Broker(
-        "traptor", Mock(side_effect=[KafkaError("gone"), KafkaError("gone"), Mock(spec=["close"])]), Mock()
-    )
-    monkeypatch.setattr(looking._closing, "wait", waited.append)
-    looking.look()
-    wait_until(lambda: looking.producer is not None, "a producer")
-    assert waited == [broker.RECONNECT_SECONDS] * 2
+def test_between_two_tries_there_is_a_wait_and_each_reason_is_told_once(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """After each the sockets that kafka-python leaves behind are swept up."""
+    noted: list[object] = []
+    errors = [KafkaError("gone"), KafkaError("gone"), ValueError("odd"), KafkaError("gone")]
+    looking = Broker("traptor", Mock(side_effect=[*errors, Mock(spec=["close"])]), Mock())
+    monkeypatch.setattr(looking._closing, "wait", noted.append)
+    monkeypatch.setattr(broker.gc, "collect", lambda: noted.append("swept"))
+    looking._connect_until_there()
+    assert noted == [broker.RECONNECT_SECONDS, "swept"] * 4
+    told = [(vars(record)["error"], record.exc_info is None) for record in caplog.records]
+    assert told == [("KafkaError: gone", True), ("ValueError: odd", False)]
+
+
+def test_options_that_make_no_producer_are_refused_but_not_once_there_was_one() -> None:
+    wrong = SettingError("KAFKA_OPTIONS: odd")
+    looking = Broker("traptor", Mock(side_effect=wrong), Mock())
+    looking._connect_until_there()
+    assert (looking.refusal, looking.producer) == (wrong, None)
+    producer = Producer([])
+    looking = Broker("traptor", Mock(side_effect=[producer, wrong, producer]), Mock())
+    looking._closing = Mock(is_set=lambda: False)
+    for _ in range(2):
+        looking._connect_until_there()
+    assert (looking.refusal, looking.producer, looking._closing.wait.call_count) == (None, producer, 1)
+
+
+def test_a_producer_is_closed_with_its_broker_where_there_is_one() -> None:
+    noted: list[str] = []
+    looking = Broker("traptor", Mock(), Mock())
+    looking.close(1.0)
+    looking.producer = Producer(noted)
+    looking.close(2.0)
+    assert noted == ["close in 2 s"]
+
+
+def test_the_partitions_that_a_producer_knew_that_was_given_up_do_not_count() -> None:
+    looking = Broker("traptor", Mock(), Mock())
+    looking.producer = Producer([])
+    looking._count(Producer([]))
+    assert looking.partitions == 1
+    looking._count(looking.producer)
+    assert looking.partitions == 3
 
 
 @pytest.mark.parametrize("seconds, asked", [(TOPIC_SECONDS / 2, 3), (TOPIC_SECONDS + 1, 1)])
@@ -124,8 +160,10 @@ def test_partitions_are_counted_again_once_in_a_while(monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(broker, "threading", SimpleNamespace(Thread=thread))
     for now in (0.0, 1.0, COUNT_SECONDS - 0.1, COUNT_SECONDS, COUNT_SECONDS + 1, 2 * COUNT_SECONDS):
+        before = list(asked)
         looking.producer = None
         looking.count_again(now)
+        assert asked == before
         looking.producer = Mock()
         looking.count_again(now)
     assert asked == [0.0, COUNT_SECONDS, 2 * COUNT_SECONDS]

@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from kafka.errors import IllegalStateError, KafkaTimeoutError, MessageSizeTooLargeError, TopicAuthorizationFailedError
 
-from traptor.delivery import backlog, broker, kafka_door, lane, route
+from traptor.delivery import backlog, broker, kafka_door, lane, route, spool_file
 from traptor.delivery.kafka_door import Kafka
 from traptor.delivery.spool import Message, Spool, SpoolError
 
@@ -341,6 +341,12 @@ class Delivery(RuleBasedStateMachine):
         else:
             self.path.write_bytes(b"" if how == "empty" else b"no database" * 1000)
         self.spool.is_full = False
+        self.door.tick()
+
+    @rule(suffix=st.sampled_from(spool_file.BESIDE))
+    @precondition(lambda self: self.path.exists())
+    def other_takes_file_beside(self, suffix: str) -> None:
+        Path(f"{self.path}{suffix}").unlink(missing_ok=True)
         self.door.tick()
 
     @rule()

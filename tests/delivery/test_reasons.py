@@ -4,7 +4,13 @@ import logging
 from collections.abc import Iterator
 
 import pytest
-from kafka.errors import KafkaConnectionError, KafkaError, KafkaTimeoutError, SaslAuthenticationFailedError
+from kafka.errors import (
+    KafkaConnectionError,
+    KafkaError,
+    KafkaTimeoutError,
+    MessageSizeTooLargeError,
+    SaslAuthenticationFailedError,
+)
 
 from traptor.delivery import reasons
 
@@ -115,3 +121,16 @@ def test_one_that_says_it_itself_says_it_once() -> None:
         raise KafkaConnectionError("Local: Broker transport failure")
     assert str(raised.value).count("transport failure") == 1
     assert "hangs up" in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "error, text",
+    [
+        (KafkaTimeoutError("not in time"), "KafkaTimeoutError: not in time"),
+        (MessageSizeTooLargeError("big"), "MessageSizeTooLargeError: big"),
+        (KafkaConnectionError(), "KafkaConnectionError"),
+        (ValueError("odd"), "ValueError: odd"),
+    ],
+)
+def test_an_error_has_its_name_once(error: Exception, text: str) -> None:
+    assert reasons.named(error) == text

@@ -163,6 +163,25 @@ def test_a_file_that_came_in_the_place_of_ours_is_read_without_our_latest_transa
     other.close()
 
 
+@pytest.mark.parametrize("suffixes", [["-wal"], ["-shm"], ["-wal", "-shm"]])
+def test_latest_transactions_that_another_deletes_are_in_the_file_again(
+    spool: Spool, path: Path, suffixes: list[str]
+) -> None:
+    """A kill would have lost them."""
+    spool.append(messages(1, 2))
+    for suffix in suffixes:
+        Path(f"{path}{suffix}").unlink()
+    with no_room(), pytest.raises(SpoolError):
+        spool.changes()
+    assert keys(spool) == [b"1", b"2"]
+    with pytest.raises(SpoolError, match="another program deleted the files beside it"):
+        spool.changes()
+    with another(path) as other:
+        assert other.execute("SELECT COUNT(*) FROM waiting").fetchone() == (2,)
+    spool.append(messages(3))
+    assert (spool.changes(), keys(spool)) == ((0, 0), [b"1", b"2", b"3"])
+
+
 def test_what_an_earlier_run_left_is_found(spool: Spool, path: Path) -> None:
     assert (spool.changes(), path.exists()) == ((0, 0), False)
     with contextlib.closing(Spool(path, 1 << 20)) as earlier:

@@ -10,6 +10,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 
+from traptor.delivery import reasons
 from traptor.delivery.lane import Entry, Lane
 from traptor.delivery.message import Message
 from traptor.delivery.schema import TABLES
@@ -279,7 +280,7 @@ class Backlog:
 
     def set_apart(self, entry: Entry, error: Exception) -> None:
         """Kafka will never take it."""
-        reason = f"{type(error).__name__}: {error}"
+        reason = reasons.named(error)
         log.error(
             "Kafka will never take a message: set apart",
             extra={"key": entry.message.key, "bytes": len(entry.message.value), "error": reason},

@@ -10,6 +10,7 @@ from typing import Any
 
 from kafka.errors import KafkaError, KafkaTimeoutError
 
+from traptor.delivery import reasons
 from traptor.settings import SettingError
 
 RECONNECT_SECONDS = 2.0
@@ -96,7 +97,7 @@ class Broker:
                 if isinstance(error, SettingError) and not self._was_there:
                     self.refusal = error
                     return
-                reason = f"{type(error).__name__}: {error}"
+                reason = reasons.named(error)
                 if reason not in told:
                     self._tell(error, reason)
                     told.add(reason)

@@ -347,4 +347,4 @@ def _waits_for_producer(route: Route) -> bool:
 
 
 def _facts(route: Route, error: BaseException, count: int) -> dict[str, Any]:
-    return {"topic": route.topic, "error": f"{type(error).__name__}: {error}", "count": count}
+    return {"topic": route.topic, "error": reasons.named(error), "count": count}

@@ -72,6 +72,13 @@ def explained(reason: str) -> str:
     return harmless(f"{reason} ({meaning})" if meaning else reason)
 
 
+def named(error: BaseException) -> str:
+    """An error with its name, which kafka-python's tell by themselves."""
+    name = type(error).__name__
+    text = re.sub(rf"^(\[Error \d+\] )?{name}(: |$)", "", str(error))
+    return f"{name}: {text}" if text else name
+
+
 def _sign(reason: str) -> str:
     return next((sign for sign in _WORDS if re.search(sign, reason)), "")
 

@@ -82,8 +82,8 @@ class Spool:
         self._db: sqlite3.Connection | None = None
         self._file = -1
         """Holds a shared lock for as long as the file is in use here."""
-        self._latest: tuple[int, int] | None = None
-        """The file that has our latest transactions."""
+        self._beside: set[tuple[int, int]] = set()
+        """The files beside it that have our latest transactions, and what its users share."""
         self._is_alone = False
         self._checkpoint_at = 0.0
         self._found = 0
@@ -225,9 +225,19 @@ class Spool:
             # and left them beside one that came in its place, to which they do not belong.
             if gone == "emptied":
                 spool_file.unlink(self.path)
-            elif self._latest is not None and self._latest == spool_file.latest(self.path):
+            elif self._beside and self._beside == spool_file.beside(self.path):
                 spool_file.unlink(self.path, spool_file.BESIDE)
             raise SpoolLostError(f"{self.path}: {gone} by another program, with {lost} messages that waited", lost)
+        if self._db and not self._beside <= spool_file.beside(self.path):
+            self._bring_in()
+
+    def _bring_in(self) -> None:
+        """The files beside it have no name any more, and a kill would lose what is in them: it is still to be had."""
+        with self._reading() as db:
+            (is_busy, *_) = db.execute("PRAGMA wal_checkpoint(FULL)").fetchone()
+        if not is_busy:
+            self.close()
+        raise SpoolError(f"{self.path}: another program deleted the files beside it")
 
     def _compare(self, db: sqlite3.Connection) -> None:
         """What is there with what we know of, where others have written."""
@@ -359,7 +369,7 @@ class Spool:
         except BaseException:
             os.close(self._file)
             raise
-        self._latest = spool_file.latest(self.path)
+        self._beside = spool_file.beside(self.path)
         self._version = -1
         self._checkpoint_at = time.monotonic() + CHECKPOINT_SECONDS
         self._compare(db)

@@ -74,12 +74,14 @@ def checkpoint(path: Path) -> None:
         db.execute("PRAGMA wal_checkpoint(PASSIVE)")
 
 
-def latest(path: Path) -> tuple[int, int] | None:
-    """Which file has the latest transactions; None where there is none."""
-    with contextlib.suppress(OSError):
-        found = os.stat(f"{path}-wal")
-        return found.st_dev, found.st_ino
-    return None
+def beside(path: Path) -> set[tuple[int, int]]:
+    """Which files, by device and number, stand beside it."""
+    found = set()
+    for suffix in BESIDE:
+        with contextlib.suppress(OSError):
+            status = os.stat(f"{path}{suffix}")
+            found.add((status.st_dev, status.st_ino))
+    return found
 
 
 def unlink(path: Path, suffixes: Iterable[str] = ALL) -> None:
