@@ -10,7 +10,6 @@ from traptor import settings
 from traptor.commands.console import stop_signal
 from traptor.connections import is_loopback
 from traptor.look import runs, sight
-from traptor.threads import SideRoads
 from traptor.tweets import kinds
 
 LOOPBACK = "127.0.0.1"
@@ -33,17 +32,17 @@ def serve(wanted: settings.Settings, conn: "redis.Redis", address: str, port: in
     topics = list(filter(None, [wanted.KAFKA_TOPIC, wanted.KAFKA_NOTICES_TOPIC]))
     tweets = latest.Latest(lambda: latest.connect(wanted.KAFKA_HOSTS, topics, wanted.KAFKA_OPTIONS or {}), _shown)
     seen = tweets.seen if wanted.KAFKA_ENABLED else lambda: {"tweets": [], "trouble": "KAFKA_ENABLED is off."}
-    stop, roads = stop_signal(), SideRoads(lambda error: None)
+    stop = stop_signal()
     try:
         server = Page(conn, wanted.STATS_COLLECTION_WINDOW, seen, {address.lower()}).serve(address, port)
     except OSError as error:
         raise click.ClickException(f"{address}:{port} cannot be used: {error.strerror}") from None
-    roads.start(tweets.read)
     if not is_loopback(address):
         click.echo(OPEN.format(address=address), err=True)
     shown = f"[{address}]" if ":" in address else address
     click.echo(f"status: http://{shown}:{server.server_port}/ in a browser; Ctrl-C ends it", err=True)
-    stop.wait()
+    with tweets:
+        stop.wait()
     server.shutdown()
     server.server_close()
 

@@ -1,9 +1,10 @@
 """The last tweets of the topic, as they come: read from its end, for nobody's group, and only while somebody looks."""
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Self
 
 from kafka import KafkaConsumer
 from kafka.errors import KafkaError
@@ -17,15 +18,18 @@ IDLE_SECONDS = 30.0
 """Nobody has asked for so long: nobody looks."""
 POLL_MS = 500
 RECENT_SECONDS = 10.0
+RETRY_SECONDS = 3.0
 CONSUMER = {
     "auto_offset_reset": "latest",
     "enable_auto_commit": False,
     "allow_auto_create_topics": False,
     "fetch_max_bytes": 4 << 20,
-    "bootstrap_timeout_ms": 5_000,
+    "bootstrap_timeout_ms": 3_000,  # which is also how long an end may take
     "reconnect_backoff_max_ms": 2_000,
     "metrics_enabled": False,
 }
+
+log = logging.getLogger(__name__)
 
 
 def connect(hosts: str, topics: Sequence[str], options: Mapping[str, Any]) -> Any:
@@ -44,7 +48,10 @@ def connect(hosts: str, topics: Sequence[str], options: Mapping[str, Any]) -> An
 
 
 class Latest:
-    """``connected`` gives a consumer, ``shown`` what is kept of a tweet. A tweet that was deleted is kept no longer."""
+    """``connected`` gives a consumer, ``shown`` what is kept of a tweet. A tweet that was deleted is kept no longer.
+
+    It reads in the background while a ``with`` holds.
+    """
 
     def __init__(
         self,
@@ -56,9 +63,28 @@ class Latest:
         self._shown = shown
         self._clock = clock
         self._is_wanted = threading.Event()
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._go_on, name="traptor-latest", daemon=True)
         self._asked_at = 0.0
         self._kept: dict[str, Any] = {}
         self._trouble = "Kafka has not answered yet."
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._stopped.set()
+        self._is_wanted.set()
+        self._thread.join()
+
+    def _go_on(self) -> None:
+        while not self._stopped.is_set():
+            try:
+                self.read()
+            except Exception:
+                log.exception("reading the last tweets failed, and is begun again")
+            self._stopped.wait(RETRY_SECONDS)
 
     def seen(self) -> dict[str, Any]:
         """``tweets``, the newest first, and what keeps them from coming, in words: ``trouble``."""
@@ -78,7 +104,7 @@ class Latest:
         # What was deleted while nobody looked is not known.
         self._kept, self._trouble = {}, ""
         try:
-            while self._is_wanted.is_set():
+            while self._is_wanted.is_set() and not self._stopped.is_set():
                 polled = consumer.poll(timeout_ms=POLL_MS)
                 self._take(record.value for records in polled.values() for record in records)
                 self._trouble = "" if polled else reasons.lately(RECENT_SECONDS)
