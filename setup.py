@@ -31,8 +31,9 @@ setup(
     python_requires=">=3.11",
     packages=find_packages(include=["traptor", "traptor.*"]),
     package_data={
-        "traptor": ["py.typed"],
+        "traptor": ["py.typed", "pages.css"],
         "traptor.archives": ["report.html"],
+        "traptor.fleet": ["page.css", "page.html", "page.js"],
         "traptor.store": ["*.sql"],
         "traptor.store.search": ["*.json"],
     },

@@ -80,6 +80,16 @@ def format_store(
     subprocess.run(java("kafka.tools.StorageTool", *arguments), check=True, stdout=subprocess.DEVNULL)
 
 
+def take_over(folder: Path) -> None:
+    """A folder that was copied from elsewhere keeps its store where it is now; one that has none is given one."""
+    if not properties(folder).exists():
+        format_store(folder, PORT, [CONTROLLER_PORT])
+    lines = properties(folder).read_text().splitlines()
+    here = [f"log.dirs={folder}/store" if line.startswith("log.dirs=") else line for line in lines]
+    if here != lines:
+        properties(folder).write_text("\n".join([*here, ""]))
+
+
 def new_cluster() -> str:
     """An id that begins with no hyphen: it would be taken for an option."""
     return base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=").replace("-", "_")
@@ -106,6 +116,7 @@ def start() -> None:
         sys.exit("`make kafka` first; it needs Java and Maven")
     if listening():
         sys.exit(f"{HOST}:{PORT} is taken already")
+    take_over(HOME)
     with LOG.open("wb") as log:
         process = subprocess.Popen(node(HOME), stdout=log, stderr=log, start_new_session=True)
     PID.write_text(str(process.pid))
@@ -134,11 +145,9 @@ def stop() -> None:
 
 
 def running() -> bool:
-    try:
-        os.kill(int(PID.read_text()), 0)
-    except ProcessLookupError:
-        return False
-    return True
+    """Is the process that we have started there? In a folder that was copied, the number may be anybody's."""
+    shown = subprocess.run(["ps", "-o", "args=", "-p", PID.read_text()], capture_output=True, text=True, check=False)
+    return str(properties(HOME)) in shown.stdout
 
 
 def say(text: str) -> None:

@@ -189,10 +189,31 @@ def test_a_working_directory_that_cannot_be_looked_into_has_no_localsettings(
     assert settings.local_settings() == {}
 
 
-@pytest.mark.parametrize("path", [(), ("rules",), ("spool",), ("store",)], ids=" ".join)
+@pytest.mark.parametrize("path", [(), ("rules",), ("spool",), ("store", "apart")], ids=" ".join)
 def test_the_summaries_of_commands_end_in_whole_sentences(path: tuple[str, ...]) -> None:
     shown = CliRunner().invoke(cli.command, [*path, "--help"]).output.partition("Commands:\n")[2]
     assert "..." not in shown.partition("\n\n")[0]
+
+
+def test_what_nobody_types_stands_in_no_help() -> None:
+    shown = CliRunner().invoke(cli.command, ["store", "--help"]).output
+    assert shown.splitlines()[0].endswith(" store [OPTIONS] DESTINATION [-]")
+
+
+def test_the_rules_of_a_server_are_asked_for_with_keys_alone(
+    call: Callable[..., object], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call("rules", "server") == Exit.WRONG_SETTING
+    assert capsys.readouterr().err.startswith("traptor: CONSUMER_KEY, CONSUMER_SECRET: not set; ")
+
+
+def test_a_server_that_cannot_be_reached_is_told_in_words(
+    call: Callable[..., object], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BEARER_TOKEN", "t0k3n-of-an-app")
+    monkeypatch.setenv("TWITTER_API_URL", "http://127.0.0.1:1")
+    assert call("rules", "server") == 1
+    assert capsys.readouterr().err == "Error: Twitter cannot be asked at http://127.0.0.1:1: Connection refused\n"
 
 
 def test_a_wrong_setting_is_all_that_is_told(

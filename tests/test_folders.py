@@ -1,6 +1,8 @@
 """Where spool and log stand, and what is told of it."""
 
+import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -49,6 +51,20 @@ def test_what_can_be_written(home: Path, name: str, expected: bool) -> None:
     (home / "folder").mkdir()
     assert folders.can_be_written(home / name / "track-0.spool") is (expected and name != "file")
     assert folders.can_be_written(home / name) is expected
+
+
+@pytest.mark.parametrize(
+    "environ,is_wrong", [({"SPOOL_DIR": NOT_TO_BE_WRITTEN}, True), ({"SPOOL_DIR": "."}, False), ({}, False)]
+)
+def test_one_that_is_set_and_cannot_be_written_is_a_wrong_setting(
+    environ: dict[str, str], is_wrong: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = settings.load({}, environ, {})
+    spool = Path(made.SPOOL_DIR) / "track-0.spool"
+    assert bool(folders.forbidden(spool, made.sources)) is is_wrong
+    # A disk that is read-only for now keeps nobody from collecting.
+    monkeypatch.setattr(os, "statvfs", lambda path: SimpleNamespace(f_flag=os.ST_RDONLY))
+    assert not folders.forbidden(spool, made.sources)
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Log lines and where they go."""
 
+import io
 import json
 import logging
 import os
@@ -54,6 +55,15 @@ LINES: list[tuple[logging.LogRecord, str, dict[str, Any]]] = [
         {"message": "failed", "exception": "OSError: disk"},
     ),
 ]
+
+
+def test_a_line_goes_to_what_stands_for_standard_error_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A live line takes its place while it is shown, and what is logged would stick to it."""
+    logs.set_up(made(LOG_STDOUT=True))
+    taken = io.StringIO()
+    monkeypatch.setattr("sys.stderr", taken)
+    LOGGER.warning("above the live line")
+    assert taken.getvalue().endswith("above the live line\n")
 
 
 @pytest.mark.parametrize("given,plain,fields", LINES)

@@ -32,3 +32,12 @@ def test_all_that_is_locked_has_hashes() -> None:
 def test_the_changelog_begins_with_this_version() -> None:
     versions = re.findall(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.M)
     assert versions[0] == __version__
+
+
+def test_the_wheel_takes_along_what_is_no_python() -> None:
+    told = (ROOT / "setup.py").read_text(encoding="utf-8")
+    patterns = re.findall(r'"(traptor[.\w]*)": \[(.+)\]', told)
+    named = {path for folder, some in patterns for one in re.findall(r'"(.+?)"', some)
+             for path in (ROOT / folder.replace(".", "/")).glob(one)}  # fmt: skip
+    beside = {path for path in (ROOT / "traptor").rglob("*") if path.is_file() and path.suffix not in {".py", ".pyc"}}
+    assert beside - named == set()

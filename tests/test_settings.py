@@ -118,6 +118,14 @@ def test_a_wrong_value_is_told_with_its_setting_and_what_is_allowed(name: str, w
     assert str(told.value) == f"{name}: {wrong!r} is not allowed; allowed is {allowed}"
 
 
+def test_all_that_is_wrong_is_told() -> None:
+    environ = {"KAFKA_HOSTS": "h:x", "REDIS_PORT": "0", "ACCESS_TOKEN": "a token", "TRAPTOR_TYPE": "tracks"}
+    with pytest.raises(SettingError) as told:
+        settings.load({}, environ, {})
+    assert [name for name in environ if f"{name}: " not in str(told.value)] == []
+    assert "a token" not in str(told.value)
+
+
 @pytest.mark.parametrize(
     "name,wrong",
     [

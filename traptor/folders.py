@@ -58,6 +58,14 @@ def searched(spool_dir: str, sources: Mapping[str, str]) -> list[Path]:
     return [*found, system] if sources.get("SPOOL_DIR") == "default" and found != [system] else found
 
 
+def forbidden(spool: Path, sources: Mapping[str, str]) -> str:
+    """Why a folder that somebody has set is none for a spool, in words: a disk that is read-only for now is one."""
+    there = standing(spool)
+    if sources.get("SPOOL_DIR") == "default" or can_be_written(spool) or os.statvfs(there).f_flag & os.ST_RDONLY:
+        return ""
+    return f"{spool.parent} cannot be written; allowed is a folder of this user's, and {there} is none"
+
+
 def tell(spool: Path, sources: Mapping[str, str]) -> None:
     """Log, as a Traptor begins, that its spool cannot be written, or stands where one would not look for it."""
     if not can_be_written(spool):

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from io import TextIOWrapper
 from logging.handlers import RotatingFileHandler, WatchedFileHandler
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from traptor.permissions import private_folder, private_opener
 from traptor.printable import MOST_CHARACTERS, printable
@@ -87,6 +87,14 @@ def _bounded(value: Any) -> Any:
     return redact(value)[:MOST_CHARACTERS] if isinstance(value, str) and len(value) > MOST_CHARACTERS else value
 
 
+class Terminal(logging.StreamHandler[TextIO]):
+    """Standard error as it is at the time: where a live line is shown on it, what is logged stands above that."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.stream = sys.stderr
+        super().emit(record)
+
+
 class LogFile(RotatingFileHandler, WatchedFileHandler):
     """A rotated file that only its owner may read; one that others move away or delete is begun anew.
 
@@ -147,7 +155,7 @@ def set_up(settings: Settings) -> None:
     A directory that cannot be written is a warning: the log then goes to standard error alone.
     """
     formatter = JsonFormatter() if settings.LOG_JSON else PlainFormatter()
-    terminal = logging.StreamHandler(sys.stderr)
+    terminal = Terminal()
     terminal.setFormatter(formatter)
     _give_handlers([terminal], settings.LOG_LEVEL)
     handlers: list[logging.Handler] = [terminal] if settings.LOG_STDOUT else []

@@ -6,7 +6,8 @@ import re
 import sys
 from collections.abc import Iterable, Mapping
 from datetime import datetime
-from typing import Any
+from itertools import groupby
+from typing import Any, NamedTuple
 
 from rich.console import Console
 from rich.text import Text
@@ -33,6 +34,34 @@ def where(field: str) -> str:
     return " ".join([*(part.removesuffix("_status") for part in before), WHERE.get(last, last)])
 
 
+class Sight(NamedTuple):
+    """A tweet as people read it."""
+
+    at: str
+    """ISO 8601; empty where it has none."""
+    tags: str
+    """Of the rules that hold, or ``no rule``."""
+    screen_name: str
+    text: Text
+    """On one line, whole, with the words marked that matched."""
+    where: str
+    """The fields in which rules hold, in words."""
+
+
+def sight(tweet: Mapping[str, Any]) -> Sight:
+    """Nothing in it acts on a terminal."""
+    told = _mapping(tweet.get("traptor"))
+    rules = [rule for rule in told.get("rules", ()) if isinstance(rule, dict)]
+    tags = ", ".join(dict.fromkeys(str(rule.get("tag") or rule.get("value") or "?") for rule in rules)) or "no rule"
+    held_in = dict.fromkeys(str(name) for rule in rules for name in rule.get("matched_in", ()))
+    # A retweet has most of what it retweets.
+    again = {f"retweeted_status.{name}" for name in held_in}
+    found = ", ".join(where(name) for name in held_in if name not in again)
+    words = _matched_words(str(told.get("rule_type")), rules, tweet)
+    text = marked(_text(tweet, with_quoted="quoted" in found), words)
+    return Sight(str(told.get("created_at_iso") or ""), harmless(tags), _screen_name(tweet), text, found)
+
+
 def line(message: Any, width: int | None = None) -> Text:
     """Time, the rules' tags, the author, the text with the matched words marked, and where they matched.
 
@@ -40,22 +69,13 @@ def line(message: Any, width: int | None = None) -> Text:
     """
     if kinds.kind(message) != "tweet":
         return Text(f"{'':8}  {kinds.kind(message)} notice {kinds.subject_id(message) or ''}".rstrip(), DIM)
-    told = _mapping(message.get("traptor"))
-    rules = [rule for rule in told.get("rules", ()) if isinstance(rule, dict)]
-    tags = ", ".join(dict.fromkeys(str(rule.get("tag") or rule.get("value") or "?") for rule in rules)) or "no rule"
+    seen = sight(message)
     head = Text.assemble(
-        (f"{_time(told):8}", DIM), "  ", (_column(tags, TAG_COLUMNS), TAG), "  ",
-        (_column(f"@{_screen_name(message)}", NAME_COLUMNS), NAME), "  ",
+        (f"{_time(seen.at):8}", DIM), "  ", (_column(seen.tags, TAG_COLUMNS), TAG), "  ",
+        (_column(f"@{seen.screen_name}", NAME_COLUMNS), NAME), "  ",
     )  # fmt: skip
-    held_in = dict.fromkeys(str(name) for rule in rules for name in rule.get("matched_in", ()))
-    # A retweet has most of what it retweets.
-    again = {f"retweeted_status.{name}" for name in held_in}
-    found = ", ".join(where(name) for name in held_in if name not in again)
-    tail = Text(f"  ({found})" if found else "", DIM)
-    words = _matched_words(str(told.get("rule_type")), rules, message)
-    text = marked(_text(message, with_quoted="quoted" in found), words)
-    if width:
-        text = _cut(text, max(10, width - head.cell_len - tail.cell_len))
+    tail = Text(f"  ({seen.where})" if seen.where else "", DIM)
+    text = _cut(seen.text, max(10, width - head.cell_len - tail.cell_len)) if width else seen.text
     return head + text + tail
 
 
@@ -72,16 +92,16 @@ def _mapping(value: Any) -> Mapping[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def _time(told: Mapping[str, Any]) -> str:
+def _time(iso: str) -> str:
     """Of the day, where we are; empty where the tweet has none."""
-    with contextlib.suppress(TypeError, ValueError):
-        return datetime.fromisoformat(told.get("created_at_iso", "")).astimezone().strftime("%H:%M:%S")
+    with contextlib.suppress(ValueError):
+        return datetime.fromisoformat(iso).astimezone().strftime("%H:%M:%S")
     return ""
 
 
 def _column(text: str, columns: int) -> str:
     """At least so wide, that what follows stands one below the other; a little more has room."""
-    made = Text(harmless(text))
+    made = Text(text)
     made.truncate(2 * columns, overflow="ellipsis")
     return made.plain + " " * (columns - made.cell_len)
 
@@ -120,6 +140,13 @@ def marked(text: str, words: Iterable[str]) -> Text:
         sign = "" if word.startswith(("#", "@", "$")) else "[#@$]?"
         made.highlight_regex(re.compile(rf"(?<!\w){sign}{re.escape(word)}(?!\w)", re.IGNORECASE), MATCHED)
     return made
+
+
+def runs(text: Text) -> list[tuple[str, bool]]:
+    """The text in pieces, each of which is marked or not."""
+    found = {at for span in text.spans if span.style == MATCHED for at in range(span.start, span.end)}
+    pieces = groupby(enumerate(text.plain), key=lambda sign: sign[0] in found)
+    return [("".join(sign for _, sign in piece), is_marked) for is_marked, piece in pieces]
 
 
 def plain_marks(line_: Text) -> str:

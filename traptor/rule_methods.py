@@ -18,6 +18,7 @@ from traptor.rules import checked, stored
 from traptor.rules.notices import Listener
 from traptor.rules.watch import Watch
 from traptor.settings import Settings
+from traptor.sources import connecting
 from traptor.sources.source import Source
 from traptor.sources.turn import asked_seconds
 from traptor.threads import Pulse, SideRoads
@@ -129,7 +130,7 @@ class RuleMethods:
         try:
             is_placed = self._pulse.result(partial(self._source.change, found))
         except (TwitterApiError, TwitterClientError) as error:
-            self.logger.warning("rules not changed on the server: trying again", extra={"error": str(error)})
+            self.logger.warning("rules not changed on the server: trying again", extra={"error": connecting.why(error)})
             self.redis_rules = before
             self._watch.plan(self._vitals.progress_at, asked_seconds(error) or RETRY_SECONDS)
             return True

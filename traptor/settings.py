@@ -221,7 +221,8 @@ def load(
 ) -> Settings:
     """Read every setting from the first source that has it.
 
-    ``local`` is what ``localsettings.py`` defines; by default the file is looked for. Raises SettingError.
+    ``local`` is what ``localsettings.py`` defines; by default the file is looked for. Raises SettingError, which tells
+    all that is wrong.
     """
     local = local_settings() if local is None else local
     environ = os.environ if environ is None else environ
@@ -233,15 +234,21 @@ def load(
     ]
     values: dict[str, Any] = {}
     sources: dict[str, str] = {}
+    wrong: list[object] = []
     for one in known():
-        raw, sources[one.name] = _find(one, levels)
-        if raw is not None:
-            values[one.name] = parsed(one.name, one.metadata["kind"], raw, secret=one.metadata["secret"])
-        elif one.name in folders.SYSTEM:
-            values[one.name] = folders.usual(one.name)
+        try:
+            raw, sources[one.name] = _find(one, levels)
+            if raw is not None:
+                values[one.name] = parsed(one.name, one.metadata["kind"], raw, secret=one.metadata["secret"])
+            elif one.name in folders.SYSTEM:
+                values[one.name] = folders.usual(one.name)
+        except SettingError as error:
+            wrong.append(error)
     in_file = list(misnomers.in_file([*local, *_apikeys(local)], path, _names() | {"APIKEYS"}))
-    if in_file and values.get("STRICT_LOCALSETTINGS"):
-        raise SettingError("; ".join(map(str, in_file)))
+    if values.get("STRICT_LOCALSETTINGS"):
+        wrong += in_file
+    if wrong:
+        raise SettingError("; ".join(map(str, wrong)))
     in_environment = misnomers.in_environment(environ.items(), _names())
     return Settings(**values, sources=sources, misnomers=[*in_environment, *in_file])
 

@@ -288,6 +288,8 @@ class Traptor(RuleMethods, DictMethods):
             producers.check(options, self.settings.KAFKA_CLIENT)
             self._vitals.accept(kafka_options.risks(options))
             self._door = self._make_kafka_door()
+            if told := folders.forbidden(self._door.spool.path, self.settings.sources):
+                raise settings.SettingError(f"SPOOL_DIR: {told}")
             folders.tell(self._door.spool.path, self.settings.sources)
             self._door.open()
         self._vitals.door = self._door

@@ -25,6 +25,7 @@ from traptor.account.metrics import (
     serve,
 )
 from traptor.account.state import HEALTHY, State
+from traptor.account.web_server import Server
 from traptor.tweets.snowflakes import EPOCH_MS
 
 LABELS = {"type": "track", "id": "0"}
@@ -171,12 +172,12 @@ def test_idle_clients_take_no_more_than_a_few_threads_and_nobodys_turn(port: int
             if number % 50 == 0:
                 assert healthz(port) == 200
         assert healthz(port) == 200
-        wait_until(lambda: clients() <= metrics.MOST_CLIENTS)
+        wait_until(lambda: clients() <= Server.most_clients)
 
 
 @pytest.mark.parametrize("sent", [b"", b"GET /healthz HTTP/1.1\r\n", b"GET /heal"])
 def test_a_client_that_takes_too_long_is_shown_out(port: int, monkeypatch: pytest.MonkeyPatch, sent: bytes) -> None:
-    monkeypatch.setattr(metrics, "CLIENT_SECONDS", 0.1)
+    monkeypatch.setattr(Server, "client_seconds", 0.1)
     with socket.create_connection(("127.0.0.1", port), timeout=60) as slow:
         slow.sendall(sent)
         with contextlib.suppress(ConnectionResetError):
@@ -185,7 +186,7 @@ def test_a_client_that_takes_too_long_is_shown_out(port: int, monkeypatch: pytes
 
 
 def test_a_client_that_trickles_is_shown_out(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(metrics, "CLIENT_SECONDS", 0.3)
+    monkeypatch.setattr(Server, "client_seconds", 0.3)
     with socket.create_connection(("127.0.0.1", port), timeout=60) as slow:
         slow.sendall(b"GET /healthz HTTP/1.1\r\nX-Slow: ")
         wait_until(lambda: not sends(slow))

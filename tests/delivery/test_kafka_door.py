@@ -347,12 +347,15 @@ def test_where_the_spool_cannot_be_written_messages_wait_in_memory(tmp_path: Pat
     rig.close()
 
 
-def test_what_nobody_takes_at_the_end_is_told_as_lost(tmp_path: Path) -> None:
+def test_what_nobody_takes_at_the_end_is_told_as_lost(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     rig = Rig(tmp_path)
     rig.send("1")
     rig.spool.path = Path("/dev/null/spool")
     rig.door.close(kafka_door.CLOSING_SECONDS + 0.1)
     assert rig.counts["dropped:unsaved"] == 1
+    told = caplog.records[-1]
+    assert (told.message, told.count, told.see_to) == ("messages are dropped", 1, "SPOOL_DIR")
+    assert told.spool == "/dev/null/spool"
     rig.assert_balanced()
 
 

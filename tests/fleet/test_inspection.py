@@ -26,8 +26,14 @@ def phrases(first: int, end: int) -> dict[str, str]:
         pytest.param(
             {0: [CAT], 1: [{**DOG, "value": "Cat"}]},
             [],
-            ["track:0:1, track:1:2 have the same value 'cat'"],
+            ["track:0:1, track:1:2 ask for the same, 'cat'"],
             id="one value twice",
+        ),
+        pytest.param(
+            {0: [{**CAT, "value": "cat, stray  dog"}], 1: [{**DOG, "value": "Stray dog,cat,"}]},
+            [],
+            ["track:0:1, track:1:2 ask for the same, 'cat,stray dog'"],
+            id="one value in other words",
         ),
         pytest.param(
             {0: [CAT], 1: [{**DOG, "rule_id": "1"}]},
@@ -60,3 +66,14 @@ def test_what_is_wrong_is_told(held: dict[int, list[dict[str, str]]], errors: li
     assert [error for error in errors if error not in " ".join(told_errors)] == []
     assert bool(told_errors) == bool(errors)
     assert told_warnings == warnings
+
+
+def test_boxes_that_are_written_differently_ask_for_the_same() -> None:
+    with fakeredis.FakeRedis(decode_responses=True) as conn:
+        boxes = ("-74,40,-73,41", "-74.0,40,-73,41.0", "-74,40,-73,42", "no box", "no box")
+        stored.write(conn, "locations", 0, [{"rule_id": str(n), "value": box} for n, box in enumerate(boxes)])
+        _, warnings = inspect(conn, ["locations"])
+    assert warnings == [
+        "locations:0:0, locations:0:1 ask for the same, '-74,40,-73,41'",
+        "locations:0:3, locations:0:4 ask for the same, 'no box'",
+    ]

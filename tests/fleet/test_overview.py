@@ -121,6 +121,14 @@ def test_rules_of_traptors_that_live_and_fit_are_not_read(said: dict[str, int], 
         assert overview.orphans(conn, roster.look(conn)) == count
 
 
+@pytest.mark.parametrize("other_lives,orphans", [(False, 0), (True, 1)])
+def test_rules_that_nobody_of_the_type_collects_are_told_once(other_lives: bool, orphans: int) -> None:
+    dead, other = member(beats=False, rules=3), member(1, rules=1, beats=other_lives, state="streaming")
+    told = overview.complaints({one.name: one for one in (dead, other)}, {"track": 3})
+    assert [text.split()[0] for text in told][:1] == ["track:0"]
+    assert sum("are orphans" in text for text in told) == orphans
+
+
 def test_a_risk_that_was_chosen_is_shown_and_needs_nobody() -> None:
     one = member(state="streaming", risks="acks 1: what a broker has acknowledged")
     assert overview.needs(one) == []

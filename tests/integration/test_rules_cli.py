@@ -248,7 +248,7 @@ CHECKS: list[tuple[str, dict[str, list[dict[str, str]]], list[str], str, int]] =
     ("the wrong type lives", {"track:0": [CAT]}, ["follow:0"], "no track Traptor lives", 1),
     ("to be moved", {"track:0": [CAT]}, ["track:1"], "would move it from track:0 to track:1", 0),
     ("doubles", {"track:0": [CAT], "track:1": [{**DOG, "value": "CAT"}]}, ["track:0", "track:1"],
-     "track:0:1, track:1:2 have the same value 'cat'", 0),
+     "track:0:1, track:1:2 ask for the same, 'cat'", 0),
     ("one rule_id", {"track:0": [CAT], "track:1": [{**DOG, "rule_id": "1"}]}, ["track:0", "track:1"],
      "track:0, track:1 have the same rule_id 1", 0),
 ]  # fmt: skip

@@ -1,14 +1,8 @@
 """The closed list of metrics, in Prometheus' text format, and ``/healthz``."""
 
-import contextlib
 import logging
-import socket
-import threading
-import time
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
@@ -17,6 +11,7 @@ from prometheus_client.registry import Collector
 
 from traptor.account.state import HEALTHY, State
 from traptor.account.vitals import Vitals
+from traptor.account.web_server import Answer, Asked, Server
 from traptor.connections import is_loopback
 from traptor.settings import SettingError, Settings
 from traptor.tweets.kinds import KINDS
@@ -149,57 +144,13 @@ class TraptorCollector(Collector):
                 yield [label], count
 
 
-MOST_CLIENTS = 8
-CLIENT_SECONDS = 5.0
-"""From a client's connection to the end of its answer."""
 Health = Callable[[], tuple[bool, str]]
 """Are we well, and in which state?"""
 
 log = logging.getLogger(__name__)
 
 
-class _Server(ThreadingHTTPServer):
-    """Serves few clients, and none for long: a new one takes the place of the one that has been there longest."""
-
-    request_queue_size = 16
-
-    def __init__(self, address: tuple[str, int], handler: type[BaseHTTPRequestHandler]) -> None:
-        self._since: dict[Any, float] = {}
-        self._lock = threading.Lock()
-        super().__init__(address, handler)
-
-    def process_request(self, request: Any, client_address: Any) -> None:
-        with self._lock:
-            self._since[request] = time.monotonic()
-        self._show_out(MOST_CLIENTS)
-        super().process_request(request, client_address)
-
-    def service_actions(self) -> None:
-        """Called at least twice a second."""
-        self._show_out(MOST_CLIENTS)
-
-    def _show_out(self, most: int) -> None:
-        """End the oldest of those that are too many, and all that take too long."""
-        too_long = time.monotonic() - CLIENT_SECONDS
-        with self._lock:
-            oldest = list(self._since)[: max(0, len(self._since) - most)]
-            ended = [request for request, since in self._since.items() if since < too_long or request in oldest]
-            for request in ended:
-                del self._since[request]
-                with contextlib.suppress(OSError):  # it is gone already
-                    request.shutdown(socket.SHUT_RDWR)
-
-    def shutdown_request(self, request: Any) -> None:
-        with self._lock:
-            self._since.pop(request, None)
-        super().shutdown_request(request)
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """Who does not wait for the answer is not worth a traceback on standard error."""
-        log.debug("metrics not sent", exc_info=True)
-
-
-def serve(address: str, port: int, collector: Collector, state: Callable[[], State]) -> ThreadingHTTPServer:
+def serve(address: str, port: int, collector: Collector, state: Callable[[], State]) -> Server:
     """Serve a Traptor's ``/metrics`` and ``/healthz`` in the background until ``shutdown``. Raises OSError."""
     registry = CollectorRegistry()
     registry.register(collector)
@@ -211,46 +162,27 @@ def serve(address: str, port: int, collector: Collector, state: Callable[[], Sta
     return serve_registry(address, port, registry, health)
 
 
-def serve_registry(address: str, port: int, registry: CollectorRegistry, health: Health) -> ThreadingHTTPServer:
+def serve_registry(address: str, port: int, registry: CollectorRegistry, health: Health) -> Server:
     """As ``serve``, for any metrics. Warns where others than this machine can read them."""
 
-    class Handler(BaseHTTPRequestHandler):
-        timeout = CLIENT_SECONDS
+    def answer(asked: Asked) -> Answer:
+        if asked.path == "/metrics":
+            return Answer(200, CONTENT_TYPE_LATEST, generate_latest(registry))
+        if asked.path == "/healthz":
+            is_well, text = health()
+            return Answer(200 if is_well else 503, "text/plain", f"{text}\n".encode())
+        return Answer(404, "text/plain", b"there are /metrics and /healthz\n")
 
-        def do_GET(self) -> None:
-            path = self.path.partition("?")[0]
-            if path == "/metrics":
-                self._answer(200, CONTENT_TYPE_LATEST, generate_latest(registry))
-            elif path == "/healthz":
-                is_well, text = health()
-                self._answer(200 if is_well else 503, "text/plain", f"{text}\n".encode())
-            else:
-                self._answer(404, "text/plain", b"there are /metrics and /healthz\n")
-
-        do_HEAD = do_GET
-
-        def _answer(self, code: int, content_type: str, body: bytes) -> None:
-            self.send_response(code)
-            self.send_header("Content-Type", content_type)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            if self.command != "HEAD":
-                self.wfile.write(body)
-
-        def log_message(self, *args: Any) -> None:
-            """A scrape is not worth a line."""
-
-    server = _Server((address, port), Handler)
+    server = Server(address, port, answer).in_background("traptor-metrics")
     if not is_loopback(address):
         log.warning(
             "metrics are open, without a login, to whoever reaches this address: a firewall may be wanted",
             extra={"address": address, "port": server.server_port},
         )
-    threading.Thread(target=server.serve_forever, name="traptor-metrics", daemon=True).start()
     return server
 
 
-def serve_vitals(wanted: Settings, vitals: Vitals, latency: Latency) -> ThreadingHTTPServer | None:
+def serve_vitals(wanted: Settings, vitals: Vitals, latency: Latency) -> Server | None:
     """Serve one Traptor's, where METRICS_PORT asks for it. Raises SettingError where the port cannot be used."""
     address, port = wanted.METRICS_ADDRESS, wanted.METRICS_PORT
     if not port:

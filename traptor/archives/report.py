@@ -22,6 +22,7 @@ def page(tally: Tally, rules: Sequence[Rule], sources: Iterable[str], recorded: 
     counts = tally.counts
     gaps = tally.read.gaps() if recorded is None else recorded
     return Template(files("traptor.archives").joinpath("report.html").read_text(encoding="utf-8")).substitute(
+        style=files("traptor").joinpath("pages.css").read_text(encoding="utf-8"),
         sources=escape(", ".join(sources)),
         period=_period(tally.read),
         tweets=f"{counts['tweets']:,}",

@@ -16,6 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from traptor import settings
+from traptor.commands import page
 from traptor.commands.console import (
     PIPE_COLUMNS,
     connection,
@@ -49,11 +50,19 @@ def named(text: str) -> Name:
 @click.command()
 @click.argument("name", type=named, required=False, metavar="[TYPE:ID]")
 @click.option("--watch", is_flag=True, help="Go on, refreshing in place, until Ctrl-C.")
+@click.option("--serve", "place", type=page.place, metavar="[ADDRESS:]PORT",
+              help="Serve the same as a page for a browser until Ctrl-C, with the last tweets from Kafka. On 127.0.0.1"
+              " unless an ADDRESS is given: it has no login.")  # fmt: skip
 @json_option
-def status(name: Name | None, watch: bool, as_json: bool) -> None:
+def status(name: Name | None, watch: bool, place: tuple[str, int] | None, as_json: bool) -> None:
     """The fleet, or one Traptor with its rules, gaps and account. Exit code 1 if something needs a person."""
+    if place and (name or watch or as_json):
+        raise click.UsageError("--serve serves the whole fleet, and goes with nothing else")
     wanted, console = settings.load(), terminal()
     with connection(wanted) as conn:
+        if place:
+            page.serve(wanted, conn, *place)
+            return
 
         def look() -> Seen:
             return _look(conn, console, name, wanted.STATS_COLLECTION_WINDOW, as_json=as_json)
@@ -81,18 +90,17 @@ def _look(conn: "redis.Redis", console: Console, name: Name | None, window_secon
         orphans = overview.orphans(conn, members)
         complaints = overview.complaints(members, orphans)
         if as_json:
-            traptors = [overview.as_dict(member) for member in members.values()]
-            return Seen({"traptors": traptors, "orphans": orphans}, complaints)
+            return Seen(overview.fleet_as_dict(members, orphans), complaints)
         return Seen(_fleet(members, complaints, console), complaints)
     if name not in members:
         raise click.ClickException(f"Redis knows nothing of {name}")
-    member, gaps = members[name], roster.gaps(conn, name)
-    held = list(roster.all_rules(conn, [name.traptor_type], [name.traptor_id]))
+    member = members[name]
+    seen = overview.one_as_dict(conn, member)
     complaints = overview.complaints({name: member}, {})
     if as_json:
-        return Seen({**overview.as_dict(member), "rules": held, "gaps": gaps}, complaints)
-    rules = [_rule_line(rule, members, window_seconds) for rule in _hottest_first(held)]
-    return Seen(_one(member, complaints, rules, gaps, console), complaints)
+        return Seen(seen, complaints)
+    rules = [_rule_line(rule, members, window_seconds) for rule in _hottest_first(seen["rules"])]
+    return Seen(_one(member, complaints, rules, seen["gaps"], console), complaints)
 
 
 def _say(console: Console, shown: Group | dict[str, Any]) -> None:

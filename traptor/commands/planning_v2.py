@@ -10,6 +10,7 @@ from birdy.twitter import TwitterApiError, TwitterClientError
 from traptor.commands.console import say_json, say_table
 from traptor.commands.simulate import read_lines
 from traptor.settings import Settings
+from traptor.sources import connecting
 from traptor.sources.v2 import plan
 from traptor.sources.v2.client import V2Client
 from traptor.tweets import fields
@@ -55,7 +56,7 @@ def _posts(
     try:
         return "X's counts of the last week", sum(plan.posts_a_month(api, need.server_rules) for need in needs)
     except (TwitterApiError, TwitterClientError) as error:
-        return f"X does not count them ({error}); give a --sample", None
+        return f"X does not count them ({connecting.why(error)}); give a --sample", None
 
 
 def _sampled(rules: Mapping[str, Sequence[Rule]], sample: Sample) -> int:

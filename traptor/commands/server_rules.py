@@ -8,6 +8,7 @@ from birdy.twitter import TwitterApiError, TwitterClientError
 from traptor import settings
 from traptor.commands.console import json_option, say_json, say_table
 from traptor.keys import TYPES
+from traptor.sources import connecting
 from traptor.sources.v2.client import V2Client
 from traptor.sources.v2.rules import owner
 
@@ -34,13 +35,15 @@ def _traptor(_context: click.Context, _option: click.Parameter, name: str | None
 def server(*, retired: tuple[str, int] | None, as_json: bool) -> None:
     """The rules that X API v2's server holds, by Traptor. Posts for those of others are paid for, too."""
     wanted = settings.load()
+    if missing := [name for name in wanted.needed_keys_of_v2 if not getattr(wanted, name)]:
+        raise settings.SettingError(f"{', '.join(missing)}: not set; X API v2 tells an app's rules to its keys alone")
     client = V2Client(wanted.CONSUMER_KEY, wanted.CONSUMER_SECRET, wanted.BEARER_TOKEN, wanted.TWITTER_API_URL)
     try:
         if retired:
             client.synchronise(*retired, [], length=wanted.V2_RULE_LENGTH, limit=wanted.V2_RULE_LIMIT)
         held = Counter(owner(rule.tag) for rule in client.held_rules())
     except (TwitterApiError, TwitterClientError) as error:
-        raise click.ClickException(f"Twitter cannot be asked: {error}") from None
+        raise click.ClickException(f"Twitter cannot be asked at {client.api_url}: {connecting.why(error)}") from None
     if as_json:
         say_json(dict(held))
     else:

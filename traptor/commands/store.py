@@ -48,17 +48,21 @@ STORE_PASSWORD_FILE) is the password of a server.
 WORDS = {"read": "read", "stored": "stored", "merged": "merged", "deleted": "deleted", "apart": "set apart",
          "notices": "notices"}  # fmt: skip
 UNITS = {"h": "hours", "d": "days", "w": "weeks"}
-MOST_SECONDS_BETWEEN_LINES = 0.5
+LIVE_SECONDS, PLAIN_SECONDS = 0.5, 10.0
+"""How often it is told how far we are: in place, and as lines of their own."""
 LAST_SECONDS, AGAIN_SECONDS = 5.0, 1.0
 """How long a server may hold us up once we are told to stop, and then each further thing that is to be ended."""
 
 
+INTO = "into"
+
+
 class _WithDefault(click.Group):
-    """``traptor store tweets.db`` is ``traptor store into tweets.db``."""
+    """``traptor store tweets.db`` is ``traptor store into tweets.db``, a word that nobody has to know."""
 
     def parse_args(self, context: click.Context, arguments: list[str]) -> list[str]:
         if not arguments or arguments[0] not in self.commands:
-            arguments.insert(0, "into")
+            arguments.insert(0, INTO)
         return super().parse_args(context, arguments)
 
 
@@ -75,12 +79,24 @@ def _begin(context: click.Context, option: click.Parameter, text: str) -> str | 
     return text if text in {"beginning", "now"} else moment(text)
 
 
+class _Unsaid(click.Context):
+    """Of a command whose name nobody has to type."""
+
+    @property
+    def command_path(self) -> str:
+        return self.parent.command_path if self.parent else ""
+
+
+class _Into(click.Command):
+    context_class = _Unsaid
+
+
 @click.group(cls=_WithDefault)
 def store() -> None:
     """Keep tweets in a database."""
 
 
-@store.command(epilog=EXAMPLES, context_settings={"help_option_names": ["-h", "--help"]})
+@store.command(INTO, cls=_Into, epilog=EXAMPLES, context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("name", metavar="DESTINATION")
 @click.argument("source", metavar="[-]", required=False, type=click.Choice(["-"]))
 @click.option("--group", help="Consumer group, whose stores share the work  [traptor-store:DESTINATION]")
@@ -116,9 +132,8 @@ def into(  # noqa: PLR0917 - click passes by name
     stopping = _told_to_stop(is_from_a_pipe=bool(source))
     database = _named(name, wanted, keep_raw=raw, keep=keep)
     reader = _reader(source, wanted, database, group or database.group, begin=begin, once=once)
-    console = Console(stderr=True, markup=False, highlight=False)
-    with console.status("") if console.is_terminal else contextlib.nullcontext() as line:
-        run = Store(reader, database, stopping, _teller(line.update) if line else lambda _: None)
+    with _progress(is_from_a_pipe=bool(source)) as tell:
+        run = Store(reader, database, stopping, tell)
         with _metrics(wanted, run), _told():
             run.run()
             signal.setitimer(signal.ITIMER_REAL, 0)
@@ -203,15 +218,30 @@ def _metrics(wanted: settings.Settings, run: Any) -> Iterator[None]:
         server.server_close()
 
 
-def _teller(update: Callable[[str], object]) -> Callable[[Any], None]:
-    """A line on the terminal, now and then."""
+@contextlib.contextmanager
+def _progress(*, is_from_a_pipe: bool) -> Iterator[Callable[[Any], None]]:
+    """A terminal is told how far a store is. Of a pipe whose writer has the same terminal, whose lines would stick to a
+    line in place, in lines of its own.
+    """
+    console = Console(stderr=True, markup=False, highlight=False)
+    if not console.is_terminal:
+        yield lambda run: None
+    elif is_from_a_pipe:
+        yield _teller(lambda text: click.echo(f"store: {text}", err=True), PLAIN_SECONDS)
+    else:
+        with console.status("") as line:
+            yield _teller(line.update, LIVE_SECONDS)
+
+
+def _teller(update: Callable[[str], object], least_seconds: float) -> Callable[[Any], None]:
+    """A line now and then."""
     told_at, before = time.monotonic(), 0
     rate = 0.0
 
     def tell(run: Any) -> None:
         nonlocal told_at, before, rate
         now = time.monotonic()
-        if now - told_at < MOST_SECONDS_BETWEEN_LINES:
+        if now - told_at < least_seconds:
             return
         rate += 0.3 * ((run.counts["read"] - before) / (now - told_at) - rate)
         told_at, before = now, run.counts["read"]
@@ -260,7 +290,7 @@ def list_(name: str, as_json: bool) -> None:
 @apart.command()
 @click.pass_obj
 def export(name: str) -> None:
-    """One JSON object per message on standard output; ``value`` is the message as text."""
+    """On standard output, one JSON object each. ``value`` is the message as text."""
     with opened(name, settings.load()) as database:
         for one in database.apart():
             say_json({**_facts(one), "value": one.value.decode("utf-8", "replace")})
@@ -269,7 +299,7 @@ def export(name: str) -> None:
 @apart.command()
 @click.pass_obj
 def resend(name: str) -> None:
-    """Try to store them again: those that can be stored now are set apart no more."""
+    """Try to store them again. Those that can be stored now are set apart no more."""
     from traptor.store.again import store_again
 
     with opened(name, settings.load()) as database:

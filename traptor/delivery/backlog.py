@@ -373,7 +373,7 @@ class Backlog:
             self._take_out_finished()
             if len(self._finished) == before:
                 break
-        self._drop(self.in_memory, "unsaved")
+        self._drop(self.in_memory, "unsaved", spool=str(self.spool.path), trouble=self._trouble, see_to="SPOOL_DIR")
         self.in_memory = 0
         self.spool.close()
 
@@ -409,10 +409,10 @@ class Backlog:
         self._told_at = self._clock()
         log.error("spool fails", extra={"error": str(error), "waiting_in_memory": self.in_memory})
 
-    def _drop(self, count: int, reason: str) -> None:
+    def _drop(self, count: int, reason: str, **facts: str) -> None:
         if count:
-            if not self.is_full():
-                log.error("messages are dropped", extra={"reason": reason, "count": count})
+            if facts or not self.is_full():
+                log.error("messages are dropped", extra={"reason": reason, "count": count, **facts})
             if reason != "deleted":
                 self._dropped_at = self._clock()
             self._counts[f"dropped:{reason}"] += count

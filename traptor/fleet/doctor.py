@@ -25,7 +25,7 @@ from traptor.rules import checked, stored
 from traptor.rules.checked import LIMITS
 from traptor.rules.doubts import doubts
 from traptor.settings import Settings, known
-from traptor.sources import backoff
+from traptor.sources import backoff, connecting
 from traptor.sources.choices import CHOICES
 from traptor.sources.lease import Lease, credential_hash
 from traptor.sources.v1 import V1Source
@@ -323,7 +323,7 @@ def clock(stream_url: str) -> Iterator[Finding]:
     try:
         answer = requests.head(reveal(stream_url), timeout=TIMEOUT_SECONDS, allow_redirects=False)
     except requests.RequestException as failed:
-        yield error("twitter", f"{stream_url} cannot be reached: {type(failed).__name__}", "see to network and proxy")
+        yield error("twitter", f"{stream_url} cannot be reached: {connecting.why(failed)}", "see to network and proxy")
         return
     yield ok("twitter", f"{stream_url} answers")
     try:
@@ -376,5 +376,5 @@ def _connect(wanted: Settings) -> Finding:
         told = backoff.advice(refused.status_code, refused.headers or {}, time.time())
         return error("twitter", f"answers {refused.status_code}: {refused}", told)
     except TwitterClientError as failed:
-        return error("twitter", f"cannot be reached: {failed}", "see to network and proxy")
+        return error("twitter", f"cannot be reached: {connecting.why(failed)}", "see to network and proxy")
     return ok("twitter", "lets this credential in")

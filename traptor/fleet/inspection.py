@@ -7,6 +7,7 @@ import redis
 
 from traptor.fleet import roster
 from traptor.rules import loading
+from traptor.rules.checked import predicates
 from traptor.rules.doubts import doubts
 from traptor.rules.progress import SILENT, Progress
 from traptor.rules.shards import Place, Shards
@@ -58,18 +59,29 @@ def _doubtful(shards: Shards) -> Iterator[str]:
 
 
 def _doubles(shards: Shards) -> Iterator[str]:
-    """Rules that share their value, and rules of several Traptors that share their rule_id."""
-    of_value = Counter(loading.same(rule.get("value", "")) for _, rule in shards.held())
-    of_rule_id = Counter(place.rule_id for place, _ in shards.held())
-    by_value: dict[str, list[str]] = defaultdict(list)
+    """Rules that ask for the same, and rules of several Traptors that share their rule_id."""
+    asked = {place: _asked(shards.traptor_type, rule) for place, rule in shards.held()}
+    times_asked = Counter(asked.values())
+    of_rule_id = Counter(place.rule_id for place in asked)
+    by_asked: dict[str, list[str]] = defaultdict(list)
     by_rule_id: dict[str, list[str]] = defaultdict(list)
-    for (traptor_id, rule_id), rule in shards.held():
-        if of_value[value := loading.same(rule.get("value", ""))] > 1:
-            by_value[value].append(f"{shards.traptor_type}:{traptor_id}:{rule_id}")
+    for (traptor_id, rule_id), one in asked.items():
+        if times_asked[one] > 1:
+            by_asked[one].append(f"{shards.traptor_type}:{traptor_id}:{rule_id}")
         if of_rule_id[rule_id] > 1:
             by_rule_id[rule_id].append(f"{shards.traptor_type}:{traptor_id}")
-    yield from (f"{', '.join(places)} have the same value {value!r}" for value, places in by_value.items())
+    yield from (f"{', '.join(places)} ask for the same, {one!r}" for one, places in by_asked.items())
     yield from (f"{', '.join(names)} have the same rule_id {rule_id}" for rule_id, names in by_rule_id.items())
+
+
+def _asked(traptor_type: str, rule: Rule) -> str:
+    """What a rule asks Twitter for, however it is written; its value, where it asks for nothing."""
+    value = loading.same(rule.get("value", ""))
+    try:
+        found = predicates(traptor_type, {"value": value})
+    except ValueError:
+        return value
+    return ",".join(sorted({" ".join(one.split()) for one in found}))
 
 
 def _shown(traptor_type: str, place: Place, rule: Rule) -> str:

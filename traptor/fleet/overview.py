@@ -41,7 +41,8 @@ def needs(member: Member) -> list[str]:
     found = []
     now = state(member)
     if member.rules and not member.is_living and now != State.STARTING:
-        found.append(f"is {now}, and nobody collects its {member.rules} rules: start it, or `rules rebalance`")
+        text = "start it, or move them to one that lives: `rules rebalance`"
+        found.append(f"is {now}, and nobody collects its {member.rules} rules: {text}")
     elif now == State.BACKING_OFF:
         if seconds(member.status.get("until")) < -LONG_WAIT_SECONDS:
             found.append(f"waits long before it connects again: {member.status.get('reason')}")
@@ -188,6 +189,17 @@ def as_dict(member: Member) -> dict[str, Any]:
     }
 
 
+def fleet_as_dict(members: Mapping[Name, Member], missing: Mapping[str, int]) -> dict[str, Any]:
+    """The same of all, with the orphans by type."""
+    return {"traptors": [as_dict(member) for member in members.values()], "orphans": missing}
+
+
+def one_as_dict(conn: "redis.Redis", member: Member) -> dict[str, Any]:
+    """One, with its rules and their matches, and its gaps, oldest first. Raises redis.RedisError."""
+    held = list(roster.all_rules(conn, [member.name.traptor_type], [member.name.traptor_id]))
+    return {**as_dict(member), "rules": held, "gaps": roster.gaps(conn, member.name)}
+
+
 def facts(member: Member) -> list[tuple[str, Any]]:
     """What one says of itself, for a person: name and value."""
     said = member.status
@@ -219,9 +231,14 @@ def _ago(since: object) -> str:
 
 
 def complaints(members: Mapping[Name, Member], missing: Mapping[str, int]) -> list[str]:
-    """Everything that needs a person, a line each. ``missing`` are the orphans by type."""
+    """Everything that needs a person, a line each. ``missing`` are the orphans by type.
+
+    Where none of a type lives, each has told already that nobody collects its rules.
+    """
+    living = {member.name.traptor_type for member in members.values() if member.is_living}
     found = [f"{name} {text}" for name, member in members.items() for text in needs(member)]
     return found + [
         f"{count} {name} rules are orphans, for which the living have no room: start another Traptor"
         for name, count in missing.items()
+        if name in living
     ]

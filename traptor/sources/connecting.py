@@ -16,6 +16,14 @@ TCP_SECONDS = 10.0
 """For each address of the server."""
 
 
+def why(error: BaseException) -> str:
+    """What failed at last, in words: what the libraries say of it around names their objects."""
+    context = None if error.__suppress_context__ else error.__context__
+    around = [error.__cause__, getattr(error, "reason", None), *error.args, context]
+    inside = next((one for one in around if isinstance(one, Exception)), None)
+    return why(inside) if inside else getattr(error, "strerror", None) or str(error)
+
+
 class _Watch:
     """Shuts the socket of one request down when its time is up."""
 

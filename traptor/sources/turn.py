@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from birdy.twitter import TwitterApiError, TwitterClientError
 
-from traptor.sources import backoff
+from traptor.sources import backoff, connecting
 from traptor.sources.backoff import Kind
 from traptor.sources.credential import Credential
 from traptor.sources.stream import StreamEnded
@@ -130,7 +130,7 @@ class Turn:
 
     def unreachable(self, error: TwitterClientError) -> Verdict:
         """The network failed while the stream was being opened."""
-        return self._wait(Kind.NETWORK, "network", {"error": str(error)})
+        return self._wait(Kind.NETWORK, "network", {"error": connecting.why(error)})
 
     def answered(self, error: TwitterApiError) -> Verdict:
         """Twitter answered with an error: it is meant for good, or to be waited out, for as long as it asks."""

@@ -265,7 +265,7 @@ class V2Client(AppClient):  # type: ignore[misc]
                 self.request_token_url, auth=self.auth, data=form, stream=True, timeout=timeouts, allow_redirects=False
             )
         except requests.RequestException as error:
-            raise TwitterClientError(str(error)) from None
+            raise TwitterClientError(str(error)) from error
         answer = answers.json_of(response)
         token = answer.get("access_token")
         if response.status_code != requests.codes.ok or not (token and isinstance(token, str)):
