@@ -94,7 +94,7 @@ opensearch: ## OpenSearch into .opensearch, for the tests; needs Java and Maven
 	@$(PYTHON) -m scripts.opensearch
 
 clean: ## remove .venv and the caches
-	@rm -rf .venv build site *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	@rm -rf .venv build site .cache *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 .venv/bin/pip:
 	@echo "Making .venv with $(PYTHON) ..." >&2
