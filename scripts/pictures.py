@@ -1,7 +1,8 @@
 """The pictures in docs/pictures: `python -m scripts.pictures [NAME]…` runs the commands that they show, and draws.
 
-Terminals are drawn by rich, pages by Chromium. The fleet is two real Traptors on a simulated Twitter and a Redis of the
-tests, one of them killed; the tweets are made up. overview.svg and way.svg are drawn by hand. Needs a checkout.
+Terminals are drawn by rich, pages by Chromium. The fleet is two real Traptors, one of them killed, on a simulated
+Twitter, a Redis and a Kafka of the tests; the tweets are made up. overview.svg and way.svg are drawn by hand. Needs a
+checkout.
 """
 
 import contextlib
@@ -27,7 +28,7 @@ from rich._export_format import CONSOLE_SVG_FORMAT
 from rich.console import Console
 from rich.text import Text
 
-from tests.servers import RedisServer
+from tests.servers import RedisServer, kafka
 from traptor import settings
 from traptor.cli import END
 from traptor.fleet import roster
@@ -73,7 +74,7 @@ ALONE = [
 OF_A_FLEET = [
     Terminal("status", ["status"], 112),
     Terminal("plan", ["rules", "plan"], 76),
-    Terminal("doctor", ["doctor"], 76),
+    Terminal("doctor", ["doctor"], 84),
 ]
 RULES = """type,value,tag
 track,"storm,flood warning",weather
@@ -91,7 +92,7 @@ def main(wanted: list[str]) -> None:
         (folder / PYTHON.parts[0]).symlink_to(sys.prefix)
         draw(ALONE, wanted, folder, {})
         if not wanted or "report" in wanted:
-            photograph(report(folder), FOLDER / "report.png")
+            photograph(report(folder).as_uri(), FOLDER / "report.png")
         if not wanted or any(one.name in wanted for one in OF_A_FLEET):
             with running(folder) as environ:
                 draw(OF_A_FLEET, wanted, folder, environ)
@@ -156,8 +157,10 @@ def surroundings(folder: Path) -> dict[str, str]:
 
 def neutral(text: str, folder: Path) -> str:
     """Without folders, names and ports of this machine."""
-    named = text.replace(str(folder), "/var/lib/traptor").replace(socket.gethostname(), "ant")
-    return re.sub(r"127\.0\.0\.1:\d+", "127.0.0.1:8080", named)
+    named = re.sub(rf"\b{re.escape(socket.gethostname())}\b", "ant", text.replace(str(folder), "/var/lib/traptor"))
+    for server, port in {"redis://": 6379, "http://": 8080, "": 9092}.items():
+        named = re.sub(rf"(?<![/\d]){server}127\.0\.0\.1:\d+", f"{server}127.0.0.1:{port}", named)
+    return named
 
 
 def svg(terminal: Terminal, shown: str) -> str:
@@ -194,7 +197,7 @@ def report(folder: Path) -> Path:
     return folder / "report.html"
 
 
-def photograph(page: Path, picture: Path) -> None:
+def photograph(address: str, picture: Path) -> None:
     """The top of a page, as Chromium shows it."""
     binary = shutil.which("chromium") or shutil.which("google-chrome")
     if not binary:
@@ -204,7 +207,7 @@ def photograph(page: Path, picture: Path) -> None:
         subprocess.run(
             [binary, "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",
              "--disable-component-update", "--disable-sync", "--hide-scrollbars", f"--user-data-dir={own}",
-             f"--window-size={width},{height}", f"--screenshot={picture}", page.as_uri()],
+             f"--window-size={width},{height}", f"--screenshot={picture}", address],
             stderr=subprocess.DEVNULL, timeout=120, check=True,
         )  # fmt: skip
 
@@ -218,6 +221,7 @@ def running(folder: Path) -> Iterator[dict[str, str]]:
     with (
         RedisServer(folder) as server,
         server.client(decode_responses=True) as conn,
+        kafka(folder) as broker,
         Simulator(credentials=CREDENTIALS, rate=40) as twitter,
     ):
         words = [
@@ -225,11 +229,12 @@ def running(folder: Path) -> Iterator[dict[str, str]]:
         ]
         stored.write(conn, "track", 0, words[:2])
         stored.write(conn, "track", 1, words[2:])
-        environs = [environment(folder, server.url, twitter.url, n) for n in range(2)]
+        addresses = {"REDIS_URL": server.url, "KAFKA_HOSTS": broker.hosts, "TWITTER_STREAM_URL": twitter.url}
+        environs = [environment(folder, addresses, n) for n in range(2)]
         with contextlib.ExitStack() as stack:
             for environ in environs:
                 process = subprocess.Popen(
-                    [sys.executable, "-m", "traptor", "--delay", "0", "--test"],
+                    [sys.executable, "-m", "traptor", "--delay", "0"],
                     cwd=folder, env=environ, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
                 )  # fmt: skip
                 stack.callback(process.wait)
@@ -240,13 +245,11 @@ def running(folder: Path) -> Iterator[dict[str, str]]:
             yield environs[0]
 
 
-def environment(folder: Path, redis_url: str, twitter_url: str, traptor_id: int) -> dict[str, str]:
+def environment(folder: Path, addresses: Mapping[str, str], traptor_id: int) -> dict[str, str]:
     return {
         **surroundings(folder),
-        "REDIS_URL": redis_url,
-        "TWITTER_STREAM_URL": twitter_url,
+        **addresses,
         "TRAPTOR_ID": str(traptor_id),
-        "KAFKA_ENABLED": "false",
         "LOG_DIR": str(folder),
         **dict(zip(settings.APIKEY_NAMES, CREDENTIALS[traptor_id], strict=True)),
     }
