@@ -13,7 +13,7 @@ TESTS :=
 CORES := $(shell getconf _NPROCESSORS_ONLN)
 IN_FRONT := .venv/bin/python -c 'import os; exit(not os.isatty(0) or os.tcgetpgrp(0) != os.getpgrp())' 2>/dev/null
 
-.PHONY: help demo demo-json demo-fleet demo-store test test-fast test-heavy test-deploy lint audit lock dist bench kafka kafka-start kafka-stop opensearch clean
+.PHONY: help demo demo-json demo-fleet demo-store test test-fast test-heavy test-deploy lint audit lock dist docs bench kafka kafka-start kafka-stop opensearch clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -75,6 +75,9 @@ dist: .venv/release ## sdist, wheel and bill of materials (CycloneDX) into dist,
 	@scripts/try_wheel dist/*.whl
 	@.venv/release/bin/cyclonedx-py requirements --output-reproducible --output-file dist/traptor.cdx.json requirements.lock
 
+docs: .venv/docs ## the documentation as a site, into site; a link that leads nowhere ends it
+	@.venv/docs/bin/zensical build --strict --clean
+
 bench: .venv/test ## what a tweet costs, beside a relay, a loop and json.loads; a quarter of an hour
 	@for one in enrich pipeline latency memory store; do .venv/bin/python -m bench.$$one || exit; done
 
@@ -91,7 +94,7 @@ opensearch: ## OpenSearch into .opensearch, for the tests; needs Java and Maven
 	@$(PYTHON) -m scripts.opensearch
 
 clean: ## remove .venv and the caches
-	@rm -rf .venv build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	@rm -rf .venv build site .cache *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 .venv/bin/pip:
 	@echo "Making .venv with $(PYTHON) ..." >&2
@@ -121,3 +124,10 @@ clean: ## remove .venv and the caches
 	@.venv/bin/python -m venv $@
 	@$@/bin/pip --quiet --disable-pip-version-check install 'build>=1.2,<2' 'twine>=6,<8' 'check-wheel-contents>=0.6,<1' \
 		'uv>=0.5,<1' 'cyclonedx-bom>=7,<9'
+
+# What the documentation is made with: neither users nor tests need it.
+.venv/docs: requirements-docs.txt | .venv/bin/pip
+	@echo "Installing requirements-docs.txt ..." >&2
+	@.venv/bin/python -m venv $@
+	@$@/bin/pip --quiet --disable-pip-version-check install --requirement requirements-docs.txt
+	@touch $@

@@ -1,4 +1,4 @@
-"""Copy this to localsettings.py, which git ignores, and fill it in. Every setting of the README may stand here."""
+"""Copy this to localsettings.py, which git ignores. Every setting of docs/settings.md may stand in it."""
 
 APIKEYS = {
     "CONSUMER_KEY": "",

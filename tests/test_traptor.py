@@ -4,6 +4,7 @@ import inspect
 import json
 import logging
 import os
+import re
 import signal
 import socket
 import threading
@@ -138,6 +139,11 @@ DOCUMENTED = {
 def test_every_documented_method_is_there() -> None:
     assert {name for name in DOCUMENTED if not callable(getattr(Traptor, name, None))} == set()
     assert callable(traptor.main)
+
+
+def test_every_documented_method_is_on_the_api_page() -> None:
+    page = (Path(__file__).parent.parent / "docs/api.md").read_text(encoding="utf-8")
+    assert DOCUMENTED - set(re.findall(r"^::: traptor\.traptor\.Traptor\.(\w+)$", page, re.MULTILINE)) == set()
 
 
 @pytest.mark.parametrize(

@@ -35,7 +35,7 @@ Examples:
   traptor store tweets.db                what is in Kafka, into a database
   traptor simulate --port 8080           a stand-in for Twitter to rehearse against
 
-Settings come from the command line, the environment, or localsettings.py; the README lists them.
+Settings come from the command line, the environment, or localsettings.py; docs/settings.md lists them.
 Exit codes: 0 ended as asked; 1 a look at rules or fleet found work for a person; 2 wrong usage or settings;
 3 Twitter refused us, do not restart.
 """

@@ -332,7 +332,7 @@ def local_settings() -> dict[str, Any]:
 
 
 def markdown_table() -> str:
-    """The settings as the table that stands in the README."""
+    """The settings as the table that stands in docs/settings.md."""
     lines = ["| setting | default | meaning |", "|---|---|---|"]
     for one in known():
         unit = f" {one.metadata['unit']}" if one.metadata["unit"] else ""
@@ -341,12 +341,12 @@ def markdown_table() -> str:
     return "\n".join(lines)
 
 
-def _write_table(readme: Path) -> None:
-    """Put the table between its marks in the README."""
-    before, _, rest = readme.read_text(encoding="utf-8").partition("<!-- settings -->\n")
+def _write_table(page: Path) -> None:
+    """Put the table between its marks in this page."""
+    before, _, rest = page.read_text(encoding="utf-8").partition("<!-- settings -->\n")
     _, mark, after = rest.partition("<!-- /settings -->")
-    readme.write_text(f"{before}<!-- settings -->\n{markdown_table()}\n{mark}{after}", encoding="utf-8")
+    page.write_text(f"{before}<!-- settings -->\n{markdown_table()}\n{mark}{after}", encoding="utf-8")
 
 
 if __name__ == "__main__":
-    _write_table(Path(__file__).parent.parent / "README.md")
+    _write_table(Path(__file__).parent.parent / "docs/settings.md")

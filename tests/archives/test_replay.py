@@ -23,7 +23,7 @@ from traptor.archives.reading import Part
 from traptor.archives.replay import PROBLEMS_TOLD, Pace
 from traptor.archives.topic import Topic
 from traptor.archives.workers import Batch, Crew, Enricher, Task, WorkerDied, batches
-from traptor.commands.replay import ROWS, factor, moment, replay
+from traptor.commands.replay import ROWS, cores, factor, moment, replay
 from traptor.delivery.producers import CAUTIOUS
 from traptor.rules import loading
 
@@ -788,3 +788,8 @@ def test_no_line_is_a_crash(fields: dict[str, Any], traptor_type: str) -> None:
     except ValueError:
         return
     assert all(json.loads(one.value)["traptor"]["id"] == 0 for one in found)
+
+
+def test_cores_are_counted_where_the_system_does_not_tell_which_are_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(os, "sched_getaffinity")
+    assert cores() == os.cpu_count()

@@ -49,7 +49,7 @@ def _findings(traptor_type: str | None, traptor_id: int | None, options: dict[st
     try:
         wanted = settings.load({"TRAPTOR_TYPE": traptor_type, "TRAPTOR_ID": traptor_id})
     except settings.SettingError as wrong:
-        yield error("setting", str(wrong), "correct it; the README lists what is allowed")
+        yield error("setting", str(wrong), "correct it; docs/settings.md lists what is allowed")
         return
     with contextlib.closing(connect_to_redis(wanted)) as conn:
         yield from examine(wanted, conn, **options)

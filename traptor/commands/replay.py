@@ -51,6 +51,11 @@ Examples:
 """
 
 
+def cores() -> int:
+    """Those that this process may use, where the system tells; macOS does not."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def factor(text: str) -> float:
     """A speed: ``10x`` is 10, ten times as fast as it happened; ``max`` is 0."""
     if text == "max":
@@ -92,7 +97,7 @@ def writable(context: click.Context, option: click.Parameter, file: Path | None)
               help="A share of the tweets, 0.01 for one in a hundred; always the same ones.")  # fmt: skip
 @click.option("--speed", type=factor, metavar="SPEED", default="max", show_default=True,
               help="By the tweets' own time: 1x as it happened, 10x ten times as fast.")  # fmt: skip
-@click.option("--workers", type=click.IntRange(1), default=lambda: len(os.sched_getaffinity(0)), show_default="cores",
+@click.option("--workers", type=click.IntRange(1), default=cores, show_default="cores",
               metavar="N", help="Processes that read.")  # fmt: skip
 @click.option("--state", type=click.Path(dir_okay=False, path_type=Path), callback=writable,
               help="Remember here how far it got, and go on from there.")  # fmt: skip
