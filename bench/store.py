@@ -19,13 +19,11 @@ import requests
 
 from bench.tweets import rules, tweets
 from tests.servers import OpenSearchServer, PostgreSQLServer, ServerMissing
-from traptor.store.destination import Destination, Message
+from traptor.store.destination import MOST_MESSAGES, Destination, Message
 from traptor.store.postgresql import PostgreSQL
 from traptor.store.search.destination import Search
 from traptor.store.sqlite import SQLite
 from traptor.tweets.fields import dump
-
-BATCH = 1000
 
 
 def main() -> None:
@@ -36,7 +34,8 @@ def main() -> None:
     lines = enriched(wanted.tweets)
     gc.freeze()
     gc.set_threshold(50_000)
-    print(f"{len(lines):,} tweets of {sum(map(len, lines)) / len(lines) / 1000:.1f} KB, in batches of {BATCH}\n")
+    size_kb = sum(map(len, lines)) / len(lines) / 1000
+    print(f"{len(lines):,} tweets of {size_kb:.1f} KB, in batches of {MOST_MESSAGES}\n")
     print(f"{'':36}{'CPU µs/tweet':>13}{'tweets/s':>10}{'bytes/tweet':>13}")
     with tempfile.TemporaryDirectory() as folder:
         yardsticks(lines, Path(folder))
@@ -75,9 +74,9 @@ def yardsticks(lines: Sequence[bytes], folder: Path) -> None:
         rows = list(enumerate(lines))
 
         def insert() -> None:
-            for start in range(0, len(lines), BATCH):
+            for start in range(0, len(lines), MOST_MESSAGES):
                 with db:
-                    db.executemany("INSERT INTO raw VALUES (?, ?)", rows[start : start + BATCH])
+                    db.executemany("INSERT INTO raw VALUES (?, ?)", rows[start : start + MOST_MESSAGES])
 
         measured("executemany of the raw JSON, SQLite", len(lines), insert)
 
@@ -87,8 +86,8 @@ def fill(name: str, database: Destination, lines: Sequence[bytes], parts: int, s
     part = -(-len(messages) // parts)
 
     def write(first: int) -> None:
-        for start in range(first, min(first + part, len(messages)), BATCH):
-            counts = database.write(messages[start : min(start + BATCH, first + part)])
+        for start in range(first, min(first + part, len(messages)), MOST_MESSAGES):
+            counts = database.write(messages[start : min(start + MOST_MESSAGES, first + part)])
             assert counts["stored"] == counts["read"], counts
 
     database.open()

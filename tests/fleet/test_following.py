@@ -2,14 +2,17 @@
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Iterable
 
 import fakeredis
 import pytest
 import redis
+from prometheus_client import CollectorRegistry, generate_latest
 
 from traptor import keys
 from traptor.fleet.following import MOST_TOLD, Follower
+from traptor.fleet.metrics import LoaderCollector
 from traptor.rules.loading import Loaded, Remark, SourceError
 from traptor.rules.lock import Locked
 from traptor.rules.shards import Change, Place
@@ -118,6 +121,29 @@ def test_who_changes_rules_meanwhile_is_waited_for(
     source.refusal = None
     one.look()
     assert said(caplog) == ["rules are not loaded: trying again", "rules are loaded again"]
+
+
+def test_how_it_goes_is_told_to_prometheus(conn: fakeredis.FakeRedis) -> None:
+    began_at = int(time.time())
+    loaded = Loaded({"track": [RULE], "follow": [RULE, RULE]}, remarks("a", "b"), [])
+    one = follower(conn, Source(SourceError("it is away"), loaded, SourceError("it is away")))
+    before = told(one)
+    for _ in range(3):
+        one.look()
+    after = told(one)
+    assert before == {"load_timestamp_seconds": 0, "load_pause_seconds": 1, "refused": 0, "load_failures_total": 0}
+    assert after.pop("load_timestamp_seconds") >= began_at
+    assert after == {
+        "load_pause_seconds": 1, "refused": 2, "load_failures_total": 2,
+        'loaded{type="track"}': 1, 'loaded{type="follow"}': 2,
+    }  # fmt: skip
+
+
+def told(one: Follower) -> dict[str, float]:
+    registry = CollectorRegistry()
+    registry.register(LoaderCollector(one))
+    lines = [line for line in generate_latest(registry).decode().splitlines() if not line.startswith("#")]
+    return {name: float(value) for name, value in (line.removeprefix("traptor_rules_").split() for line in lines)}
 
 
 def remarks(*values: str, row: int = 1) -> list[Remark]:

@@ -13,6 +13,7 @@ from tests.integration.prometheus import ALERTS, ROOT, promtool
 from tests.servers import ServerMissing
 
 TRACK = 'type="track",id="0"'
+RULES = 'instance="a:9101",job="traptor-rules"'
 STORE = 'instance="store:9100",job="traptor-store"'
 OF_TRACK = {"type": "track", "id": "0"}
 OF_STORE = {"instance": "store:9100"}
@@ -95,6 +96,13 @@ FIRES = [
          "Nobody looks whose rules must move: those of a dead Traptor stay uncollected",
          {f'up{{job="traptor-rebalance",instance="{node}"}}': [1] * 5 + [0] * 5 + [1] * 5 for node in "ab"},
          (6, 7, 10)),
+    Case("TraptorRulesAreNotLoaded", {"job": "traptor-rules"},
+         "Nobody loads the rules of traptor-rules: what changes in their source is not collected",
+         {f'traptor_rules_load_timestamp_seconds{{{RULES}}}': [*range(0, 300, 60), *[240] * 10, *range(900, 1500, 60)],
+          f'traptor_rules_load_pause_seconds{{{RULES}}}': [10] * 25}, (7, 8, 15)),
+    Case("TraptorRulesAreNotLoaded", {"job": "traptor-rules-v2"},
+         "Nobody loads the rules of traptor-rules-v2: what changes in their source is not collected",
+         {f'up{{job="traptor-rules-v2",instance="{node}"}}': [1] * 5 + [0] * 5 + [1] * 5 for node in "ab"}, (6, 7, 10)),
     Case("TraptorStoreHasNoDatabase", OF_STORE,
          "The store store:9100 cannot write: tweets wait in Kafka, for as long as Kafka keeps them",
          {f'traptor_store_state{{{STORE},state="database-down"}}': [0] * 5 + [1] * 10 + [0] * 5}, (9, 10, 15)),
@@ -135,6 +143,11 @@ QUIET = [
     ("TraptorNobodyRebalances",
      {**{f'up{{job="traptor-rebalance",instance="{node}"}}': [up] * 20 for up, node in enumerate("ab")},
       "traptor_rebalance_look_timestamp_seconds": range(0, 1200, 60)}),
+    ("TraptorRulesAreNotLoaded",
+     {f"traptor_rules_load_timestamp_seconds{{{RULES}}}": [0] * 20,
+      f"traptor_rules_load_pause_seconds{{{RULES}}}": [3600] * 20}),
+    ("TraptorRulesAreNotLoaded",
+     {f'up{{job="traptor-rules",instance="{node}"}}': [up] * 20 for up, node in enumerate("ab")}),
     ("TraptorStoreHasNoDatabase", {f'traptor_store_state{{{STORE},state="database-down"}}': [0, 1, 1, 1, 1] * 5}),
     ("TraptorStoreFallsBehind", {f"traptor_store_behind{{{STORE}}}": [1_000_000] * 20 + [0] + [1_000_000] * 20}),
     ("TraptorStoreSetsApart", rising(f"traptor_store_apart_total{{{STORE}}}", begin=9, to=0)),

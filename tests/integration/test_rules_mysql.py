@@ -16,10 +16,11 @@ from urllib.parse import quote
 import pymysql
 import pytest
 import redis
+import requests
 
 from tests.integration.conftest import running
 from tests.integration.daemon import ROOT, Daemon
-from tests.servers import RedisServer, Server, ServerMissing, wait_until
+from tests.servers import RedisServer, Server, ServerMissing, free_port, wait_until
 from traptor import keys
 
 SCHEMA = "create table rules (id int auto_increment primary key, tag text, value varchar(500), type varchar(20))"
@@ -254,8 +255,11 @@ def test_a_frozen_database_does_not_hold_up_the_end(
     mariadb: MariaDB, table: "pymysql.cursors.Cursor", redis_server: RedisServer, redis_db: redis.Redis, tmp_path: Path
 ) -> None:
     fill(table, ("a", "cat", "keyword"))
-    with following(tmp_path, redis_server, mariadb, "--strict") as daemon:
+    port = free_port()
+    with following(tmp_path, redis_server, mariadb, "--strict", "--metrics-port", str(port)) as daemon:
         wait_until(lambda: values(redis_db) == {"cat"}, "the rule of the table")
+        metrics = f"http://127.0.0.1:{port}/metrics"
+        wait_until(lambda: 'loaded{type="track"} 1.0' in requests.get(metrics, timeout=5).text, "a load in the metrics")
         fill(table, ("a", "dog", "sentiment"))
         daemon.wait_for_log("a rule is left out")
         mariadb.freeze()

@@ -4,13 +4,14 @@ import contextlib
 import gc
 import io
 import json
+import logging
 import os
 import signal
 import sys
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice, zip_longest
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 from urllib.parse import unquote
 
 import click
@@ -30,10 +31,17 @@ from traptor.redaction import Secret, SecretUrl
 from traptor.rules.lock import Locked
 from traptor.rules.progress import Progress
 
+if TYPE_CHECKING:
+    from prometheus_client import CollectorRegistry
+
+    from traptor.account.metrics import Health
+
 MOST_SHOWN = 20
 PAGE_ROWS = 1000
 PIPE_COLUMNS = 1000
 """Lines for a program are not folded."""
+
+log = logging.getLogger(__name__)
 
 json_option = click.option("--json", "as_json", is_flag=True, help="JSON instead of text.")
 dry_run_option = click.option("--dry-run", is_flag=True, help="Show what would change, and change nothing.")
@@ -129,6 +137,17 @@ def stop_signal() -> threading.Event:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     return stop
+
+
+def serve_metrics(address: str, port: int, registry: "CollectorRegistry", health: "Health") -> None:
+    """In the background, until the process ends."""
+    from traptor.account import metrics
+
+    try:
+        metrics.serve_registry(address, port, registry, health)
+    except OSError as error:
+        raise click.ClickException(f"no metrics on {address}:{port}: {error}") from None
+    log.info("metrics", extra={"port": port})
 
 
 def as_json(value: Any) -> str:

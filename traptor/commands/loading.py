@@ -23,6 +23,7 @@ from traptor.commands.console import (
     progress,
     say_json,
     say_some,
+    serve_metrics,
     stop_signal,
 )
 from traptor.fleet import following, roster
@@ -66,6 +67,7 @@ log = logging.getLogger(__name__)
     metavar="SECONDS",
     help="Go on until told to stop, and load again; of several that do, one loads, the others wait.",
 )
+@click.option("--metrics-port", type=click.IntRange(0, 65535), help="With --every: port of Prometheus metrics.")
 @json_option
 def load(
     *,
@@ -73,6 +75,7 @@ def load(
     source_format: str | None,
     wanted_type: str | None,
     every_seconds: float | None,
+    metrics_port: int | None,
     as_is: bool,
     as_json: bool,
     dry_run: bool,
@@ -83,13 +86,16 @@ def load(
     Shows what is added, changed and removed. Exit code 1 if any rule was left out.
     """
     wanted = settings.load()
+    if metrics_port is not None and every_seconds is None:
+        raise click.UsageError("--metrics-port goes with --every")
     if every_seconds is None:
         options |= {"dry_run": dry_run, "as_json": as_json}
         load_source(wanted, source, source_format, wanted_type, as_is=as_is, **options)
         return
     if source == "-" or dry_run or as_json:
         raise click.UsageError("--every loads again and again: it goes without -, --dry-run and --json")
-    follow_source(wanted, source, source_format, wanted_type, every_seconds, as_is=as_is, **options)
+    options |= {"as_is": as_is, "metrics_port": metrics_port}
+    follow_source(wanted, source, source_format, wanted_type, every_seconds, **options)
 
 
 def load_source(
@@ -139,6 +145,7 @@ def follow_source(
     prune: bool,
     strict: bool,
     traptors: int | None,
+    metrics_port: int | None,
 ) -> None:
     """The same again and again, until told to stop; what happens is logged."""
     look_out_for_password(source, "MYSQL_PASSWORD")
@@ -166,7 +173,19 @@ def follow_source(
         follower = following.Follower(
             conn, types, read_again, write_again, every_seconds=every_seconds, stopping=stop_signal()
         )
+        if metrics_port is not None:
+            _serve(follower, wanted.METRICS_ADDRESS, metrics_port)
         follower.run()
+
+
+def _serve(follower: following.Follower, address: str, port: int) -> None:
+    from prometheus_client import CollectorRegistry
+
+    from traptor.fleet.metrics import LoaderCollector
+
+    served = CollectorRegistry()
+    served.register(LoaderCollector(follower))
+    serve_metrics(address, port, served, lambda: (not follower.trouble, "failing" if follower.trouble else "following"))
 
 
 def _too_strict(loaded: loading.Loaded) -> str:

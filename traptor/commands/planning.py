@@ -1,7 +1,6 @@
 """``rules plan`` and ``rules rebalance``."""
 
 import dataclasses
-import logging
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from traptor.commands.console import (
     progress,
     say_json,
     say_table,
+    serve_metrics,
     stop_signal,
 )
 from traptor.commands.loading import read, say_changes, say_remarks
@@ -225,19 +225,13 @@ def _metrics(address: str, port: int | None) -> Callable[[rebalance.Balance], No
         return lambda balance: None
     from prometheus_client import CollectorRegistry, Counter, Gauge
 
-    from traptor.account import metrics
-
     served = CollectorRegistry()
     orphans = Gauge("traptor_orphan_rules", "rules that no living Traptor has room for", ["type"], registry=served)
     moved = Counter("traptor_moved_rules", "rules moved between Traptors", ["type"], registry=served)
     looked_at = Gauge(
         "traptor_rebalance_look_timestamp_seconds", "when the fleet was last looked at, since 1970", registry=served
     )
-    try:
-        metrics.serve_registry(address, port, served, lambda: (True, "watching"))
-    except OSError as error:
-        raise click.ClickException(f"no metrics on {address}:{port}: {error}") from None
-    logging.getLogger(__name__).info("metrics", extra={"port": port})
+    serve_metrics(address, port, served, lambda: (True, "watching"))
 
     def take_up(balance: rebalance.Balance) -> None:
         looked_at.set_to_current_time()

@@ -53,10 +53,18 @@ class Follower:
         self._write = write
         self._every_seconds = every_seconds
         self._stopping = stopping
+        self.pause_seconds = every_seconds
+        self.loaded_at = 0.0
+        """When we last loaded, in seconds since 1970."""
+        self.rules: dict[str, int] = {}
+        """How many the source had then, by type."""
+        self.refused = 0
+        self.failures = 0
         self._holder: Mapping[str, Any] | None = {}
         """Who has the lease: None is we, empty nobody as far as we know."""
         self._renew_at = 0.0
-        self._trouble = ""
+        self.trouble = ""
+        """What keeps us from loading."""
         self._told: frozenset[Remark] = frozenset()
 
     def run(self) -> None:
@@ -64,8 +72,8 @@ class Follower:
         while not self._stopping.is_set():
             began_at = time.process_time()
             self.look()
-            rest_seconds = REST * (time.process_time() - began_at)
-            self._pulse.pause(max(self._every_seconds, rest_seconds), lambda: False)
+            self.pause_seconds = max(self._every_seconds, REST * (time.process_time() - began_at))
+            self._pulse.pause(self.pause_seconds, lambda: False)
         if self._holder is None:
             say_farewell(FAREWELL_SECONDS, self._lease.release)
 
@@ -74,10 +82,11 @@ class Follower:
         try:
             self._take()
             if self._holder is not None:
-                self._trouble = ""  # what keeps us from loading is that another does
+                self.trouble = ""  # what keeps us from loading is that another does
             elif loaded := self._pulse.result(self._read):
                 self._tell_remarks(loaded)
                 self._tell_changes(*self._write(loaded))
+                self._count(loaded)
                 self._note("")
         except (SourceError, Locked) as error:
             self._note(str(error))
@@ -98,13 +107,19 @@ class Follower:
             with contextlib.suppress(redis.RedisError):  # the next look tells it
                 self._take()
 
+    def _count(self, loaded: Loaded) -> None:
+        self.loaded_at = time.time()
+        self.rules = {traptor_type: len(found) for traptor_type, found in loaded.rules.items()}
+        self.refused = len(loaded.problems)
+
     def _note(self, trouble: str) -> None:
         """What keeps us from loading, once for each; and that it is over."""
-        if trouble and trouble != self._trouble:
+        self.failures += bool(trouble)
+        if trouble and trouble != self.trouble:
             log.error("rules are not loaded: trying again", extra={"reason": trouble})
-        elif self._trouble and not trouble:
+        elif self.trouble and not trouble:
             log.warning("rules are loaded again")
-        self._trouble = trouble
+        self.trouble = trouble
 
     def _tell_remarks(self, loaded: Loaded) -> None:
         """Those that the last look had not."""

@@ -8,6 +8,8 @@ from traptor.store.overview import Overview
 
 STANDARD_INPUT = "-"
 """The topic of what comes from there; nobody asks how far it was read."""
+MOST_MESSAGES = 4000
+"""Of a batch. One tweet touches pages all over the indexes of a large database, many share them."""
 
 Partition = tuple[str, int]
 """Topic and number."""

@@ -5,9 +5,8 @@ import select
 import time
 from collections.abc import Sequence
 
-from traptor.store.destination import STANDARD_INPUT, Message
+from traptor.store.destination import MOST_MESSAGES, STANDARD_INPUT, Message
 
-MOST_MESSAGES = 1000
 MOST_BYTES = 16 << 20
 """A line that is longer is taken for a message at this length."""
 _CHUNK_BYTES = 1 << 18

@@ -16,14 +16,13 @@ from kafka.structs import OffsetAndMetadata
 from traptor import kafka_options
 from traptor.delivery import reasons
 from traptor.store.batch import ends
-from traptor.store.destination import Message, Partition
+from traptor.store.destination import MOST_MESSAGES, Message, Partition
 
 BEGINNING, NOW = "beginning", "now"
-MOST_MESSAGES = 2000
 CONSUMER = {
     "max_poll_records": MOST_MESSAGES,
     "fetch_max_bytes": 16 << 20,
-    "max_partition_fetch_bytes": 4 << 20,
+    "max_partition_fetch_bytes": 16 << 20,
     "enable_auto_commit": False,
     "auto_offset_reset": "earliest",
     "allow_auto_create_topics": False,
