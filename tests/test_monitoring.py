@@ -15,6 +15,8 @@ from traptor.store import metrics as store_metrics
 ROOT = Path(__file__).parent.parent
 ALERTS = (ROOT / "monitoring" / "traptor-alerts.yml").read_text(encoding="utf-8")
 DASHBOARD: dict[str, Any] = json.loads((ROOT / "monitoring" / "traptor-dashboard.json").read_text(encoding="utf-8"))
+COMPOSE = (ROOT / "compose.yaml").read_text(encoding="utf-8")
+VARIABLES = {variable["name"]: variable for variable in DASHBOARD["templating"]["list"]}
 RUNBOOK = (ROOT / "docs" / "reliability.md").read_text(encoding="utf-8")
 
 REBALANCE = {"traptor_orphan_rules", "traptor_moved_rules_total", "traptor_rebalance_look_timestamp_seconds"}
@@ -78,6 +80,44 @@ def test_every_alert_says_what_to_do(name: str) -> None:
 
 
 def test_the_panels_lie_beside_each_other() -> None:
-    places = [tuple(panel["gridPos"].values()) for panel in DASHBOARD["panels"]]
-    assert len(set(places)) == len(places)
-    assert len({panel["id"] for panel in DASHBOARD["panels"]}) == len(places)
+    taken = [square for panel in DASHBOARD["panels"] for square in squares(**panel["gridPos"])]
+    assert len(set(taken)) == len(taken)
+    assert max(x for x, _ in taken) < 24
+    assert len({panel["id"] for panel in DASHBOARD["panels"]}) == len(DASHBOARD["panels"])
+
+
+def squares(x: int, y: int, w: int, h: int) -> list[tuple[int, int]]:
+    return [(column, row) for column in range(x, x + w) for row in range(y, y + h)]
+
+
+@pytest.mark.parametrize("panel", DASHBOARD["panels"], ids=lambda panel: panel["title"])
+def test_a_panel_is_one_that_grafana_draws(panel: dict[str, Any]) -> None:
+    assert panel["type"] in {"timeseries", "state-timeline"}
+    assert len({target["refId"] for target in panel["targets"]}) == len(panel["targets"]) > 0
+    for target in panel["targets"]:
+        assert set(re.findall(r"\$(\w+)", target["expr"])) <= VARIABLES.keys() - {"datasource"}
+        labels = set(re.findall(r"{{(\w+)}}", target["legendFormat"]))
+        assert labels <= LABELS
+
+
+def test_all_is_asked_of_the_data_source_that_compose_brings() -> None:
+    asking = [*DASHBOARD["panels"], *(one for one in VARIABLES.values() if one["type"] == "query")]
+    assert {tuple(one["datasource"].values()) for one in asking} == {("prometheus", "${datasource}")}
+    source = provisioned("datasources/prometheus.yml")
+    assert VARIABLES["datasource"]["query"] == source["type"] == source["uid"] == "prometheus"
+    assert source["url"] == "http://prometheus:9090"
+    assert re.search(r"^  prometheus:\n    image: .*\n(    .*\n)*    ports: .*:9090\"]$", COMPOSE, re.MULTILINE)
+
+
+def test_compose_brings_the_dashboard_to_where_grafana_looks() -> None:
+    grafana = COMPOSE.partition("\n  grafana:\n")[2]
+    mounted = dict(re.findall(r"- \./([\w/]+):([\w/]+):ro", grafana))
+    assert mounted == {"compose/grafana": "/etc/grafana/provisioning", "monitoring": "/monitoring"}
+    assert provisioned("dashboards/traptor.yml")["path"] == mounted["monitoring"]
+
+
+def provisioned(place: str) -> dict[str, str]:
+    """The lines NAME: VALUE of one of Grafana's provisioning files."""
+    text = (ROOT / "compose/grafana" / place).read_text(encoding="utf-8")
+    assert text.startswith("apiVersion: 1\n")
+    return dict(re.findall(r"^[- ]*(\w+): (\S+)$", text, re.MULTILINE))

@@ -177,6 +177,16 @@ def test_the_configuration_of_compose_is_valid() -> None:
     assert checked.returncode == 0, checked.stdout
 
 
+def test_each_panel_of_the_dashboard_asks_in_promql(tmp_path: Path) -> None:
+    """As a recording rule, with all chosen."""
+    panels = json.loads((ROOT / "monitoring/traptor-dashboard.json").read_text())["panels"]
+    asked = [re.sub(r"\$\w+", ".*", target["expr"]) for panel in panels for target in panel["targets"]]
+    rules = [{"record": f"panel:{number}", "expr": expression} for number, expression in enumerate(asked)]
+    (tmp_path / "panels.json").write_text(json.dumps({"groups": [{"name": "panels", "rules": rules}]}))
+    checked = promtool("check", "rules", tmp_path / "panels.json")
+    assert f"SUCCESS: {len(asked)} rules found" in checked.stdout, checked.stdout
+
+
 def test_every_alert_is_here() -> None:
     assert {case.alert for case in FIRES} == {alert for alert, _ in QUIET} == set(SEVERITIES)
 
