@@ -39,7 +39,7 @@ demo-store: .venv/run ## the same into a file, tweets.db, to look at; Ctrl-C end
 		(trap '' INT; LOG_DIR=none exec .venv/bin/python -m traptor store tweets.db -)
 
 # More workers than cores: a test on real servers waits for them more than it works.
-test: .venv/test ## all tests but the heavy ones, on real servers; ten minutes on two cores
+test: .venv/test ## all tests but the heavy ones, on real servers; about five minutes on two cores
 	@.venv/bin/pytest --quiet --dist loadgroup --numprocesses $$((2 * $(CORES))) $(TESTS)
 
 test-fast: .venv/test ## the unit tests alone; a minute or two
