@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from http.server import ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from traptor import exits, folders, kafka_options, keys, logs, settings
 from traptor.account import counters, heartbeat, journal, metrics
@@ -20,10 +20,8 @@ from traptor.account.ledger import Account
 from traptor.account.state import State
 from traptor.account.vitals import Vitals
 from traptor.connections import connect_to_redis
-from traptor.delivery import producers
 from traptor.delivery.address import Address
 from traptor.delivery.door import OutputError
-from traptor.delivery.kafka_door import Kafka
 from traptor.delivery.spool import Message, Spool, file_name
 from traptor.delivery.standard_output import StandardOutput
 from traptor.dict_methods import DictMethods
@@ -42,6 +40,9 @@ from traptor.sources.v1 import MyBirdyClient
 from traptor.threads import Pulse, SideRoads, say_farewell
 from traptor.tweets.duplicates import RecentIds
 from traptor.tweets.enrichment import Enrichment
+
+if TYPE_CHECKING:
+    from traptor.delivery.kafka_door import Kafka
 
 __all__ = ["MyBirdyClient", "Traptor", "main"]
 
@@ -197,7 +198,7 @@ class Traptor(RuleMethods, DictMethods):
 
     @kafka_conn.setter
     def kafka_conn(self, producer: Any) -> None:
-        if not isinstance(self._door, Kafka):
+        if isinstance(self._door, StandardOutput):
             self._door = self._make_kafka_door()
         self._door.producer = producer
 
@@ -285,6 +286,8 @@ class Traptor(RuleMethods, DictMethods):
             self._door = StandardOutput(self.account.counts, self.output)
         else:
             options = self.settings.KAFKA_OPTIONS or {}
+            from traptor.delivery import producers
+
             producers.check(options, self.settings.KAFKA_CLIENT)
             self._vitals.accept(kafka_options.risks(options))
             self._door = self._make_kafka_door()
@@ -294,7 +297,10 @@ class Traptor(RuleMethods, DictMethods):
             self._door.open()
         self._vitals.door = self._door
 
-    def _make_kafka_door(self) -> Kafka:
+    def _make_kafka_door(self) -> "Kafka":
+        from traptor.delivery import producers  # here, since Kafka's client takes its time to import
+        from traptor.delivery.kafka_door import Kafka
+
         path = Path(self.settings.SPOOL_DIR) / file_name(self.traptor_type, self.traptor_id)
         return Kafka(
             self._make_producer,
@@ -314,6 +320,8 @@ class Traptor(RuleMethods, DictMethods):
 
     def _create_kafka_producer(self) -> Any:
         """Create the Kafka producer. Raises kafka.errors.KafkaError where no broker answers."""
+        from traptor.delivery import producers
+
         options = self.settings.KAFKA_OPTIONS or {}
         return producers.connect(self.kafka_hosts, self.kafka_topic, options, client=self.settings.KAFKA_CLIENT)
 

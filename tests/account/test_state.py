@@ -3,6 +3,7 @@ from typing import Any
 import pytest
 
 from traptor.account.state import HEALTHY, QUIET_SECONDS, STALLED_SECONDS, State, of_stream, read, worst
+from traptor.delivery.door import Trouble
 
 
 @pytest.mark.parametrize(
@@ -23,29 +24,19 @@ def test_quiet_is_not_stalled(byte_seconds: float, message_seconds: float, state
 
 @pytest.mark.parametrize("stream", list(State))
 @pytest.mark.parametrize(
-    "kafka_down,spool_full,told",
+    "troubles,told",
     [
-        (False, False, None),
-        (True, False, State.KAFKA_DOWN),
-        (True, True, State.SPOOL_FULL),
-        (False, True, State.SPOOL_FULL),
+        (set(), None),
+        ({Trouble.KAFKA_DOWN}, State.KAFKA_DOWN),
+        ({Trouble.SPOOL_FAILS}, State.SPOOL_FAILS),
+        ({Trouble.KAFKA_DOWN, Trouble.SPOOL_FAILS}, State.SPOOL_FAILS),
+        ({Trouble.KAFKA_DOWN, Trouble.SPOOL_FULL}, State.SPOOL_FULL),
+        (set(Trouble), State.SPOOL_FULL),
     ],
 )
-def test_what_loses_messages_is_told_first(
-    stream: State, kafka_down: bool, spool_full: bool, told: State | None
-) -> None:
+def test_what_loses_messages_is_told_first(stream: State, troubles: set[Trouble], told: State | None) -> None:
     is_the_end = stream in {State.REFUSED, State.STOPPING}
-    state = worst(stream, kafka_down=kafka_down, spool_full=spool_full)
-    assert state is (stream if is_the_end or told is None else told)
-
-
-@pytest.mark.parametrize(
-    "kafka_down,spool_full,told",
-    [(False, False, State.SPOOL_FAILS), (True, False, State.SPOOL_FAILS), (True, True, State.SPOOL_FULL)],
-)
-def test_a_spool_that_fails_is_told_before_kafka(kafka_down: bool, spool_full: bool, told: State) -> None:
-    state = worst(State.STREAMING, kafka_down=kafka_down, spool_full=spool_full, spool_fails=True)
-    assert state is told
+    assert worst(stream, troubles) is (stream if is_the_end or told is None else told)
 
 
 def test_the_states_have_the_names_that_people_know() -> None:

@@ -1,8 +1,10 @@
 """The state of a Traptor, the same in the status key, the heartbeat's silence, the metrics and the log."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from enum import StrEnum
 from typing import Any
+
+from traptor.delivery.door import Trouble
 
 QUIET_SECONDS = 60.0
 """Keep-alives, but no message for so long: quiet."""
@@ -67,12 +69,8 @@ def of_stream(byte_seconds: float, message_seconds: float) -> State:
     return State.QUIET if message_seconds >= QUIET_SECONDS else State.STREAMING
 
 
-def worst(stream: State, *, kafka_down: bool, spool_full: bool, spool_fails: bool = False) -> State:
-    """What to tell of first: losing messages, then having no place for them, then not delivering them."""
+def worst(stream: State, troubles: Collection[str]) -> State:
+    """What to tell of first: the end, then the worst trouble of the door, then the stream."""
     if stream in {State.REFUSED, State.STOPPING}:
         return stream
-    if spool_full:
-        return State.SPOOL_FULL
-    if spool_fails:
-        return State.SPOOL_FAILS
-    return State.KAFKA_DOWN if kafka_down else stream
+    return next((State(trouble) for trouble in Trouble if trouble in troubles), stream)

@@ -13,7 +13,7 @@ from traptor import __version__
 from traptor.account.gaps import Gaps, iso
 from traptor.account.ledger import Account
 from traptor.account.state import State, of_stream, worst
-from traptor.delivery import door, kafka_door, reasons
+from traptor.delivery.door import Door
 from traptor.printable import harmless
 from traptor.rules.checked import LIMITS, Facts
 from traptor.rules.watch import Watch
@@ -42,7 +42,7 @@ class Vitals:
         watch: Watch,
     ) -> None:
         self.account = account
-        self.door: door.Door | None = None
+        self.door: Door | None = None
         self.stream: Any = None
         self.rules = Facts("", 0, 0)
         self.phase = State.STARTING
@@ -99,21 +99,15 @@ class Vitals:
         phase, open_stream, now = self.phase, self.stream, time.monotonic()
         if phase is State.STREAMING and isinstance(open_stream, FilterStream):
             phase = of_stream(now - open_stream.last_byte, now - self.last_message_at)
-        if isinstance(self.door, kafka_door.Kafka):
-            return worst(
-                phase,
-                kafka_down=self.door.is_down(),
-                spool_full=self.door.is_full(),
-                spool_fails=bool(self.door.spool_trouble()),
-            )
-        return phase
+        return worst(phase, self._troubles())
+
+    def _troubles(self) -> dict[str, str]:
+        return self.door.troubles() if self.door else {}
 
     def why(self, state: State) -> str:
         """More about this state."""
-        if state is State.SPOOL_FAILS and isinstance(self.door, kafka_door.Kafka):
-            return self.door.spool_trouble()
-        if state is State.KAFKA_DOWN:
-            return reasons.lately()
+        if trouble := self._troubles().get(state):
+            return trouble
         if rival := self._turn.credential.rival:
             waits = "{host} pid {pid} waits to run as this Traptor too".format_map(defaultdict(str, rival))
             return f"{self.reason}; {waits}" if self.reason else waits
@@ -151,11 +145,8 @@ class Vitals:
             "rules": self.rules.rules,
             "rules_left_out": len(self._watch.problems),
         }
-        if isinstance(self.door, kafka_door.Kafka):
-            gauges["spool_messages"] = self.door.spool.count
-            gauges["spool_bytes"] = self.door.spool.size_bytes
-            gauges["spool_max_bytes"] = self.door.spool.max_bytes
-            gauges["ack_lag_seconds"] = self.door.ack_lag_seconds()
+        if self.door:
+            gauges |= self.door.gauges()
         if isinstance(open_stream := self.stream, FilterStream):
             gauges["seconds_since_last_byte"] = now - open_stream.last_byte
             gauges["stall_percent_full"] = self.percent_full

@@ -5,9 +5,18 @@ Either has ``take_up``, ``send``, which waits a moment for the other side at mos
 """
 
 from collections.abc import Sequence
+from enum import StrEnum
 from typing import Protocol
 
 from traptor.delivery.spool import Message
+
+
+class Trouble(StrEnum):
+    """What keeps messages in, the worst first: losing them, having no place for them, not delivering them."""
+
+    SPOOL_FULL = "spool-full"
+    SPOOL_FAILS = "spool-fails"
+    KAFKA_DOWN = "kafka-down"
 
 
 class Door(Protocol):
@@ -18,6 +27,14 @@ class Door(Protocol):
     def send(self, messages: Sequence[Message]) -> None: ...
 
     def waiting(self) -> int: ...
+
+    def troubles(self) -> dict[str, str]:
+        """By the Trouble: why; empty where no reason is known."""
+        ...
+
+    def gauges(self) -> dict[str, float]:
+        """What metrics.GAUGES has of it besides ``waiting_messages``."""
+        ...
 
     def forget(self, key: bytes) -> None: ...
 

@@ -12,6 +12,7 @@ from kafka.errors import KafkaError, RetriableError
 
 from traptor.delivery import reasons
 from traptor.delivery.backlog import Backlog
+from traptor.delivery.door import Trouble
 from traptor.delivery.lane import SLOW_SECONDS, Entry, Lane
 from traptor.delivery.message import Message
 from traptor.delivery.producers import NEVER_TAKEN
@@ -122,6 +123,26 @@ class Kafka:
     def spool_trouble(self) -> str:
         """What is wrong with the spool; empty while nothing is."""
         return self._backlog.trouble()
+
+    def troubles(self) -> dict[str, str]:
+        """By the Trouble: why; empty where no reason is known."""
+        troubles: dict[str, str] = {}
+        if self.is_full():
+            troubles[Trouble.SPOOL_FULL] = ""
+        if spool_trouble := self.spool_trouble():
+            troubles[Trouble.SPOOL_FAILS] = spool_trouble
+        if self.is_down():
+            troubles[Trouble.KAFKA_DOWN] = reasons.lately()
+        return troubles
+
+    def gauges(self) -> dict[str, float]:
+        """The spool's size, and how far behind Kafka's acknowledgements are."""
+        return {
+            "spool_messages": self.spool.count,
+            "spool_bytes": self.spool.size_bytes,
+            "spool_max_bytes": self.spool.max_bytes,
+            "ack_lag_seconds": self.ack_lag_seconds(),
+        }
 
     # In
 

@@ -47,6 +47,13 @@ class StandardOutput:
         """Nothing waits here."""
         return 0
 
+    def troubles(self) -> dict[str, str]:
+        """What cannot be written ends the process."""
+        return {}
+
+    def gauges(self) -> dict[str, float]:
+        return {}
+
     def forget(self, key: bytes) -> None:
         """What is out is out."""
 
