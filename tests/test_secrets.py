@@ -49,6 +49,7 @@ ENVIRON = {
             "sasl_mechanism": "PLAIN",
             "sasl_plain_username": "traptor",
             "sasl_plain_password": 'kafka"p\\ss\twörd',
+            "bootstrap_timeout_ms": 500,
         }
     ),
 }
