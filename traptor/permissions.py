@@ -10,6 +10,9 @@ from pathlib import Path
 
 log = logging.getLogger(__name__)
 
+_told: set[tuple[str, int]] = set()
+"""What could not be mended, and its mode: it is told once."""
+
 
 def stranger(path: Path) -> str | None:
     """Who other than we, root, and the owner of this package could have written this file, and what to do about it.
@@ -92,7 +95,12 @@ def private_folder(folder: Path) -> None:
 
 
 def _tell(path: str | Path, was: os.stat_result, what: str) -> None:
-    advice = "see to its owner and mode" if os.stat(path).st_mode & 0o077 else "they no longer can"
+    is_mended, which = not os.stat(path).st_mode & 0o077, (str(path), was.st_mode)
+    if which in _told:
+        return
+    if not is_mended:
+        _told.add(which)
+    advice = "they no longer can" if is_mended else "see to its owner and mode"
     log.warning(
         f"others could look into a {what} of ours: {advice}",
         extra={"path": str(path), "mode": f"{stat.S_IMODE(was.st_mode):04o}", "owner": _user(was.st_uid)},

@@ -203,9 +203,8 @@ class Backlog:
                 self.drop(entry, "spool_full" if self.is_left(entry) else "deleted")
                 continue
             del self._on_both[entry.row]
-            if (
-                entry.row == next_row
-            ):  # else others have brought something before it, and all of it is still to be listed
+            # Where others have brought something before it, all of it is still to be listed.
+            if entry.row == next_row:
                 lane.rows.append(next_row)
                 self._listed_to, next_row = next_row, next_row + 1
         return len(batch)
@@ -234,7 +233,7 @@ class Backlog:
         with self._reading(), contextlib.closing(self.spool.read(wanted)) as found:
             for row, message in found:
                 while lane.rows.popleft() < row:
-                    """It has been taken out meanwhile, as those behind the last one."""
+                    pass  # it has been taken out meanwhile, as those behind the last one
                 entry = self._on_both[row] = Entry(message, float("-inf"), row)
                 yield entry
             while lane.rows and lane.rows[0] <= wanted[-1]:

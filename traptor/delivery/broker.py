@@ -82,13 +82,7 @@ class Broker:
         told = set()
         while not self._closing.is_set():
             try:
-                producer = self._connect_cautiously() if self.is_cautious else self._connect()
-                try:
-                    self.partitions = partitions(producer, self.topic)
-                except BaseException:
-                    close(producer, 0.0)
-                    raise
-                self.producer, self._was_there = producer, True
+                self.producer, self._was_there = self._made(), True
                 log.info("Kafka connected", extra={"topic": self.topic})
                 return
             except Exception as error:
@@ -102,6 +96,16 @@ class Broker:
                     self._tell(error, reason)
                     told.add(reason)
             self._wait()
+
+    def _made(self) -> Any:
+        """A producer that knows the topic."""
+        producer = self._connect_cautiously() if self.is_cautious else self._connect()
+        try:
+            self.partitions = partitions(producer, self.topic)
+        except BaseException:
+            close(producer, 0.0)
+            raise
+        return producer
 
     def _wait(self) -> None:
         self._closing.wait(RECONNECT_SECONDS)
