@@ -146,8 +146,13 @@ def stop() -> None:
 
 def running() -> bool:
     """Is the process that we have started there? In a folder that was copied, the number may be anybody's."""
-    shown = subprocess.run(["ps", "-o", "args=", "-p", PID.read_text()], capture_output=True, text=True, check=False)
-    return str(properties(HOME)) in shown.stdout
+    pid = PID.read_text()
+    try:
+        os.kill(int(pid), 0)
+    except (ProcessLookupError, PermissionError):
+        return False
+    command = Path("/proc", pid, "cmdline")
+    return not command.exists() or str(properties(HOME)).encode() in command.read_bytes()
 
 
 def say(text: str) -> None:

@@ -213,7 +213,7 @@ def test_a_server_that_cannot_be_reached_is_told_in_words(
     monkeypatch.setenv("BEARER_TOKEN", "t0k3n-of-an-app")
     monkeypatch.setenv("TWITTER_API_URL", "http://127.0.0.1:1")
     assert call("rules", "server") == 1
-    assert capsys.readouterr().err == "Error: Twitter cannot be asked at http://127.0.0.1:1: Connection refused\n"
+    assert capsys.readouterr().err == "Error: Twitter cannot be asked: 127.0.0.1: Connection refused\n"
 
 
 def test_a_wrong_setting_is_all_that_is_told(

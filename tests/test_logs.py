@@ -1,5 +1,6 @@
 """Log lines and where they go."""
 
+import ast
 import io
 import json
 import logging
@@ -244,3 +245,21 @@ def test_a_full_disk_is_told_once(tmp_path: Path, capsys: pytest.CaptureFixture[
         LOGGER.info("lost")
     [told] = capsys.readouterr().err.splitlines()
     assert "No space left on device" in told
+
+
+SHORT = {"s", "ms", "sec", "secs", "b", "kb", "mb", "num", "cnt", "msg", "err", "idx", "ts"}
+
+
+def fields_of(tree: ast.AST) -> Iterator[str]:
+    """The names of the facts that are given to log calls as they stand there."""
+    for call in ast.walk(tree):
+        for extra in call.keywords if isinstance(call, ast.Call) else ():
+            if extra.arg == "extra" and isinstance(extra.value, ast.Dict):
+                yield from (key.value for key in extra.value.keys if isinstance(key, ast.Constant))
+
+
+def test_facts_have_names_of_whole_words() -> None:
+    sources = Path(logs.__file__).parent.rglob("*.py")
+    names = {name for source in sources for name in fields_of(ast.parse(source.read_text(encoding="utf-8")))}
+    assert {"error", "put_off_seconds"} <= names
+    assert [name for name in names if SHORT & set(name.split("_"))] == []

@@ -447,7 +447,7 @@ def test_other_failures_are_waited_out(error: Exception, least_seconds: float, m
     one.birdy_conn.stream.statuses.filter.post.side_effect = error
     one._create_birdy_stream()
     assert one.birdy_stream is None
-    waits = [call.kwargs["extra"]["wait_s"] for call in one.logger.warning.call_args_list]
+    waits = [call.kwargs["extra"]["wait_seconds"] for call in one.logger.warning.call_args_list]
     assert len(waits) == 1
     assert least_seconds <= waits[0] <= most_seconds
 
@@ -479,7 +479,7 @@ def test_a_stream_that_brings_no_message_is_a_failure(line: bytes, least_seconds
     one._create_birdy_stream()
     one._handle_bytes([line])
     one._stream_ended(StreamEnded("closed"))
-    assert least_seconds <= one.logger.warning.call_args.kwargs["extra"]["wait_s"] <= most_seconds
+    assert least_seconds <= one.logger.warning.call_args.kwargs["extra"]["wait_seconds"] <= most_seconds
 
 
 @pytest.mark.parametrize("kind,least_seconds", [(backoff.Kind.HTTP, 5), (backoff.Kind.RATE_LIMITED, 60)])
@@ -775,7 +775,7 @@ def test_a_notice_says_for_how_long_it_is_put_off(since_seconds: float, expected
     one._watch.answered(time.monotonic() - since_seconds)
     one.pubsub_conn.pubsub.return_value.get_message.return_value = {"type": "message", "data": "track:0"}
     one._check_redis_pubsub_for_restart()
-    assert one.logger.info.call_args.kwargs["extra"]["put_off_s"] == pytest.approx(expected, abs=0.5)
+    assert one.logger.info.call_args.kwargs["extra"]["put_off_seconds"] == pytest.approx(expected, abs=0.5)
 
 
 def test_a_notice_that_is_always_there_is_taken_each_time() -> None:

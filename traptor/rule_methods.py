@@ -65,7 +65,7 @@ class RuleMethods:
             if self._vitals.phase is not State.WAITING_FOR_RULES:
                 self.logger.info("waiting for rules", extra={"keys": keys.rules(self.traptor_type, self.traptor_id)})
             self._vitals.enter(State.WAITING_FOR_RULES)
-            self.logger.debug("no rules yet", extra={"look_again_s": self.rule_check_interval})
+            self.logger.debug("no rules yet", extra={"next_look_seconds": self.rule_check_interval})
             self._pulse.pause(self.rule_check_interval, self._is_noticed)
 
     def _next_look(self) -> Callable[[], list[dict[str, str]]]:
@@ -164,7 +164,7 @@ class RuleMethods:
         for is_for_us in self._listener.heard():
             if is_for_us:
                 put_off_seconds = self._watch.put_off_seconds(time.monotonic())
-                self.logger.info("restart notice", extra={"put_off_s": round(put_off_seconds, 2)})
+                self.logger.info("restart notice", extra={"put_off_seconds": round(put_off_seconds, 2)})
                 self.restart_flag = True
                 self._pulse.wake()
                 return

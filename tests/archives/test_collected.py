@@ -10,7 +10,8 @@ from traptor import keys
 from traptor.account import gaps
 from traptor.account.gaps import Gap
 from traptor.archives import collected
-from traptor.archives.tally import Stretch, posted_at, top
+from traptor.archives.held import Held, once
+from traptor.archives.tally import Stretch, Tally, posted_at, top
 
 
 def tweet(*rule_ids: str, **fields: Any) -> bytes:
@@ -30,6 +31,27 @@ def test_tweets_are_counted_by_the_rules_that_they_name() -> None:
     ]
     assert (tally.read.counts.total(), tally.written.counts.total()) == (4, 3)
     assert (tally.languages, tally.accounts) == ({"en": 3, "fr": 1}, {"ana": 4})
+
+
+def test_a_rule_that_has_moved_is_there_once() -> None:
+    elsewhere = json.loads(tweet("1"))
+    elsewhere["traptor"]["id_str"] = "10"
+    another = json.loads(tweet("1"))
+    another["traptor"]["rules"][0]["value"] = "flood"
+    another["traptor"]["id_str"] = "5"
+    tally, rules = collected.counted([tweet("1"), json.dumps(elsewhere).encode(), json.dumps(another).encode()])
+    assert rules == [
+        {"rule_id": "track:10:1, track:3:1", "tag": "tag 1", "value": "storm"},
+        {"rule_id": "track:5:1", "tag": "tag 1", "value": "flood"},
+    ]
+    assert tally.rules == {"track:10:1, track:3:1": 2, "track:5:1": 1}
+
+
+def test_a_rule_that_was_changed_is_there_once_as_it_is_now() -> None:
+    before = [Held("track:3", "1", "a", "storm", 3), Held("track:3", "1", "b", "storm,flood", 4)]
+    tally = Tally()
+    assert once(before, tally) == [{"rule_id": "track:3:1", "tag": "b", "value": "storm,flood"}]
+    assert tally.rules == {"track:3:1": 7}
 
 
 @pytest.mark.parametrize(

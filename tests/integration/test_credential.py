@@ -46,7 +46,7 @@ def test_a_420_is_waited_out_by_whoever_comes_next(
         with a_traptor(tmp_path, redis_server, twitter, next_id, TWITTER_API=api) as second:
             (told,) = second.wait_for_log("earlier back-off goes on")
             (refused,) = twitter.connections
-            until = datetime.fromisoformat(told["timestamp"]).timestamp() + told["wait_s"]
+            until = datetime.fromisoformat(told["timestamp"]).timestamp() + told["wait_seconds"]
             assert 599 <= until - refused.opened_at <= 690
             second.stop()
 
@@ -184,5 +184,5 @@ def test_who_is_thrown_out_does_not_come_back_at_once(tmp_path: Path, redis_serv
     ):
         (told, *_) = daemon.wait_for_log("no stream")
         assert told["cause"] == "disconnect-7"
-        assert told["wait_s"] >= 60
+        assert told["wait_seconds"] >= 60
         daemon.stop()

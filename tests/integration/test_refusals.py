@@ -90,7 +90,7 @@ def test_twitter_s_waits_are_kept_and_cut_short_by_sigterm(
     faults = [{"fault": "status", "code": status}]
     with Simulator(faults=faults) as twitter, collect(twitter.url, TWITTER_API=api) as daemon:
         (told,) = daemon.wait_for_log("no stream")
-        assert least_seconds <= told["wait_s"] <= 1.2 * least_seconds
+        assert least_seconds <= told["wait_seconds"] <= 1.2 * least_seconds
         daemon.signal(signal.SIGTERM)
         assert daemon.wait_for_exit() == 0
         assert len(twitter.connections) == 1
@@ -119,7 +119,7 @@ def test_a_stream_that_ends_is_opened_again_at_once(collect: Collect, api: str, 
         daemon.messages(10)
         assert len(twitter.connections) == 2
         (told,) = daemon.logged("no stream")
-        assert (told["cause"], told["wait_s"]) == (cause, 0)
+        assert (told["cause"], told["wait_seconds"]) == (cause, 0)
         daemon.stop()
 
 

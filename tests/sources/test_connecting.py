@@ -11,7 +11,7 @@ from traptor.sources.v2.client import V2Client
 def test_a_port_where_nobody_listens() -> None:
     with pytest.raises(TwitterClientError) as failed:
         next(iter(V2Client("key", "secret", "token", "http://127.0.0.1:1").held_rules()))
-    assert why(failed.value) == "Connection refused"
+    assert why(failed.value) == "127.0.0.1: Connection refused"
 
 
 @pytest.mark.parametrize("kind", [TwitterClientError, TwitterApiError, requests.ConnectTimeout])

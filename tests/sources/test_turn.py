@@ -128,7 +128,7 @@ def test_how_a_stream_ended_says_how_long_to_wait(
     verdict = turn.ended(StreamEnded("cut", "in the middle"))
     assert (verdict.cause, verdict.facts["detail"], verdict.refusal) == (cause, "in the middle", "")
     assert least <= verdict.wait_seconds <= most
-    assert verdict.facts["wait_s"] == round(verdict.wait_seconds, 2)
+    assert verdict.facts["wait_seconds"] == round(verdict.wait_seconds, 2)
     assert turn.credential.wait_seconds() == pytest.approx(verdict.wait_seconds)
 
 
@@ -145,7 +145,7 @@ def test_how_long_a_stream_lasted_is_told(turn: Turn, clock: Clock) -> None:
     clock.now += 100
     turn.opened()
     clock.now += 2.04
-    assert turn.ended(StreamEnded("closed")).facts["lasted_s"] == 2.0
+    assert turn.ended(StreamEnded("closed")).facts["lasted_seconds"] == 2.0
 
 
 def test_what_a_stream_said_and_brought_says_nothing_of_the_next(turn: Turn) -> None:

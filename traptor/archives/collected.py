@@ -12,6 +12,7 @@ from kafka.errors import UnknownTopicOrPartitionError
 from msgspec import DecodeError, Struct, json
 
 from traptor import kafka_options, keys
+from traptor.archives.held import Held, once
 from traptor.archives.tally import Stretch, Tally, posted_at
 from traptor.delivery import reasons
 from traptor.tweets.rule import Rule
@@ -100,10 +101,10 @@ def _from_to(consumer: Any, topic: str, since: float) -> Iterator[bytes]:
 def counted(values: Iterable[bytes]) -> tuple[Tally, list[Rule]]:
     """The tally of enriched tweets by what their ``traptor`` objects say, and the rules found there.
 
-    A rule's id is that of its Traptor and its own: ``track:0:17``. Messages that are no enriched tweets are notices.
+    Messages that are no enriched tweets are notices.
     """
     tally = Tally()
-    rules: dict[str, Rule] = {}
+    held: dict[tuple[str, str], Held] = {}
     for value in values:
         tally.counts["lines"] += 1
         try:
@@ -114,18 +115,18 @@ def counted(values: Iterable[bytes]) -> tuple[Tally, list[Rule]]:
         if tweet.traptor is None:
             tally.counts["notices"] += 1
             continue
-        _count(tally, rules, tweet.traptor, posted_at(tweet.created_at))
+        _count(tally, held, tweet.traptor, posted_at(tweet.created_at))
         tally.describe(value)
-    return tally, list(rules.values())
+    return tally, once(held.values(), tally)
 
 
-def _count(tally: Tally, rules: dict[str, Rule], block: _Block, time_seconds: float | None) -> None:
+def _count(tally: Tally, held: dict[tuple[str, str], Held], block: _Block, time_seconds: float | None) -> None:
     tally.counts["tweets"] += 1
     tally.counts["matched"] += bool(block.rules)
     for matched in block.rules:
-        rule_id = f"{block.rule_type}:{block.id_str}:{matched.rule_id}"
-        tally.rules[rule_id] += 1
-        rules[rule_id] = {"rule_id": rule_id, "tag": matched.tag, "value": matched.value}
+        at = (f"{block.rule_type}:{block.id_str}", matched.rule_id)
+        tweets = held[at].tweets if at in held else 0
+        held[at] = Held(*at, matched.tag, matched.value, tweets + 1)
     if time_seconds is not None:
         tally.read.note(time_seconds)
         if block.rules:

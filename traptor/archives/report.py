@@ -133,7 +133,8 @@ def _table(heads: Sequence[str], rows: Sequence[Sequence[str | int]]) -> str:
         + "</tr>"
         for row in rows
     )
-    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+    kind = ' class="rules"' if len(heads) > 2 else ""  # a phone has no room for so many columns
+    return f"<table{kind}><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
 
 def _count_cell(count: int, most: int) -> str:

@@ -53,6 +53,7 @@ def checked_file(context: click.Context, file: Path) -> Path:
 
 
 def _of_database(name: str, file: Path) -> None:
+    from traptor.archives.held import Held, once
     from traptor.archives.report import page
     from traptor.commands.store import opened
 
@@ -68,11 +69,9 @@ def _of_database(name: str, file: Path) -> None:
     tally.languages.update(dict(found.languages))
     tally.hashtags.update(dict(found.hashtags))
     tally.accounts.update(dict(found.accounts))
-    rules = [
-        {"rule_id": f"{traptor}:{rule_id}", "tag": tag or "", "value": value or ""}
-        for traptor, rule_id, tag, value, _ in found.rules
-    ]
-    tally.rules.update({f"{traptor}:{rule_id}": count for traptor, rule_id, _, _, count in found.rules})
+    rules = once(
+        (Held(at, rule_id, tag or "", value or "", count) for at, rule_id, tag, value, count in found.rules), tally
+    )
     missing = [Stretch(gap.since, gap.until, f"{gap.traptor} had no stream ({gap.cause})") for gap in found.gaps]
     missing += [
         Stretch(day, day + 86_400, f"Twitter withheld at least {count:,} tweets") for day, count in found.withheld

@@ -43,7 +43,7 @@ def server(*, retired: tuple[str, int] | None, as_json: bool) -> None:
             client.synchronise(*retired, [], length=wanted.V2_RULE_LENGTH, limit=wanted.V2_RULE_LIMIT)
         held = Counter(owner(rule.tag) for rule in client.held_rules())
     except (TwitterApiError, TwitterClientError) as error:
-        raise click.ClickException(f"Twitter cannot be asked at {client.api_url}: {connecting.why(error)}") from None
+        raise click.ClickException(f"Twitter cannot be asked: {connecting.why(error)}") from None
     if as_json:
         say_json(dict(held))
     else:

@@ -4,6 +4,7 @@ import contextlib
 import socket
 import threading
 from typing import Any
+from urllib.parse import urlsplit
 
 import requests
 from requests.adapters import HTTPAdapter
@@ -17,11 +18,13 @@ TCP_SECONDS = 10.0
 
 
 def why(error: BaseException) -> str:
-    """What failed at last, in words: what the libraries say of it around names their objects."""
+    """Where, and what failed at last, in words: what libraries say of it around names their objects and a whole URL."""
     context = None if error.__suppress_context__ else error.__context__
     around = [error.__cause__, getattr(error, "reason", None), *error.args, context]
     inside = next((one for one in around if isinstance(one, Exception)), None)
-    return why(inside) if inside else getattr(error, "strerror", None) or str(error)
+    told = why(inside) if inside else getattr(error, "strerror", None) or str(error)
+    request = getattr(error, "request", None)
+    return f"{urlsplit(request.url).hostname}: {told}" if request else str(told)
 
 
 class _Watch:

@@ -161,7 +161,8 @@ class Credential:
         if left_seconds > self.wait_seconds():
             self.not_before = time.monotonic() + left_seconds
             log.warning(
-                "earlier back-off goes on", extra={"wait_s": round(left_seconds, 1), "failures": self._backoff.failures}
+                "earlier back-off goes on",
+                extra={"wait_seconds": round(left_seconds, 1), "failures": self._backoff.failures},
             )
 
 

@@ -119,7 +119,7 @@ class Turn:
         """Twitter or the network ended the stream."""
         code, self._disconnect_code = self._disconnect_code, None
         cause = ended.cause if code is None else f"disconnect-{code}"
-        facts = {"detail": ended.detail, "lasted_s": round(self.lasted_seconds(), 1)}
+        facts = {"detail": ended.detail, "lasted_seconds": round(self.lasted_seconds(), 1)}
         if code in backoff.FINAL_DISCONNECTS:
             return Verdict(cause, facts, refusal=f"disconnect {code}: {backoff.FINAL_DISCONNECTS[code]}")
         if code is not None:
@@ -144,7 +144,7 @@ class Turn:
 
     def _wait(self, kind: Kind, cause: str, facts: dict[str, Any], asked_seconds: float | None = None) -> Verdict:
         wait_seconds = self.credential.failed(kind, asked_seconds)
-        return Verdict(cause, {**facts, "wait_s": round(wait_seconds, 2)}, wait_seconds)
+        return Verdict(cause, {**facts, "wait_seconds": round(wait_seconds, 2)}, wait_seconds)
 
 
 def asked_seconds(error: TwitterClientError) -> float | None:
