@@ -77,6 +77,8 @@ dist: .venv/release ## sdist, wheel and bill of materials (CycloneDX) into dist,
 
 docs: .venv/docs ## the documentation as a site, into site; a link that leads nowhere ends it
 	@.venv/docs/bin/zensical build --strict --clean
+	@! grep -rE '<(script|link|img)[^>]*="(https?:)?//' site # who reads it fetches nothing from elsewhere
+	@echo "To read it: python3 -m http.server --bind 127.0.0.1 --directory site"
 
 bench: .venv/test ## what a tweet costs, beside a relay, a loop and json.loads; a quarter of an hour
 	@for one in enrich pipeline latency memory store; do .venv/bin/python -m bench.$$one || exit; done

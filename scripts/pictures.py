@@ -1,10 +1,11 @@
 """The pictures in docs/pictures: `python -m scripts.pictures [NAME]…` runs the commands that they show, and draws.
 
-Terminals are drawn by rich, pages by Chromium. The fleet is two real Traptors, one of them killed, on a simulated
-Twitter, a Redis and a Kafka of the tests; the tweets are made up. overview.svg and way.svg are drawn by hand. Needs a
-checkout.
+Terminals are drawn by rich, pages by Chromium, which wants fonts of many scripts (Debian: fonts-wqy-microhei and
+fonts-lohit-deva). The fleet is two real Traptors, one of them killed, on a simulated Twitter, a Redis and a Kafka of
+the tests; the tweets are made up. overview.svg and way.svg are drawn by hand. Needs a checkout.
 """
 
+import base64
 import contextlib
 import io
 import json
@@ -13,7 +14,6 @@ import os
 import pty
 import random
 import re
-import shutil
 import socket
 import subprocess
 import sys
@@ -28,7 +28,8 @@ from rich._export_format import CONSOLE_SVG_FORMAT
 from rich.console import Console
 from rich.text import Text
 
-from tests.servers import RedisServer, kafka
+from tests.browser import Browser
+from tests.servers import RedisServer, free_port, kafka
 from traptor import settings
 from traptor.cli import END
 from traptor.fleet import roster
@@ -43,7 +44,6 @@ ROOT = Path(__file__).parent.parent
 FOLDER = ROOT / "docs" / "pictures"
 CREDENTIALS = [Credential(f"made-up-key-{n}", f"secret-{n}", f"token-{n}", f"token-secret-{n}") for n in range(2)]
 WAIT_SECONDS = 60.0
-PAGE_PIXELS = (900, 720)
 DAY_MS = 1_456_099_200_000
 """The 22nd of February 2016."""
 
@@ -52,6 +52,13 @@ PYTHON = Path(".venv/bin/python")
 UP, CLEARED, HIDDEN, SHOWN = "\x1b[1A", "\x1b[2K", "\x1b[?25l", "\x1b[?25h"
 """What rich writes to draw over what it drew; it always goes up to a line that it takes away."""
 CONTROLS = re.compile(r"(\r\n|\r|\x1b\[1A|\x1b\[2K|\x1b\[\?25[lh])")
+
+
+RENAMED = """
+const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+while (texts.nextNode()) texts.currentNode.data = texts.currentNode.data.replaceAll("{name}/", "ant/");
+"""
+"""A page without the name of this machine."""
 
 
 class Terminal(NamedTuple):
@@ -92,10 +99,13 @@ def main(wanted: list[str]) -> None:
         (folder / PYTHON.parts[0]).symlink_to(sys.prefix)
         draw(ALONE, wanted, folder, {})
         if not wanted or "report" in wanted:
-            photograph(report(folder).as_uri(), FOLDER / "report.png")
-        if not wanted or any(one.name in wanted for one in OF_A_FLEET):
+            photograph(report(folder).as_uri(), "By rule", FOLDER / "report.png")
+        if not wanted or {"page", *(one.name for one in OF_A_FLEET)} & set(wanted):
             with running(folder) as environ:
                 draw(OF_A_FLEET, wanted, folder, environ)
+                if not wanted or "page" in wanted:
+                    with served(folder, environ) as address:
+                        photograph(address, "@", FOLDER / "page.png")
 
 
 # Terminals
@@ -197,19 +207,33 @@ def report(folder: Path) -> Path:
     return folder / "report.html"
 
 
-def photograph(address: str, picture: Path) -> None:
-    """The top of a page, as Chromium shows it."""
-    binary = shutil.which("chromium") or shutil.which("google-chrome")
-    if not binary:
-        raise SystemExit("no Chromium; Debian's package is `chromium`")
-    width, height = PAGE_PIXELS
-    with tempfile.TemporaryDirectory() as own:
-        subprocess.run(
-            [binary, "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",
-             "--disable-component-update", "--disable-sync", "--hide-scrollbars", f"--user-data-dir={own}",
-             f"--window-size={width},{height}", f"--screenshot={picture}", address],
-            stderr=subprocess.DEVNULL, timeout=120, check=True,
-        )  # fmt: skip
+@contextlib.contextmanager
+def served(folder: Path, environ: Mapping[str, str]) -> Iterator[str]:
+    """The address of `traptor status --serve`."""
+    port = free_port()
+    with subprocess.Popen(
+        [sys.executable, "-m", "traptor", "status", "--serve", str(port)],
+        cwd=folder, env={**surroundings(folder), **environ}, stderr=subprocess.DEVNULL,
+    ) as process:  # fmt: skip
+        try:
+            wait_for(lambda: is_open(port))
+            yield f"http://127.0.0.1:{port}/"
+        finally:
+            process.kill()
+
+
+def is_open(port: int) -> bool:
+    with contextlib.closing(socket.socket()) as client:
+        return client.connect_ex(("127.0.0.1", port)) == 0
+
+
+def photograph(address: str, words: str, picture: Path) -> None:
+    """The top of a page in Chromium, once it shows these words."""
+    with Browser() as browser:
+        browser.show(address, width=980, height=760)
+        browser.wait_for(words)
+        browser.value(RENAMED.format(name=socket.gethostname()))
+        picture.write_bytes(base64.b64decode(browser.tell("Page.captureScreenshot")["data"]))
 
 
 # A fleet to look at
