@@ -115,6 +115,32 @@ def test_killed_at_random_moments_it_loses_nothing_and_has_nothing_twice(
         assert db.execute("SELECT count(*) FROM matches WHERE traptor = 'track:1'").fetchone() == (WHOLE // 100,)
 
 
+@pytest.mark.heavy
+@pytest.mark.parametrize("away, back", [("stop", "start"), ("freeze", "thaw")])
+def test_a_broker_that_is_away_is_waited_for(
+    tmp_path: Path, kafka_broker: KafkaBroker, topic: str, away: str, back: str
+) -> None:
+    path = tmp_path / "tweets.db"
+    sent = [json.dumps(matched(tweet(id_))).encode() for id_ in range(1, 41)]
+    send(kafka_broker, topic, sent[:20])
+    with store(tmp_path, kafka_broker, topic, "tweets.db", LOG_JSON=True) as daemon:
+        wait_until(lambda: path.exists() and _count(path) == 20, "the first tweets")
+        getattr(kafka_broker, away)()
+        try:
+            wait_until(lambda: _state(daemon) == "kafka-down", "it to see that Kafka is away")
+        finally:
+            getattr(kafka_broker, back)()
+        send(kafka_broker, topic, sent[20:])
+        wait_until(lambda: _count(path) == 40, "the others")
+        daemon.signal(signal.SIGTERM)
+        assert ended(daemon, 10)["merged"] == 0
+    assert ids(path) == list(range(1, 41))
+
+
+def _state(daemon: Daemon) -> str:
+    return str(daemon.logged("state")[-1]["state"])
+
+
 def _count(path: Path) -> int:
     try:
         return len(ids(path))

@@ -3,7 +3,8 @@
 import contextlib
 import json
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -20,6 +21,7 @@ from tests.integration.test_store import ended, run, store
 from tests.servers import KafkaBroker, OpenSearchServer, PostgreSQLServer, RedisServer, wait_until
 from tests.store.samples import tweet
 from traptor.simulator import Credential, Simulator
+from traptor.simulator.connection import Connection
 
 CREDENTIALS = [Credential(f"key-{n}", f"secret-{n}", f"token-{n}", f"token-secret-{n}") for n in range(2)]
 WORDS = ("storm", "hail", "frost", "drought", "flood")
@@ -36,54 +38,100 @@ def twitter() -> Iterator[Simulator]:
         yield simulator
 
 
-class Fleet:
-    """Starts its processes, each in a folder of its own, and keeps them until the end."""
+@dataclass
+class Flow:
+    """All that is in it. Its processes have a folder each, and run until the end."""
 
-    def __init__(self, folder: Path, stack: contextlib.ExitStack) -> None:
-        self._folder = folder
-        self._stack = stack
+    folder: Path
+    stack: contextlib.ExitStack
+    twitter: Simulator
+    mariadb: MariaDB
+    table: "pymysql.cursors.Cursor"
+    redis_server: RedisServer
+    broker: KafkaBroker
+    opensearch: OpenSearchServer
+    url: str
+    """Of PostgreSQL."""
+    name: str
+    """Of OpenSearch."""
+    topic: str = field(default_factory=lambda: f"traptor-{uuid.uuid4().hex}")
 
-    def start(self, name: str, made: Callable[[Path], Daemon]) -> Daemon:
+    def __post_init__(self) -> None:
+        self.notices = f"{self.topic}-notices"
+        self.kafka = {
+            "KAFKA_HOSTS": self.broker.hosts,
+            "KAFKA_TOPIC": self.topic,
+            "KAFKA_NOTICES_TOPIC": self.notices,
+        }
+        self.running: dict[str, Daemon] = {}
+
+    # Its processes
+
+    def start(self, name: str, made: Callable[[Path], Daemon]) -> None:
         """One that was killed starts again in its old folder."""
-        folder = self._folder / name
+        folder = self.folder / name
         folder.mkdir(exist_ok=True)
-        return self._stack.enter_context(made(folder))
+        self.running[name] = self.stack.enter_context(made(folder))
+
+    def start_loader(self) -> None:
+        self.start("loader", lambda folder: following(folder, self.redis_server, self.mariadb, "--traptors", "2"))
+
+    def start_traptor(self, number: int) -> None:
+        keys = dict(zip(APIKEYS, CREDENTIALS[number], strict=True))
+        quick = {"HEARTBEAT_INTERVAL": 1, "RESTART_MIN_INTERVAL": 1, "REDIS_URL": self.redis_server.url}
+        wanted = {**addresses(self.twitter.url), **quick, **self.kafka, **keys}
+        self.start(f"traptor {number}", lambda folder: Daemon(folder, "--id", str(number), **wanted))
+
+    def start_store(self, name: str, destination: str) -> None:
+        self.start(
+            name,
+            lambda folder: store(folder, self.broker, self.topic, destination, KAFKA_NOTICES_TOPIC=self.notices),
+        )
+
+    def kill(self, *names: str) -> None:
+        for name in names:
+            self.running[name].process.kill()
+
+    # What is where
+
+    def streams(self) -> int:
+        return len(asked(self.twitter))
+
+    def phrases(self) -> set[str]:
+        """What Twitter is asked for."""
+        return set().union(*asked(self.twitter).values())
+
+    def more_sent(self) -> None:
+        self.twitter.wait_for_sent(self.twitter.tweets + SOME, PATIENCE_SECONDS)
+
+    def rows(self) -> dict[str, set[str]]:
+        """The rules of each tweet in PostgreSQL, by its id."""
+        with psycopg.connect(self.url) as db:
+            try:
+                found = db.execute(
+                    "SELECT id::text, array_remove(array_agg(value), NULL) FROM tweets"
+                    " LEFT JOIN matches ON tweet_id = id GROUP BY id"
+                ).fetchall()
+            except psycopg.errors.UndefinedTable:
+                return {}
+        return {id_: set(values) for id_, values in found}
+
+    def documents(self) -> dict[str, set[str]]:
+        """The same in OpenSearch."""
+        address = f"{self.opensearch.url}/{urlsplit(self.name).path.strip('/')}-tweets"
+        requests.post(f"{address}/_refresh", timeout=30)
+        answer = requests.get(f"{address}/_search?size=10000&_source=matches", timeout=30).json()
+        return {
+            hit["_id"]: {match["value"] for match in hit["_source"].get("matches", ())}
+            for hit in answer.get("hits", {}).get("hits", ())
+        }
+
+    def in_topic(self) -> set[str]:
+        return {json.loads(value)["id_str"] for _, value in self.broker.consume(self.topic, 1)}
 
 
-def traptor(
-    traptor_id: int, twitter: Simulator, redis_server: RedisServer, **settings: str
-) -> Callable[[Path], Daemon]:
-    keys = dict(zip(APIKEYS, CREDENTIALS[traptor_id], strict=True))
-    quick = {"HEARTBEAT_INTERVAL": 1, "RESTART_MIN_INTERVAL": 1, "REDIS_URL": redis_server.url}
-    return lambda folder: Daemon(folder, "--id", str(traptor_id), **addresses(twitter.url), **quick, **settings, **keys)
-
-
-def rows_of_postgresql(url: str) -> dict[str, set[str]]:
-    """The rules of each tweet, by its id."""
-    with psycopg.connect(url) as db:
-        try:
-            found = db.execute(
-                "SELECT id::text, array_remove(array_agg(value), NULL) FROM tweets"
-                " LEFT JOIN matches ON tweet_id = id GROUP BY id"
-            ).fetchall()
-        except psycopg.errors.UndefinedTable:
-            return {}
-    return {id_: set(values) for id_, values in found}
-
-
-def documents_of(opensearch: OpenSearchServer, name: str) -> dict[str, set[str]]:
-    """The same."""
-    address = f"{opensearch.url}/{urlsplit(name).path.strip('/')}-tweets"
-    requests.post(f"{address}/_refresh", timeout=30)
-    answer = requests.get(f"{address}/_search?size=10000&_source=matches", timeout=30).json()
-    return {
-        hit["_id"]: {match["value"] for match in hit["_source"].get("matches", ())}
-        for hit in answer.get("hits", {}).get("hits", ())
-    }
-
-
-@pytest.mark.heavy
-def test_what_the_databases_have_is_what_twitter_sent(  # noqa: PLR0917 - the fixtures are what it is about
+@pytest.fixture
+def flow(  # noqa: PLR0917 - the fixtures are what it is about
     tmp_path: Path,
     twitter: Simulator,
     mariadb: MariaDB,  # noqa: F811
@@ -93,89 +141,99 @@ def test_what_the_databases_have_is_what_twitter_sent(  # noqa: PLR0917 - the fi
     kafka_broker: KafkaBroker,
     postgresql: PostgreSQLServer,
     opensearch: OpenSearchServer,
-) -> None:
-    """While it runs, a rule comes, another goes, and a Traptor and two stores are killed."""
-    topic, url, name = f"traptor-{uuid.uuid4().hex}", postgresql.new_database(), opensearch.new_destination()
-    notices = f"{topic}-notices"
-    kafka_broker.create_topic(topic, 3)
-    kafka_broker.create_topic(notices)
-    kafka = {"KAFKA_HOSTS": kafka_broker.hosts, "KAFKA_TOPIC": topic, "KAFKA_NOTICES_TOPIC": notices}
-    fill(table, *[("weather", word, "keyword") for word in sorted(FIRST)])
-
-    def phrases() -> set[str]:
-        return set().union(*asked(twitter).values())
-
-    def more_sent() -> None:
-        twitter.wait_for_sent(twitter.tweets + SOME, PATIENCE_SECONDS)
-
+) -> Iterator[Flow]:
+    """With empty topics, and the first rules in Redis."""
+    url, name = postgresql.new_database(), opensearch.new_destination()
     with contextlib.ExitStack() as stack:
-        fleet = Fleet(tmp_path, stack)
-        loader = fleet.start("loader", lambda folder: following(folder, redis_server, mariadb, "--traptors", "2"))
+        one = Flow(tmp_path, stack, twitter, mariadb, table, redis_server, kafka_broker, opensearch, url, name)
+        kafka_broker.create_topic(one.topic, 3)
+        kafka_broker.create_topic(one.notices)
+        fill(table, *[("weather", word, "keyword") for word in sorted(FIRST)])
+        one.start_loader()
         wait_until(lambda: len(list(redis_db.scan_iter("traptor-track:*"))) == len(FIRST), "the rules in Redis")
-        traptors = [fleet.start(f"traptor {n}", traptor(n, twitter, redis_server, **kafka)) for n in range(2)]
-        into_sql = [lambda folder: store(folder, kafka_broker, topic, url, KAFKA_NOTICES_TOPIC=notices)] * 2
-        stores = [fleet.start(f"store {n}", made) for n, made in enumerate(into_sql)]
-        into_search = lambda folder: store(folder, kafka_broker, topic, name, KAFKA_NOTICES_TOPIC=notices)  # noqa: E731
-        searcher = fleet.start("search", into_search)
-        wait_until(
-            lambda: phrases() == FIRST and len(asked(twitter)) == 2, "two streams with all phrases", PATIENCE_SECONDS
-        )
-        wait_until(lambda: len(rows_of_postgresql(url)) > SOME, "tweets in PostgreSQL", PATIENCE_SECONDS)
-        wait_until(lambda: len(documents_of(opensearch, name)) > SOME, "tweets in OpenSearch", PATIENCE_SECONDS)
+        yield one
 
-        fill(table, ("weather", ADDED, "keyword"))
-        table.execute("delete from rules where value = %s", (REMOVED,))
-        wait_until(lambda: phrases() == FIRST - {REMOVED} | {ADDED}, "one phrase more, and one less", PATIENCE_SECONDS)
-        more_sent()
 
-        traptors[0].process.kill()
-        killed = [one for one in twitter.connections if one.consumer_key == "key-0"][-1]
-        more_sent()
-        traptors[0] = fleet.start("traptor 0", traptor(0, twitter, redis_server, **kafka))
-        wait_until(lambda: len(asked(twitter)) == 2, "two streams again", PATIENCE_SECONDS)
-        stores[1].process.kill()
-        searcher.process.kill()
-        more_sent()
-        searcher = fleet.start("search", into_search)
-        stores[1] = fleet.start("store 1", into_sql[1])
-        more_sent()
+@pytest.mark.heavy
+def test_what_the_databases_have_is_what_twitter_sent(flow: Flow) -> None:
+    """While it runs, a rule comes, another goes, and a Traptor and two stores are killed."""
+    begin(flow)
+    change_rules(flow)
+    killed = kill_a_traptor(flow)
+    kill_two_stores(flow)
+    end(flow)
+    rows = flow.rows()
+    assert flow.documents() == rows
+    assert rows.keys() <= set(flow.twitter.sent)
+    for connection in flow.twitter.connections:
+        all_are_there(connection, rows, is_killed=connection is killed)
+    each_is_of_its_rule(flow.url, rows)
+    for destination in (flow.url, flow.name):
+        checked = run(flow.folder, "store", "check", destination, **flow.kafka)
+        assert (checked.returncode, b" 0 missing" in checked.stdout) == (0, True), checked
 
-        twitter.finish()
-        for daemon in (*traptors, loader):
-            daemon.stop()
-        in_topic = {json.loads(value)["id_str"] for _, value in kafka_broker.consume(topic, 1)}
-        wait_until(
-            lambda: rows_of_postgresql(url).keys() == in_topic, "all of the topic in PostgreSQL", PATIENCE_SECONDS
-        )
-        wait_until(
-            lambda: documents_of(opensearch, name).keys() == in_topic,
-            "all of the topic in OpenSearch",
-            PATIENCE_SECONDS,
-        )
-        for daemon in (*stores, searcher):
-            ended_well(daemon)
 
-    rows = rows_of_postgresql(url)
-    assert documents_of(opensearch, name) == rows
-    for connection in twitter.connections:
-        lost = [id_ for id_ in connection.sent if id_ not in rows]
-        # What a killed Traptor was sent and had not yet given to anybody: the last of it.
-        assert lost == connection.sent[len(connection.sent) - len(lost) :]
-        assert not lost or connection is killed
-        for id_ in set(connection.sent) - set(lost):
-            assert rows[id_] <= set(connection.predicates.track)
-    assert rows.keys() <= set(twitter.sent)
+def begin(flow: Flow) -> None:
+    for number in range(2):
+        flow.start_traptor(number)
+        flow.start_store(f"store {number}", flow.url)
+    flow.start_store("search", flow.name)
+    wait_until(lambda: (flow.streams(), flow.phrases()) == (2, FIRST), "two streams with all phrases", PATIENCE_SECONDS)
+    wait_until(lambda: len(flow.rows()) > SOME, "tweets in PostgreSQL", PATIENCE_SECONDS)
+    wait_until(lambda: len(flow.documents()) > SOME, "tweets in OpenSearch", PATIENCE_SECONDS)
+
+
+def change_rules(flow: Flow) -> None:
+    fill(flow.table, ("weather", ADDED, "keyword"))
+    flow.table.execute("delete from rules where value = %s", (REMOVED,))
+    wait_until(lambda: flow.phrases() == FIRST - {REMOVED} | {ADDED}, "one phrase more, one less", PATIENCE_SECONDS)
+    flow.more_sent()
+
+
+def kill_a_traptor(flow: Flow) -> Connection:
+    """Its last connection."""
+    flow.kill("traptor 0")
+    killed = [one for one in flow.twitter.connections if one.consumer_key == "key-0"][-1]
+    flow.more_sent()
+    flow.start_traptor(0)
+    wait_until(lambda: flow.streams() == 2, "two streams again", PATIENCE_SECONDS)
+    return killed
+
+
+def kill_two_stores(flow: Flow) -> None:
+    flow.kill("store 1", "search")
+    flow.more_sent()
+    flow.start_store("search", flow.name)
+    flow.start_store("store 1", flow.url)
+    flow.more_sent()
+
+
+def end(flow: Flow) -> None:
+    """First what sends, then, when all of the topic is in both, what stores."""
+    flow.twitter.finish()
+    for name in ("traptor 0", "traptor 1", "loader"):
+        flow.running[name].stop()
+    in_topic = flow.in_topic()
+    wait_until(lambda: flow.rows().keys() == in_topic, "all of the topic in PostgreSQL", PATIENCE_SECONDS)
+    wait_until(lambda: flow.documents().keys() == in_topic, "all of the topic in OpenSearch", PATIENCE_SECONDS)
+    for name in ("store 0", "store 1", "search"):
+        flow.running[name].process.terminate()
+        assert ended(flow.running[name], 10)["set apart"] == 0
+
+
+def all_are_there(connection: Connection, rows: Mapping[str, set[str]], *, is_killed: bool) -> None:
+    """What this connection was sent, with rules that it asked for. A killed Traptor had not yet given its last."""
+    lost = [id_ for id_ in connection.sent if id_ not in rows]
+    assert lost == connection.sent[len(connection.sent) - len(lost) :]
+    assert not lost or is_killed
+    for id_ in set(connection.sent) - set(lost):
+        assert rows[id_] <= set(connection.predicates.track)
+
+
+def each_is_of_its_rule(url: str, rows: Mapping[str, set[str]]) -> None:
     with psycopg.connect(url) as db:
         texts = dict(db.execute("SELECT id::text, split_part(text, ' ', 1) FROM tweets").fetchall())
         gaps = db.execute("SELECT traptor FROM gaps WHERE last_tweet_id IS NOT NULL").fetchall()
     assert rows == {id_: {word} for id_, word in texts.items()}
     assert set(texts.values()) == set(WORDS)
     assert ("track:0",) in gaps
-    for destination in (url, name):
-        checked = run(tmp_path, "store", "check", destination, **kafka)
-        assert (checked.returncode, b" 0 missing" in checked.stdout) == (0, True), checked
-
-
-def ended_well(daemon: Daemon) -> None:
-    daemon.process.terminate()
-    assert ended(daemon, 10)["set apart"] == 0

@@ -47,6 +47,10 @@ class TestPostgreSQL(SQLFacts):
         found = rows(database, "SELECT tweet_id FROM words WHERE text @@ phraseto_tsquery('simple', ?)", spaced(words))
         return [id_ for (id_,) in found]
 
+    def keeping(self, database: Destination, age: timedelta) -> PostgreSQL:
+        assert isinstance(database, PostgreSQL)
+        return PostgreSQL(database._url, keep=age)
+
 
 def test_a_server_that_is_stopped_is_away_and_what_was_begun_is_undone(
     postgresql: PostgreSQLServer, database: PostgreSQL
@@ -86,15 +90,6 @@ def test_two_stores_write_at_once_and_a_delete_finds_both(postgresql: PostgreSQL
     other.write(messages(tweet(2), first=2, partition=1))
     assert rows(database, "SELECT id FROM tweets") == []
     other.close()
-
-
-def test_old_tweets_go(database: PostgreSQL) -> None:
-    database.write(messages(tweet(1)))
-    keeping = PostgreSQL(database._url, keep=timedelta(days=90))
-    while keeping.tidy():
-        pass
-    keeping.close()
-    assert rows(database, "SELECT count(*) FROM tweets") == [(0,)]
 
 
 @pytest.mark.parametrize("path", ["/nowhere", "/postgres?user=nobody"])

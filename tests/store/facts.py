@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 from itertools import permutations
 from typing import Any
 
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from tests.store.samples import (
     GAP,
     LIMIT,
+    aged,
     delete,
     located,
     matched,
@@ -125,6 +127,32 @@ class Facts:
         found = database.overview()
         assert (found.minutes, found.withheld) == ([(1_611_669_960, 1, 0)], [(1_611_619_200, 5)])
         assert [(one.until - one.since, one.traptor, one.cause) for one in found.gaps] == [(90, "track:0", "cut")]
+
+    # What is too old
+
+    def keeping(self, database: Destination, age: timedelta) -> Destination:
+        """The same, opened once more by one who lets older tweets go."""
+        raise NotImplementedError
+
+    def test_what_is_too_old_goes_and_nothing_younger(self, database: Destination) -> None:
+        """In a search server whole months go, by the id; a tweet of an id without a time by itself."""
+        old, antique, young = aged(125, LONG, author=70), aged(125.1, "antique", author=71), aged(89, "young")
+        late = {**aged(1), "retweeted_status": old}
+        yesterday = (datetime.now(UTC) - timedelta(days=1)).isoformat()
+        gaps = [{"gap": GAP}, {"gap": {**GAP, "from": yesterday, "to": yesterday}}]
+        database.write(messages(*map(matched, (tweet(1), antique, old, young, late)), *gaps, LIMIT))
+        keeping = self.keeping(database, timedelta(days=90))
+        while keeping.tidy():
+            pass
+        keeping.close()
+        assert [(row["id"], row["text"]) for row in database.tweets(Selection())] == [
+            (young["id"], "young"), (late["id"], LONG),
+        ]  # fmt: skip
+        assert (self.search(database, "antique"), self.search(database, "bay")) == ([], [late["id"]])
+        everything = self.everything(database)
+        assert ("user70" in everything, "user71" in everything) == (True, False)
+        found = database.overview()
+        assert (len(found.gaps), found.withheld) == (1, [])
 
     # Whatever comes
 

@@ -1,9 +1,11 @@
 """Synthetic tweets and notices for the tests of the store, small and in Twitter's shapes."""
 
 import json
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from traptor.store.destination import Message
+from traptor.tweets.snowflakes import EPOCH_MS
 
 CREATED_AT = "Tue Jan 26 14:06:00 +0000 2021"
 GAP = {
@@ -22,6 +24,13 @@ def tweet(id_: int, text: str = "storm", author: int = 7, **more: Any) -> dict[s
         "created_at": CREATED_AT, "id": id_, "id_str": str(id_), "text": text, "user": user(author), "lang": "en",
         "entities": {"hashtags": [], "urls": [], "user_mentions": [], "symbols": []}, **more,
     }  # fmt: skip
+
+
+def aged(days: float, text: str = "storm", author: int = 7) -> dict[str, Any]:
+    """A tweet that is so old, with an id of that moment."""
+    at = datetime.now(UTC) - timedelta(days=days)
+    id_ = (int(at.timestamp() * 1000) - EPOCH_MS) << 22
+    return tweet(id_, text, author, created_at=f"{at:%a %b %d %H:%M:%S +0000 %Y}")
 
 
 def retweet(id_: int, of: dict[str, Any], author: int = 8) -> dict[str, Any]:

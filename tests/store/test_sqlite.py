@@ -1,11 +1,11 @@
 import sqlite3
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
-from tests.store.samples import delete, matched, messages, quote, retweet, tweet
+from tests.store.samples import aged, delete, matched, messages, quote, retweet, tweet
 from tests.store.sql_facts import SQLFacts, rows
 from traptor.store.destination import Away, Destination, WrongDestination
 from traptor.store.sql import Database
@@ -44,6 +44,10 @@ class TestSQLite(SQLFacts):
         assert isinstance(database, Database)
         return [id_ for (id_,) in rows(database, "SELECT rowid FROM words WHERE words MATCH ?", phrase(words))]
 
+    def keeping(self, database: Destination, age: timedelta) -> SQLite:
+        assert isinstance(database, SQLite)
+        return SQLite(database._path, keep=age)
+
 
 def tidied(database: SQLite) -> None:
     while database.tidy():
@@ -79,14 +83,15 @@ def test_erasing_goes_on_after_a_kill(path: Path, make: Make) -> None:
 
 def test_old_tweets_go_and_the_file_shrinks(path: Path, make: Make) -> None:
     old = [matched(tweet(number, f"{number} " * 200)) for number in range(1, 5001)]
-    now = f"{datetime.now(UTC):%a %b %d %H:%M:%S +0000 %Y}"
-    make().write(messages(*old, tweet(9000, created_at=now)))
+    make().write(messages(*old, aged(89)))
     database = make(keep=timedelta(days=90))
     database._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # type: ignore[union-attr]
     before = path.stat().st_size
     tidied(database)
     database.close()
-    assert rows(make(), "SELECT id FROM tweets") == [(9000,)]
+    assert rows(make(), "SELECT count(*), count(DISTINCT tweet_id) FROM tweets LEFT JOIN matches ON tweet_id = id") == [
+        (1, 0)
+    ]
     assert path.stat().st_size < before / 4
 
 

@@ -22,7 +22,7 @@ BEGINNING, NOW = "beginning", "now"
 CONSUMER = {
     "max_poll_records": MOST_MESSAGES,
     "fetch_max_bytes": 16 << 20,
-    "max_partition_fetch_bytes": 16 << 20,
+    "max_partition_fetch_bytes": 8 << 20,
     "enable_auto_commit": False,
     "auto_offset_reset": "earliest",
     "allow_auto_create_topics": False,
