@@ -18,18 +18,17 @@ import socket
 import subprocess
 import sys
 import tempfile
-import threading
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+import redis
 from rich._export_format import CONSOLE_SVG_FORMAT
 from rich.console import Console
 from rich.text import Text
 
 from tests.browser import Browser
-from tests.servers import RedisServer, free_port, kafka
+from tests.servers import PATIENCE_SECONDS, RedisServer, free_port, kafka, wait_until
 from traptor import settings
 from traptor.cli import END
 from traptor.fleet import roster
@@ -43,7 +42,6 @@ from traptor.simulator.tweets import Writer
 ROOT = Path(__file__).parent.parent
 FOLDER = ROOT / "docs" / "pictures"
 CREDENTIALS = [Credential(f"made-up-key-{n}", f"secret-{n}", f"token-{n}", f"token-secret-{n}") for n in range(2)]
-WAIT_SECONDS = 60.0
 DAY_MS = 1_456_099_200_000
 """The 22nd of February 2016."""
 
@@ -216,7 +214,7 @@ def served(folder: Path, environ: Mapping[str, str]) -> Iterator[str]:
         cwd=folder, env={**surroundings(folder), **environ}, stderr=subprocess.DEVNULL,
     ) as process:  # fmt: skip
         try:
-            wait_for(lambda: is_open(port))
+            wait_until(lambda: is_open(port), "the page", PATIENCE_SECONDS)
             yield f"http://127.0.0.1:{port}/"
         finally:
             process.kill()
@@ -263,10 +261,15 @@ def running(folder: Path) -> Iterator[dict[str, str]]:
                 )  # fmt: skip
                 stack.callback(process.wait)
                 stack.callback(process.kill)
-            wait_for(lambda: len(roster.look(conn)[Name("track", 0)].status.get("rates") or []) >= 3)
+            wait_until(lambda: rates(conn, 0) >= 3, "half a minute of track:0", PATIENCE_SECONDS)
             process.kill()
-            wait_for(lambda: not roster.look(conn)[Name("track", 1)].status)
+            wait_until(lambda: rates(conn, 1) == 0, "the end of track:1", PATIENCE_SECONDS)
             yield environs[0]
+
+
+def rates(conn: "redis.Redis", traptor_id: int) -> int:
+    """How many rates, one in ten seconds, stand in its status."""
+    return len(roster.look(conn)[Name("track", traptor_id)].status.get("rates") or [])
 
 
 def environment(folder: Path, addresses: Mapping[str, str], traptor_id: int) -> dict[str, str]:
@@ -277,14 +280,6 @@ def environment(folder: Path, addresses: Mapping[str, str], traptor_id: int) -> 
         "LOG_DIR": str(folder),
         **dict(zip(settings.APIKEY_NAMES, CREDENTIALS[traptor_id], strict=True)),
     }
-
-
-def wait_for(ready: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + WAIT_SECONDS
-    while not ready():
-        if time.monotonic() > deadline:
-            raise TimeoutError("the Traptors did not come to where they should be")
-        threading.Event().wait(0.5)
 
 
 if __name__ == "__main__":
