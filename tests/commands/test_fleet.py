@@ -2,11 +2,13 @@
 
 import io
 import json
+import socket
 from collections.abc import Iterator
 from typing import Any
 
 import fakeredis
 import pytest
+from click.testing import CliRunner
 from rich.console import Console
 
 from traptor import keys
@@ -87,3 +89,22 @@ def test_a_wrong_value_in_one_status_hides_nothing_else(
 def test_a_status_of_which_hardly_anything_is_left(conn: fakeredis.FakeRedis) -> None:
     conn.set(keys.status("follow", 0), '{"host": "collector-1"}')
     assert "collector-1/None" in "\n".join(shown(conn, 200))
+
+
+@pytest.mark.parametrize("more", [["track:0"], ["--watch"], ["--json"]], ids=" ".join)
+def test_a_page_is_of_the_whole_fleet_alone(more: list[str]) -> None:
+    done = CliRunner().invoke(fleet.status, [*more, "--serve", "0"])
+    assert (done.exit_code, "goes with nothing else" in done.output) == (2, True)
+
+
+def test_a_port_that_is_taken_is_told() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        done = CliRunner().invoke(fleet.status, ["--serve", str(port)])
+    assert (done.exit_code, f"127.0.0.1:{port} cannot be used" in done.output) == (1, True)
+
+
+def test_the_help_says_that_a_page_has_no_login() -> None:
+    assert "it has no login" in " ".join(CliRunner().invoke(fleet.status, ["--help"]).output.split())
