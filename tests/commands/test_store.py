@@ -1,4 +1,4 @@
-"""``store``: what a terminal is told meanwhile."""
+"""``store``: what a terminal is told meanwhile, and what is wrong."""
 
 import json
 import os
@@ -7,7 +7,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+from click.testing import CliRunner
+
 from tests.store import samples
+from traptor.cli import command
 
 
 def test_a_pipe_s_progress_is_told_in_lines_of_its_own(tmp_path: Path) -> None:
@@ -22,3 +26,22 @@ def test_a_pipe_s_progress_is_told_in_lines_of_its_own(tmp_path: Path) -> None:
     os.close(ours)
     assert b"read 1, stored 1" in shown
     assert b"\x1b" not in shown
+
+
+@pytest.mark.parametrize(
+    "arguments, told",
+    [
+        (["export", "tweet.db"], "there is no file tweet.db"),
+        (["store", "check", "tweet.db"], "there is no file tweet.db"),
+        (["store", "apart", "nowhere/tweet.db", "list"], "there is no file nowhere/tweet.db"),
+        (["store", "--keep", "soon", "tweets.db"], "'soon' is no age"),
+        (["report", "tweets.csv", "page.html"], "tweets.csv is no destination"),
+    ],
+)
+def test_what_is_wrong_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], told: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = CliRunner().invoke(command, arguments)
+    assert (done.exit_code, told in done.stderr, done.stdout) == (2, True, ""), done.stderr
+    assert list(tmp_path.iterdir()) == []

@@ -351,11 +351,8 @@ def test_a_locked_file_is_waited_for(tmp_path: Path) -> None:
     [
         (["store", "tweets.csv"], 2, b"'tweets.csv' is no destination; allowed are sqlite:PATH"),
         (["store", "nowhere/tweets.db", "-"], 2, b"nowhere is no folder that we may write into"),
-        (["export", "tweet.db"], 2, b"there is no file tweet.db"),
         (["store", "postgresql://127.0.0.1:port/tweets", "-"], 1, b"invalid integer value"),
-        (["store", "--keep", "soon", "tweets.db"], 2, b"'soon' is no age"),
         (["store", "--once", "tweets.db"], 1, b"there is no topic nowhere"),
-        (["report", "tweets.csv", "page.html"], 2, b"tweets.csv is no destination"),
     ],
 )
 def test_what_is_wrong_is_named(

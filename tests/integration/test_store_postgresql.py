@@ -41,6 +41,7 @@ def database(url: str) -> Iterator[PostgreSQL]:
 
 class TestPostgreSQL(SQLFacts):
     keeps_accents = True
+    order_step = 35
 
     def search(self, database: Destination, words: str) -> list[int]:
         assert isinstance(database, Database)

@@ -39,6 +39,8 @@ def stored(database: Search) -> list[dict[str, Any]]:
 
 
 class TestSearch(Facts):
+    order_step = 35
+
     def search(self, database: Destination, words: str) -> list[int]:
         assert isinstance(database, Search)
         database._server.refresh(database._indices.tweets)
