@@ -1,4 +1,6 @@
+import contextlib
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -21,19 +23,19 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def track(folder: Path) -> Spool:
-    made = Spool(folder / "track-0.spool", 1 << 20)
-    made.append([TWEET])
-    made.set_apart(LARGE, "MessageSizeTooLargeError: too large")
-    made.set_apart(NOTICE, "InvalidTimestampError")
-    return made
+def track(folder: Path) -> Iterator[Spool]:
+    with contextlib.closing(Spool(folder / "track-0.spool", 1 << 20)) as made:
+        made.append([TWEET])
+        made.set_apart(LARGE, "MessageSizeTooLargeError: too large")
+        made.set_apart(NOTICE, "InvalidTimestampError")
+        yield made
 
 
 @pytest.fixture
-def follow(folder: Path) -> Spool:
-    made = Spool(folder / "follow-3.spool", 1 << 20)
-    made.set_apart(LARGE, "MessageSizeTooLargeError")
-    return made
+def follow(folder: Path) -> Iterator[Spool]:
+    with contextlib.closing(Spool(folder / "follow-3.spool", 1 << 20)) as made:
+        made.set_apart(LARGE, "MessageSizeTooLargeError")
+        yield made
 
 
 def traptor(*arguments: str) -> Result:
