@@ -13,7 +13,12 @@ from tests.store import samples
 def test_a_pipe_s_progress_is_told_in_lines_of_its_own(tmp_path: Path) -> None:
     """Whoever writes into the pipe has the same terminal, and its lines would stick to one that is kept in place."""
     ours, theirs = pty.openpty()
-    environ = {"PATH": os.environ["PATH"], "PYTHONPATH": str(Path(__file__).parents[2]), "TERM": "xterm", "LOG_DIR": "none"}
+    environ = {
+        "PATH": os.environ["PATH"],
+        "PYTHONPATH": str(Path(__file__).parents[2]),
+        "TERM": "xterm",
+        "LOG_DIR": "none",
+    }
     command = [sys.executable, "-m", "traptor", "store", "tweets.db", "-"]
     lines = json.dumps(samples.matched(samples.tweet(1))).encode() + b"\n"
     subprocess.run(command, input=lines, check=True, stderr=theirs, cwd=tmp_path, env=environ)
