@@ -62,7 +62,9 @@ def test_a_state_that_needs_somebody_has_an_alert(state: str) -> None:
 def test_every_reason_for_a_drop_is_known_and_explained() -> None:
     source = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "traptor").rglob("*.py"))
     one_of_two = r'"(\w+)"(?: if .+ else "(\w+)")?'
-    named = re.findall(rf'"dropped:(\w+)"|drop\(.+?, {one_of_two}[,)]|    reason = {one_of_two}$', source, re.MULTILINE)
+    named = re.findall(
+        rf'"dropped:(\w+)"|drop\(.+, {one_of_two}(?:\)|, \w+=)|    reason = {one_of_two}$', source, re.MULTILINE
+    )
     assert {name for names in named for name in names if name} == set(metrics.KNOWN_LABELS["dropped"])
     table = RUNBOOK.partition("## Reasons for a drop")[2].partition("##")[0]
     explained = re.findall(r"`(\w+)`", "".join(re.findall(r"^\| (`.+?) \|", table, re.MULTILINE)))

@@ -236,15 +236,15 @@ def _progress(*, is_from_a_pipe: bool) -> Iterator[Callable[[Any], None]]:
 def _teller(update: Callable[[str], object], least_seconds: float) -> Callable[[Any], None]:
     """A line now and then."""
     told_at, before = time.monotonic(), 0
-    rate = 0.0
+    rate, share = 0.0, 1.0
 
     def tell(run: Any) -> None:
-        nonlocal told_at, before, rate
+        nonlocal told_at, before, rate, share
         now = time.monotonic()
         if now - told_at < least_seconds:
             return
-        rate += 0.3 * ((run.counts["read"] - before) / (now - told_at) - rate)
-        told_at, before = now, run.counts["read"]
+        rate += share * ((run.counts["read"] - before) / (now - told_at) - rate)
+        told_at, before, share = now, run.counts["read"], 0.3
         counts = ", ".join(f"{word} {run.counts[count]:,}" for count, word in WORDS.items() if run.counts[count])
         update(f"{run.state}: {counts or 'nothing yet'}; {rate:,.0f}/s, {run.behind:,} behind")
 

@@ -101,8 +101,7 @@ class Latest:
             self._trouble = f"Kafka cannot be read: {error}"
 
     def _follow(self, consumer: Any) -> None:
-        # What was deleted while nobody looked is not known.
-        self._kept, self._trouble = {}, ""
+        self._trouble = ""
         try:
             while self._is_wanted.is_set() and not self._stopped.is_set():
                 polled = consumer.poll(timeout_ms=POLL_MS)
@@ -111,6 +110,8 @@ class Latest:
                 if self._clock() - self._asked_at > IDLE_SECONDS:
                     self._is_wanted.clear()
         finally:
+            # What is deleted while nobody looks is not known.
+            self._kept = {}
             consumer.close()
 
     def _take(self, values: Iterable[bytes]) -> None:

@@ -10,7 +10,8 @@ let refreshMs = 2000, shownAt = "", awaySince = "";
 // Pieces of the page
 
 /** What strangers wrote, in which nothing turns what stands beside it. */
-const plain = (text) => String(text ?? "").replace(ACTING, (sign) => "\\u" + sign.codePointAt(0).toString(16).padStart(4, "0"));
+const plain = (text) => String(text ?? "").replace(ACTING, escaped);
+const escaped = (sign) => "\\u" + sign.codePointAt(0).toString(16).padStart(4, "0");
 
 function element(name, attributes, ...inside) {
   const made = ["svg", "rect"].includes(name) ? document.createElementNS(SVG, name) : document.createElement(name);
@@ -53,12 +54,16 @@ function bars(rates, kind) {
     return element("rect", { class: "written", x: 4 * (wide - rates.length + at), y: 30 - height, width: 3, height });
   });
   const label = `tweets a second in the last five minutes: at most ${number(Math.max(...rates, 0))}`;
-  return element("svg", { class: kind, viewBox: `0 0 ${4 * wide} 30`, preserveAspectRatio: "none", role: "img", "aria-label": label }, drawn);
+  const shape = { viewBox: `0 0 ${4 * wide} 30`, preserveAspectRatio: "none" };
+  return element("svg", { class: kind, ...shape, role: "img", "aria-label": label }, drawn);
 }
 
-function table(columns, rows, kind) {
-  const head = element("tr", {}, columns.map((name) => element("th", { class: name.startsWith(">") ? "number" : undefined }, name.replace(">", ""))));
-  return element("div", { class: "wide" }, element("table", { class: kind }, element("thead", {}, head), element("tbody", {}, rows)));
+/** On a phone its rows are cards. */
+function table(columns, rows) {
+  const kindOf = (name) => (name.startsWith(">") ? "number" : undefined);
+  const heads = columns.map((name) => element("th", { class: kindOf(name) }, name.replace(">", "")));
+  const head = element("thead", {}, element("tr", {}, heads));
+  return element("div", { class: "wide" }, element("table", { class: "cards" }, head, element("tbody", {}, rows)));
 }
 
 const cell = (name, kind, ...inside) => element("td", { "data-name": name, class: kind }, ...inside);
@@ -77,7 +82,7 @@ function fleet(seen) {
       big("rules", number(shown.reduce((total, one) => total + one.rules_in_redis, 0)))),
     attention(seen.needs),
     seen.remarks.map((text) => element("p", {}, told(text))),
-    shown.length ? table(COLUMNS, shown.map(line), "cards") : element("p", {}, "No Traptor and no rules are in this Redis."),
+    shown.length ? table(COLUMNS, shown.map(line)) : element("p", {}, "No Traptor and no rules are in this Redis."),
   ].flat();
 }
 
@@ -91,7 +96,8 @@ function line(one) {
   const { words } = one;
   const count = (name) => cell(name, "number", words[name]);
   return element("tr", { class: one.needs.length ? "bad" : undefined },
-    cell(undefined, "name", link(one.traptor)), cell(undefined, "aside", badge(one)), count("since"), count("rules"), count("tweets/s"),
+    cell(undefined, "name", link(one.traptor)), cell(undefined, "aside", badge(one)),
+    count("since"), count("rules"), count("tweets/s"),
     cell("5 min", "whole", bars(one.status?.rates ?? [], "spark")),
     count("last tweet"), count("withheld"), count("spool"), count("gaps"), cell("host", "full soft host", words.host));
 }
@@ -100,53 +106,65 @@ function line(one) {
 
 function single(seen) {
   const rules = [...seen.rules].sort((a, b) => b.matches - a.matches), most = rules[0]?.matches || 1;
-  const gaps = seen.gaps.slice(-MOST_GAPS).reverse();
+  const gaps = seen.gaps.slice(-MOST_GAPS).reverse(), none = element("p", {}, "None.");
+  const rates = seen.status?.rates ?? [], facts = seen.facts.filter(([name]) => name !== "last 5 minutes");
   return [
     element("p", {}, element("a", { href: "#" }, "← all Traptors")),
     element("h2", {}, seen.traptor, badge(seen)),
     ...(seen.needs.length ? [attention(seen.needs.map((text) => `${seen.traptor} ${text}`))] : []),
-    element("p", {}, `Tweets a second in the last five minutes, at most ${number(Math.max(...(seen.status?.rates ?? []), 0))}`),
-    bars(seen.status?.rates ?? [], "chart"),
-    element("dl", { class: "facts" }, seen.facts.filter(([name]) => name !== "last 5 minutes").map(([name, value]) => big(name, value))),
+    element("p", {}, `Tweets a second in the last five minutes, at most ${number(Math.max(...rates, 0))}`),
+    bars(rates, "chart"),
+    element("dl", { class: "facts" }, facts.map(([name, value]) => big(name, value))),
     element("h2", {}, `Rules (${number(rules.length)})`),
-    rules.length ? table(["rule", "tag", "value", ">matches", ">a minute"], rules.slice(0, MOST_RULES).map((rule) => rule_line(rule, most)), "cards") : element("p", {}, "None."),
-    ...(rules.length > MOST_RULES ? [element("p", {}, `The ${MOST_RULES} that match most; "traptor stats" has all.`)] : []),
+    rules.length ? table(RULES, rules.slice(0, MOST_RULES).map((rule) => ruleLine(rule, most))) : none,
+    element("p", {}, rules.length > MOST_RULES ? `The ${MOST_RULES} that match most; "traptor stats" has all.` : ""),
     element("h2", {}, "Gaps"),
-    gaps.length ? table(["from (UTC)", ">lasted", "cause", ">tries"], gaps.map(gap_line), "cards") : element("p", {}, "None."),
+    gaps.length ? table(GAPS, gaps.map(gapLine)) : none.cloneNode(true),
   ];
 }
 
-function rule_line(rule, most) {
-  const share = element("svg", { class: "bar", viewBox: "0 0 100 1", preserveAspectRatio: "none", "aria-hidden": "true" },
-    element("rect", { class: "written", width: (100 * rule.matches) / most, height: 1 }));
-  return element("tr", {}, cell(undefined, "name", rule.rule_id), cell(undefined, "aside soft", rule.tag), cell("value", "whole", rule.value),
-    cell("matches", "number matches", number(rule.matches), share), cell("a minute", "number", number(rule.per_minute)));
+const RULES = ["rule", "tag", "value", ">matches", ">a minute"], GAPS = ["from (UTC)", ">lasted", "cause", ">tries"];
+
+function ruleLine(rule, most) {
+  const bar = element("rect", { class: "written", width: (100 * rule.matches) / most, height: 1 });
+  const shape = { class: "bar", viewBox: "0 0 100 1", preserveAspectRatio: "none", "aria-hidden": "true" };
+  return element("tr", {},
+    cell(undefined, "name", rule.rule_id), cell(undefined, "aside soft", rule.tag), cell("value", "whole", rule.value),
+    cell("matches", "number matches", number(rule.matches), element("svg", shape, bar)),
+    cell("a minute", "number", number(rule.per_minute)));
 }
 
-const gap_line = (gap) => element("tr", {}, cell("from (UTC)", "full", gap.words[0].replace("T", " ")),
-  cell("lasted", "number", gap.words[1]), cell("cause", "full", gap.cause), cell("tries", "number", gap.reconnects));
+const gapLine = (gap) => element("tr", {},
+  cell("from (UTC)", "full", gap.words[0].replace("T", " ")), cell("lasted", "number", gap.words[1]),
+  cell("cause", "full", gap.cause), cell("tries", "number", gap.reconnects));
 
 // The last tweets
 
 function tweets(seen) {
   document.getElementById("latest").hidden = false;
   fill("no-tweets", plain(seen.trouble || (seen.tweets.length ? "" : "None has come since you look.")));
-  fill("tweets", seen.tweets.map((tweet) => element("li", {},
-    element("div", { class: "head" }, tweet.at ? clock(tweet.at) : "", " ", element("span", { class: "tag" }, tweet.tags), ` @${tweet.by} `, tweet.where && `· ${tweet.where}`),
-    element("div", { class: "text", dir: "auto" }, tweet.text.map(([text, is_marked]) => (is_marked ? element("mark", {}, text) : text))))));
+  fill("tweets", seen.tweets.map((tweet) => element("li", {}, head(tweet), body(tweet))));
 }
+
+const head = (tweet) => element("div", { class: "head" },
+  tweet.at ? clock(tweet.at) : "", " ", element("span", { class: "tag" }, tweet.tags), ` @${tweet.by} `,
+  tweet.where && `· ${tweet.where}`);
+
+const body = (tweet) => element("div", { class: "text", dir: "auto" },
+  tweet.text.map(([text, isMarked]) => (isMarked ? element("mark", {}, text) : text)));
 
 // Staying fresh
 
 async function asked(path) {
   const answer = await fetch(path, { signal: AbortSignal.timeout(PATIENCE_MS) });
-  return { is_well: answer.ok, ...(await answer.json()) };
+  return { isWell: answer.ok, ...(await answer.json()) };
 }
 
 function trouble(text, since) {
   const shown = document.getElementById("trouble");
   shown.hidden = !text;
-  shown.textContent = text && plain((since ? `Since ${clock(since)}: ` : "") + `${text}.`) + (shownAt && ` What you see is of ${shownAt}.`) + " It is tried again.";
+  const told = plain((since ? `Since ${clock(since)}: ` : "") + `${text}.`);
+  shown.textContent = text && told + (shownAt && ` What you see is of ${shownAt}.`) + " It is tried again.";
 }
 
 async function refresh() {
@@ -156,7 +174,7 @@ async function refresh() {
     awaySince = "";
     tweets(latest);
     if (name !== location.hash.slice(1)) return;
-    if (seen.is_well) {
+    if (seen.isWell) {
       refreshMs = 1000 * seen.refresh_seconds;
       shownAt = clock(seen.at);
       fill("view", name ? single(seen) : fleet(seen));
