@@ -99,7 +99,7 @@ class SQLFacts(Facts):
                 ended += 1
             assert (database.progress(), list(database.apart())) == ({("traptor", 0): 2}, [])
             assert ids(database)[-1] == 2
-        assert ended > 6
+        assert ended > 4
         assert (ids(database), database.progress()) == ([2, 3], {("traptor", 0): 6})
         assert (counts["stored"], counts["apart"], counts["notices"], balance(counts)) == (1, 1, 2, True)
 
