@@ -1,9 +1,12 @@
 """What holds in every SQL database beside the other facts: its tables."""
 
 import json
+from collections.abc import Callable
 from typing import Any
 
-from tests.store.facts import MOST, Facts
+import pytest
+
+from tests.store.facts import MOST, Facts, balance, ids
 from tests.store.samples import GAP, LIMIT, delete, located, matched, messages, quote, tweet
 from traptor.store.destination import Destination, Selection
 from traptor.store.sql import Database
@@ -12,6 +15,22 @@ from traptor.store.sql import Database
 def rows(database: Database, statement: str, *values: Any) -> list[Any]:
     with database.transaction():
         return [tuple(row) for row in database.execute(statement, *values)]
+
+
+class Ended(Exception):
+    """As a process does that is killed."""
+
+
+def some(act: Callable[..., None], times: int) -> Callable[..., None]:
+    """The same, but so many times only."""
+    left = iter(range(times))
+
+    def act_or_end(*given: Any) -> None:
+        if next(left, None) is None:
+            raise Ended
+        act(*given)
+
+    return act_or_end
 
 
 class SQLFacts(Facts):
@@ -63,6 +82,26 @@ class SQLFacts(Facts):
         assert database.progress() == {("traptor", 0): 9}
         database.write(messages(tweet(3), topic="-"))
         assert database.progress() == {("traptor", 0): 9}
+
+    def test_what_ends_at_any_statement_is_undone_and_done_again(
+        self, database: Database, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        database.write(messages(tweet(1), tweet(2)))
+        batch = messages(delete(1), quote(3, tweet(2)), b"no JSON", {"gap": GAP}, first=2)
+        insert = database.insert
+        ended = 0
+        while True:
+            monkeypatch.setattr(database, "insert", some(insert, ended))
+            try:
+                counts = database.write(batch)
+                break
+            except Ended:
+                ended += 1
+            assert (database.progress(), list(database.apart())) == ({("traptor", 0): 2}, [])
+            assert ids(database)[-1] == 2
+        assert ended > 4
+        assert (ids(database), database.progress()) == ([2, 3], {("traptor", 0): 6})
+        assert (counts["stored"], counts["apart"], counts["notices"], balance(counts)) == (1, 1, 2, True)
 
     def test_views_say_what_is_missing_and_what_is_withheld(self, database: Database) -> None:
         withheld = {"user_withheld": {"id": 7, "withheld_in_countries": ["XX"]}}
