@@ -1,6 +1,7 @@
 """The door: whatever Kafka and the disk do, every message is delivered or accounted for by name."""
 
 import contextlib
+import gc
 import io
 import logging
 import socket
@@ -583,11 +584,12 @@ def test_what_is_told_may_be_read_by_another_thread(rig: Rig) -> None:
     assert errors == []
 
 
+@pytest.mark.filterwarnings("ignore:unclosed <socket.socket:ResourceWarning")
 @pytest.mark.parametrize("is_listening", [False, True])
 def test_a_broker_that_is_away_leaves_no_sockets_behind(is_listening: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """For hours, be it gone or frozen. A record of the log, which pytest keeps, would hold on to them."""
     monkeypatch.setattr(logging.root.manager, "disable", logging.CRITICAL)
-    open_files: list[int] = []
+    before, open_files = threading.active_count(), list[int]()
 
     def connect() -> Any:
         open_files.append(len(list(Path("/proc/self/fd").iterdir())))
@@ -601,6 +603,8 @@ def test_a_broker_that_is_away_leaves_no_sockets_behind(is_listening: bool, monk
         looking.look()
         wait_until(lambda: len(open_files) >= 10, "10 tries")
         looking.close(0)
+        wait_until(lambda: threading.active_count() <= before, "the end of the thread")
+    gc.collect()
     assert max(open_files[2:]) <= open_files[1] + 2
 
 
