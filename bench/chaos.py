@@ -100,7 +100,7 @@ def write(page: Path, part: str, text: str) -> None:
 def write_row(page: Path, new: list[str]) -> None:
     """Into the table of faults, at its place. What was shorter than it should be is not for the page.
 
-    Several of us may do so at once.
+    Several runs may do so at once.
     """
     with page.open(encoding="utf-8") as file:
         fcntl.flock(file, fcntl.LOCK_EX)

@@ -5,7 +5,6 @@ fonts-lohit-deva). The fleet is two real Traptors, one of them killed, on a simu
 the tests; the tweets are made up. overview.svg and way.svg are drawn by hand. Needs a checkout.
 """
 
-import base64
 import contextlib
 import io
 import json
@@ -231,7 +230,7 @@ def photograph(address: str, words: str, picture: Path) -> None:
         browser.show(address, width=980, height=760)
         browser.wait_for(words)
         browser.value(RENAMED.format(name=socket.gethostname()))
-        picture.write_bytes(base64.b64decode(browser.tell("Page.captureScreenshot")["data"]))
+        browser.picture(picture)
 
 
 # A fleet to look at

@@ -106,5 +106,5 @@ class Browser:
         return str(self.value("document.body ? document.body.innerText : ''"))
 
     def picture(self, file: Path) -> None:
-        """The whole page as PNG."""
-        file.write_bytes(base64.b64decode(self.tell("Page.captureScreenshot", captureBeyondViewport=True)["data"]))
+        """What is in sight, as PNG."""
+        file.write_bytes(base64.b64decode(self.tell("Page.captureScreenshot")["data"]))

@@ -62,6 +62,12 @@ def test_one_that_is_set_and_cannot_be_written_is_a_wrong_setting(
     made = settings.load({}, environ, {})
     spool = Path(made.SPOOL_DIR) / "track-0.spool"
     assert bool(folders.forbidden(spool, made.sources)) is is_wrong
+
+    def not_allowed(path: Path) -> None:
+        raise PermissionError(path)
+
+    monkeypatch.setattr(os, "statvfs", not_allowed)
+    assert bool(folders.forbidden(spool, made.sources)) is is_wrong
     # A disk that is read-only for now keeps nobody from collecting.
     monkeypatch.setattr(os, "statvfs", lambda path: SimpleNamespace(f_flag=os.ST_RDONLY))
     assert not folders.forbidden(spool, made.sources)

@@ -91,6 +91,9 @@ def test_what_matched_is_in_sight() -> None:
         ({"delete": {"status": {"id_str": "7"}}}, "notice 7"),
         ({"limit": {"track": 3}}, "notice"),
         ({"id_str": "1", "user": None, "traptor": {"rules": [None, {"matched_in": ["text"]}]}}, "@ (text)"),
+        ({"id_str": "1", "traptor": {"rules": 5}}, "@"),
+        ({"id_str": "1", "traptor": {"rules": None}}, "@"),
+        ({"id_str": "1", "traptor": {"rules": [{"tag": "a", "matched_in": None}]}}, "@"),
         ([1], "notice"),
     ],
 )

@@ -61,9 +61,17 @@ def searched(spool_dir: str, sources: Mapping[str, str]) -> list[Path]:
 def forbidden(spool: Path, sources: Mapping[str, str]) -> str:
     """Why a folder that somebody has set is none for a spool, in words: a disk that is read-only for now is one."""
     there = standing(spool)
-    if sources.get("SPOOL_DIR") == "default" or can_be_written(spool) or os.statvfs(there).f_flag & os.ST_RDONLY:
+    if sources.get("SPOOL_DIR") == "default" or can_be_written(spool) or _is_read_only(there):
         return ""
     return f"{spool.parent} cannot be written; allowed is a folder of this user's, and {there} is none"
+
+
+def _is_read_only(path: Path) -> bool:
+    """Is the disk? Of a path that we may not look at nobody knows."""
+    try:
+        return bool(os.statvfs(path).f_flag & os.ST_RDONLY)
+    except PermissionError:
+        return False
 
 
 def tell(spool: Path, sources: Mapping[str, str]) -> None:

@@ -51,9 +51,9 @@ class Sight(NamedTuple):
 def sight(tweet: Mapping[str, Any]) -> Sight:
     """Nothing in it acts on a terminal."""
     told = _mapping(tweet.get("traptor"))
-    rules = [rule for rule in told.get("rules", ()) if isinstance(rule, dict)]
+    rules = [rule for rule in _list(told.get("rules")) if isinstance(rule, dict)]
     tags = ", ".join(dict.fromkeys(str(rule.get("tag") or rule.get("value") or "?") for rule in rules)) or "no rule"
-    held_in = dict.fromkeys(str(name) for rule in rules for name in rule.get("matched_in", ()))
+    held_in = dict.fromkeys(str(name) for rule in rules for name in _list(rule.get("matched_in")))
     # A retweet has most of what it retweets.
     again = {f"retweeted_status.{name}" for name in held_in}
     found = ", ".join(where(name) for name in held_in if name not in again)
@@ -86,6 +86,10 @@ def _cut(text: Text, columns: int) -> Text:
         text = Text("…") + text[first - columns // 2 :]
     text.truncate(columns, overflow="ellipsis")
     return text
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:

@@ -7,7 +7,6 @@ import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from http.server import ThreadingHTTPServer
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +18,7 @@ from traptor.account.journal import Journal
 from traptor.account.ledger import Account
 from traptor.account.state import State
 from traptor.account.vitals import Vitals
+from traptor.account.web_server import Server
 from traptor.connections import connect_to_redis
 from traptor.delivery.address import Address
 from traptor.delivery.door import OutputError
@@ -163,7 +163,7 @@ class Traptor(RuleMethods, DictMethods):
         self._door: Kafka | StandardOutput = StandardOutput(counts)
         self._journal = Journal(self.heartbeat_conn, *name, max(15, round(3 * wanted.HEARTBEAT_INTERVAL)))
         self._latency = metrics.Latency()
-        self._metrics_server: ThreadingHTTPServer | None = None
+        self._metrics_server: Server | None = None
         self._reporter = Reporter(None)
         self._side_roads = SideRoads(lambda error: self._reporter.report(error))  # noqa: PLW0108 - it is another one later
         self._pulse = Pulse(self._tick, lambda: self._stopping)
@@ -285,9 +285,9 @@ class Traptor(RuleMethods, DictMethods):
         if not self.kafka_enabled or self.test:
             self._door = StandardOutput(self.account.counts, self.output)
         else:
-            options = self.settings.KAFKA_OPTIONS or {}
-            from traptor.delivery import producers
+            from traptor.delivery import producers  # here and below, since Kafka's client takes its time to import
 
+            options = self.settings.KAFKA_OPTIONS or {}
             producers.check(options, self.settings.KAFKA_CLIENT)
             self._vitals.accept(kafka_options.risks(options))
             self._door = self._make_kafka_door()
@@ -298,7 +298,7 @@ class Traptor(RuleMethods, DictMethods):
         self._vitals.door = self._door
 
     def _make_kafka_door(self) -> "Kafka":
-        from traptor.delivery import producers  # here, since Kafka's client takes its time to import
+        from traptor.delivery import producers
         from traptor.delivery.kafka_door import Kafka
 
         path = Path(self.settings.SPOOL_DIR) / file_name(self.traptor_type, self.traptor_id)

@@ -75,11 +75,19 @@ def test_what_is_of_an_earlier_look_is_forgotten() -> None:
     assert (rig.tweets, rig.latest.seen()["tweets"]) == (["storm 1"], [])
 
 
-def test_what_keeps_them_from_coming_is_told() -> None:
+def test_what_keeps_them_from_coming_is_told_and_tried_while_somebody_looks() -> None:
+    now, tries = 0.0, 0
+
     def refused() -> Any:
+        nonlocal now, tries
+        tries += 1
+        now += IDLE_SECONDS + 1
         raise KafkaConnectionError("nobody listens there")
 
-    latest = Latest(refused, lambda one: one)
+    latest = Latest(refused, lambda one: one, clock=lambda: now)
     assert latest.seen()["trouble"] == "Kafka has not answered yet."
     latest.read()
+    with latest:  # begins to read again, and would try
+        pass
+    assert tries == 1
     assert "nobody listens there" in latest.seen()["trouble"]

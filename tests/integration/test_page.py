@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import redis
+import requests
 from kafka import KafkaProducer
 
 from tests.browser import Browser
@@ -74,6 +75,7 @@ def is_of_width(browser: Browser, width: int) -> bool:
 def test_a_browser_shows_the_fleet_and_what_strangers_wrote_as_text(
     url: str, browser: Browser, kafka_broker: KafkaBroker, topic: str, redis_server: RedisServer
 ) -> None:
+    assert "script-src 'self'" in requests.get(url, timeout=60).headers["Content-Security-Policy"]
     browser.show(url)
     browser.wait_for("None has come since you look")
     browser.wait_for("nobody collects its 1 rules")

@@ -10,7 +10,6 @@ from traptor import settings
 from traptor.commands.console import stop_signal
 from traptor.connections import is_loopback
 from traptor.look import runs, sight
-from traptor.tweets import kinds
 
 LOOPBACK = "127.0.0.1"
 OPEN = "warning: the page has no login: whoever reaches {address} sees it"
@@ -51,6 +50,5 @@ def _shown(tweet: Mapping[str, Any]) -> dict[str, Any]:
     """What the page shows of it; ``text`` in pieces that are marked or not."""
     seen = sight(tweet)
     return {
-        "id": kinds.tweet_id(tweet), "at": seen.at, "tags": seen.tags, "by": seen.screen_name,
-        "text": runs(seen.text), "where": seen.where,
+        "at": seen.at, "tags": seen.tags, "by": seen.screen_name, "text": runs(seen.text), "where": seen.where,
     }  # fmt: skip

@@ -11,6 +11,7 @@ from kafka.errors import KafkaError
 
 from traptor import kafka_options
 from traptor.delivery import reasons
+from traptor.printable import harmless
 from traptor.tweets import fields, kinds
 
 KEPT = 20
@@ -83,6 +84,7 @@ class Latest:
             try:
                 self.read()
             except Exception:
+                self._trouble = "The last tweets cannot be read: the log says why."
                 log.exception("reading the last tweets failed, and is begun again")
             self._stopped.wait(RETRY_SECONDS)
 
@@ -95,10 +97,13 @@ class Latest:
     def read(self) -> None:
         """Wait until somebody looks, and read for as long as somebody does; returns also where Kafka fails."""
         self._is_wanted.wait()
+        if self._stopped.is_set():
+            return
         try:
             self._follow(self._connected())
         except (KafkaError, LookupError, OSError) as error:
-            self._trouble = f"Kafka cannot be read: {error}"
+            self._trouble = f"Kafka cannot be read: {harmless(error)}"
+            self._rest()
 
     def _follow(self, consumer: Any) -> None:
         self._trouble = ""
@@ -107,12 +112,16 @@ class Latest:
                 polled = consumer.poll(timeout_ms=POLL_MS)
                 self._take(record.value for records in polled.values() for record in records)
                 self._trouble = "" if polled else reasons.lately(RECENT_SECONDS)
-                if self._clock() - self._asked_at > IDLE_SECONDS:
-                    self._is_wanted.clear()
+                self._rest()
         finally:
             # What is deleted while nobody looks is not known.
             self._kept = {}
             consumer.close()
+
+    def _rest(self) -> None:
+        """Where nobody looks any more."""
+        if self._clock() - self._asked_at > IDLE_SECONDS:
+            self._is_wanted.clear()
 
     def _take(self, values: Iterable[bytes]) -> None:
         """Another set takes the place of the old one, which somebody may be looking through."""

@@ -1,7 +1,7 @@
 """The fleet as a page for a browser, which keeps itself fresh: of Redis and of Kafka it only reads.
 
-However many browsers look, Redis is looked at once in REFRESH_SECONDS. What a browser gets is HTML, CSS and a script of
-ours, and JSON, which that script shows as text and nothing else.
+However many browsers look, the fleet, and each Traptor that is looked at, is read once in REFRESH_SECONDS. What a
+browser gets is HTML, CSS and a script of ours, and JSON, which that script shows as text and nothing else.
 """
 
 import ipaddress
@@ -96,7 +96,9 @@ class Page:
     def answer(self, asked: Asked) -> Answer:
         if not self._is_ours(asked.host):
             return Answer(
-                421, "text/plain", b"not by this name: ask for an address, localhost, or this machine's name\n"
+                421,
+                "text/plain",
+                b"not by this name: ask for an address or localhost, or give it to --serve as its ADDRESS\n",
             )
         if asked.path in FILES:
             return _file(*FILES[asked.path])
@@ -106,7 +108,7 @@ class Page:
             return self._told(self._fleet_in_words)
         if one := ONE.fullmatch(asked.path):
             return self._told(lambda: self._one_in_words(Name(one[1], int(one[2]))))
-        return Answer(404, "text/plain", b"there is nothing here\n")
+        return _json(404, {"trouble": "There is nothing here."})
 
     def _is_ours(self, host: str) -> bool:
         """A name that a stranger has made to point here (DNS rebinding) is none of ours."""
