@@ -1,5 +1,6 @@
 import logging
 import socket
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -41,9 +42,16 @@ def loopback_only(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.fixture(autouse=True)
-def no_level_of_others() -> None:
-    """What one test has logged, the next need not."""
-    logging.getLogger("traptor").setLevel(logging.NOTSET)
+def no_log_of_others() -> Iterator[None]:
+    """What one test logs, and where, the next need not."""
+    loggers = [logging.getLogger(name) for name in ("traptor", "kafka")]
+    before = {handler for logger in loggers for handler in logger.handlers}
+    loggers[0].setLevel(logging.NOTSET)
+    yield
+    for logger in loggers:
+        for handler in set(logger.handlers) - before:
+            logger.removeHandler(handler)
+            handler.close()
 
 
 @pytest.fixture(autouse=True)

@@ -228,3 +228,14 @@ def test_a_wrong_setting_is_all_that_is_told(
 def test_a_look_sends_nothing_to_kafka(call: Callable[..., object], runs: list[dict[str, Any]]) -> None:
     assert call("--look", "--limit", "3") == Exit.ENDED
     assert [(one["test"], one["tweet_limit"]) for one in runs] == [(True, 3)]
+
+
+@pytest.mark.parametrize("number", ["nan", "inf"])
+def test_a_number_that_nobody_can_count_to_is_refused(number: str) -> None:
+    """`--every nan` would have loaded again without a pause."""
+    result = CliRunner().invoke(cli.command, ["--delay", number])
+    assert (result.exit_code, "can be counted to" in result.output) == (2, True)
+
+
+def test_a_subcommand_that_is_nearly_one_is_told() -> None:
+    assert "Did you mean 'rules'?" in CliRunner().invoke(cli.command, ["rule"]).output

@@ -77,15 +77,10 @@ def leaks(text: str) -> list[str]:
 
 
 @pytest.fixture(autouse=True)
-def _alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     for name, value in {**ENVIRON, "LOG_DIR": "logs", "SPOOL_DIR": "spool"}.items():
         monkeypatch.setenv(name, value)
-    yield
-    for name in ("traptor", "kafka"):
-        for handler in list(logging.getLogger(name).handlers):
-            logging.getLogger(name).removeHandler(handler)
-            handler.close()
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from traptor import __version__, settings, standard_error
+from traptor.commands.finite import Finite
 from traptor.exits import Exit, drop_output
 from traptor.printable import READABLE, harmless
 from traptor.redaction import redact
@@ -58,10 +59,7 @@ SUBCOMMANDS = {
 
 
 class Subcommands(click.Group):
-    """They are imported when they are asked for, so that a Traptor starts without them."""
-
-    def list_commands(self, _: click.Context) -> list[str]:
-        return list(SUBCOMMANDS)
+    """Known by name, and imported when they are asked for: a Traptor starts without them."""
 
     def get_command(self, _: click.Context, name: str) -> click.Command | None:
         if name not in SUBCOMMANDS:
@@ -72,6 +70,7 @@ class Subcommands(click.Group):
 
 @click.group(
     cls=Subcommands,
+    commands={name: click.Command(name) for name in SUBCOMMANDS},
     invoke_without_command=True,
     epilog=EXAMPLES,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -84,7 +83,7 @@ class Subcommands(click.Group):
 @click.option("--type", "traptor_type", type=click.Choice(["track", "follow", "locations"]), help="Type of the rules.")
 @click.option("--id", "traptor_id", type=click.IntRange(0), help="Which Traptor of its type this is.")
 @click.option("--limit", type=click.IntRange(1), metavar="N", help="Stop after N tweets.")
-@click.option("--delay", type=click.FloatRange(0), default=1.0, show_default=True, metavar="SECONDS",
+@click.option("--delay", type=Finite(0), default=1.0, show_default=True, metavar="SECONDS",
               help="Wait before the first connection.")  # fmt: skip
 @click.option("--loglevel", metavar="LEVEL", help="DEBUG, INFO, WARNING, ERROR or CRITICAL.")
 @click.option("--info", "loglevel", flag_value="INFO", help="The same as --loglevel INFO.")

@@ -82,7 +82,12 @@ V2 = {"posts": 1, "cap": 2, "limit": 0, "cost": 0.1}
         ("v2", {}, False),
         ("v2", [], False),
         ("host", None, True),
+        ("reason", ["x"], False),
+        ("risks", {}, False),
+        ("until", 5, False),
+        ("matched", "a", False),
+        ("something_new", [], True),
     ],
 )
 def test_what_is_not_what_a_traptor_writes_is_not_read(name: str, value: Any, is_kept: bool) -> None:
-    assert read({name: value, "reason": "x"}) == ({name: value} if is_kept else {}) | {"reason": "x"}
+    assert read({name: value, "version": "x"}) == ({name: value} if is_kept else {}) | {"version": "x"}

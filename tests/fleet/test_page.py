@@ -148,7 +148,7 @@ def test_where_to_serve(text: str, expected: tuple[str, int]) -> None:
     assert place(text) == expected
 
 
-@pytest.mark.parametrize("text", ["", "host", "65536", "-1", "1.5", "127.0.0.1:", "٣"])
+@pytest.mark.parametrize("text", ["", "host", "65536", "-1", "1.5", "127.0.0.1:", "٣", "é" * 70 + ":0"])
 def test_what_is_no_port_is_told(text: str) -> None:
     with pytest.raises(Exception, match="allowed is a port"):
         place(text)

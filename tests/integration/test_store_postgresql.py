@@ -99,6 +99,14 @@ def test_what_waiting_does_not_mend_is_no_wait(postgresql: PostgreSQLServer, pat
         PostgreSQL(f"postgresql://{postgresql.user}@{postgresql.host}:{postgresql.port}{path}").open()
 
 
+def test_a_database_that_cannot_hold_every_script_is_refused(postgresql: PostgreSQLServer) -> None:
+    address = f"postgresql://{postgresql.user}@{postgresql.host}:{postgresql.port}"
+    with psycopg.connect(f"{address}/postgres", autocommit=True) as client:
+        client.execute("CREATE DATABASE ascii ENCODING 'SQL_ASCII' TEMPLATE template0 LC_COLLATE 'C' LC_CTYPE 'C'")
+    with pytest.raises(WrongDestination, match="SQL_ASCII; allowed is UTF8"):
+        PostgreSQL(f"{address}/ascii").open()
+
+
 def test_a_password_is_not_in_the_name() -> None:
     assert PostgreSQL("postgresql://me:secret@db.example.org/tweets").name == "postgresql://db.example.org/tweets"
 

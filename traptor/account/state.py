@@ -34,8 +34,13 @@ HEALTHY = {State.STARTING, State.WAITING_FOR_RULES, State.CONNECTING, State.STRE
 
 
 _NUMBERS = {
-    "predicates", "predicate_limit", "left_out", "tweets_per_second", "withheld", "unmatched", "spool_bytes",
-    "ack_lag_seconds", "gaps_day", "gap_seconds_day", "apart",
+    "pid", "rules", "predicates", "predicate_limit", "left_out", "tweets_per_second", "received", "matched",
+    "unmatched", "taken_up", "delivered", "waiting", "spool_messages", "spool_bytes", "spool_damaged_files", "apart",
+    "dropped", "withheld", "ack_lag_seconds", "gaps_day", "gap_seconds_day",
+}  # fmt: skip
+_TEXTS = {
+    "since", "started", "reason", "risks", "until", "host", "version", "rule_set", "last_tweet_at",
+    "last_byte_at", "credential",
 }  # fmt: skip
 
 
@@ -49,6 +54,8 @@ def _is_sound(name: str, value: Any) -> bool:
         return _is_number(value)
     if name == "state":
         return isinstance(value, str)
+    if name in _TEXTS:
+        return isinstance(value, str | None)
     if name == "rates":
         return isinstance(value, list) and all(map(_is_number, value))
     if name == "v2":

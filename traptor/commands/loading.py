@@ -26,6 +26,7 @@ from traptor.commands.console import (
     serve_metrics,
     stop_signal,
 )
+from traptor.commands.finite import Finite
 from traptor.fleet import following, roster
 from traptor.fleet.roster import Changes
 from traptor.keys import TYPES
@@ -63,7 +64,7 @@ log = logging.getLogger(__name__)
 @click.option(
     "--every",
     "every_seconds",
-    type=click.FloatRange(LEAST_SECONDS_BETWEEN),
+    type=Finite(LEAST_SECONDS_BETWEEN),
     metavar="SECONDS",
     help="Go on until told to stop, and load again; of several that do, one loads, the others wait.",
 )

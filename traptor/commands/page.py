@@ -18,9 +18,17 @@ OPEN = "warning: the page has no login: whoever reaches {address} sees it"
 def place(text: str) -> tuple[str, int]:
     """``[ADDRESS:]PORT``; port 0 is any that is free. Raises click.BadParameter."""
     address, _, port = text.rpartition(":")
-    if not (port.isascii() and port.isdigit() and int(port) < 1 << 16):
+    if not (port.isascii() and port.isdigit() and int(port) < 1 << 16 and _is_host(address)):
         raise click.BadParameter(f"{text!r}; allowed is a port, or an address and a port, such as 127.0.0.1:8000")
     return address.strip("[]") or LOOPBACK, int(port)
+
+
+def _is_host(address: str) -> bool:
+    """Or is a part of the name too long to be asked for, or empty?"""
+    try:
+        return bool(address.encode("idna")) or not address
+    except UnicodeError:
+        return False
 
 
 def serve(wanted: settings.Settings, conn: "redis.Redis", address: str, port: int) -> None:

@@ -21,6 +21,7 @@ from traptor.commands.console import (
     serve_metrics,
     stop_signal,
 )
+from traptor.commands.finite import Finite
 from traptor.commands.loading import read, say_changes, say_remarks
 from traptor.fleet import rebalance, roster
 from traptor.keys import TYPES
@@ -46,7 +47,7 @@ from traptor.tweets.rule import Rule
     "--share",
     default=0.01,
     show_default=True,
-    type=click.FloatRange(0, 1, min_open=True),
+    type=Finite(0, 1, min_open=True),
     help="Which share of all tweets the sample is.",
 )
 @json_option
@@ -140,9 +141,7 @@ def _percents(line: dict[str, Any]) -> tuple[str, str, str]:
 
 
 @click.command("rebalance")
-@click.option(
-    "--after", type=click.FloatRange(0), metavar="SECONDS", help="Silence after which rules move  [REBALANCE_AFTER]"
-)
+@click.option("--after", type=Finite(0), metavar="SECONDS", help="Silence after which rules move  [REBALANCE_AFTER]")
 @click.option(
     "--return/--stay", "bring_back", default=None, help="Whether moved rules go back later  [REBALANCE_RETURN]"
 )

@@ -23,6 +23,7 @@ from traptor.archives.bookmarks import Bookmarks
 from traptor.archives.replay import Pace, Replay
 from traptor.archives.workers import Task, WorkerDied
 from traptor.commands.console import needs_a_person
+from traptor.commands.finite import Finite
 from traptor.exits import Exit, drop_output
 from traptor.printable import harmless
 from traptor.rules import checked, loading, stored
@@ -93,7 +94,7 @@ def writable(context: click.Context, option: click.Parameter, file: Path | None)
 @click.option("--all", "every_tweet", is_flag=True, help="Also the tweets that match no rule.")
 @click.option("--since", type=moment, metavar="TIME", help="Leave out tweets posted before this time (UTC).")
 @click.option("--until", type=moment, metavar="TIME", help="Leave out tweets posted at this time or later.")
-@click.option("--sample", type=click.FloatRange(0, 1, min_open=True), default=1.0, metavar="SHARE",
+@click.option("--sample", type=Finite(0, 1, min_open=True), default=1.0, metavar="SHARE",
               help="A share of the tweets, 0.01 for one in a hundred; always the same ones.")  # fmt: skip
 @click.option("--speed", type=factor, metavar="SPEED", default="max", show_default=True,
               help="By the tweets' own time: 1x as it happened, 10x ten times as fast.")  # fmt: skip

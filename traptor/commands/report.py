@@ -9,6 +9,7 @@ import redis
 
 from traptor import settings
 from traptor.archives.tally import Stretch, Tally
+from traptor.commands.finite import Finite
 from traptor.commands.replay import writable
 from traptor.connections import connect_to_redis
 from traptor.store.destinations import ALLOWED, is_destination
@@ -26,7 +27,7 @@ Examples:
 @click.command(epilog=EXAMPLES)
 @click.argument("place", metavar="[DESTINATION] FILE")
 @click.argument("file", metavar="", required=False, type=click.Path(dir_okay=False, path_type=Path))
-@click.option("--last", "hours", type=click.FloatRange(0, min_open=True), default=24.0, show_default=True,
+@click.option("--last", "hours", type=Finite(0, min_open=True), default=24.0, show_default=True,
               metavar="HOURS", help="How far to look back in Kafka.")  # fmt: skip
 @click.pass_context
 def report(context: click.Context, place: str, file: Path | None, hours: float) -> None:

@@ -10,6 +10,7 @@ from typing import IO, Any
 
 import click
 
+from traptor.commands.finite import Finite
 from traptor.connections import is_loopback
 from traptor.simulator.feed import decode
 from traptor.simulator.oauth import CREDENTIAL, Credential
@@ -47,7 +48,7 @@ OPEN = (
 @click.command(epilog=EXAMPLES, context_settings={"show_default": True})
 @click.option("--host", default="127.0.0.1", help="The address to listen on.")
 @click.option("--port", default=0, type=click.IntRange(0, 65535), help="The port; 0 takes any free one.")
-@click.option("--rate", default=10.0, type=click.FloatRange(0), help="Tweets per second; 0 for as fast as it goes.")
+@click.option("--rate", default=10.0, type=Finite(0), help="Tweets per second; 0 for as fast as it goes.")
 @click.option("--limit", type=click.IntRange(0), help="Tweets per credential; then nothing but keep-alives.")
 @click.option("--seed", default=0, help="The same seed makes up the same tweets.")
 @click.option(
@@ -59,9 +60,7 @@ OPEN = (
 )
 @click.option("--once", is_flag=True, help="Send the recorded tweets once and as they are, instead of over and over.")
 @click.option("--faults", type=click.File(), help="A JSON list of faults; docs/simulator.md has their table.")
-@click.option(
-    "--keep-alive", default=30.0, type=click.FloatRange(0, min_open=True), help="Seconds of quiet before one."
-)
+@click.option("--keep-alive", default=30.0, type=Finite(0, min_open=True), help="Seconds of quiet before one.")
 @click.option(
     "--v2-names", default="tweet", type=click.Choice(["tweet", "post"]), help="Generation of X API v2's names."
 )

@@ -219,7 +219,7 @@ def facts(member: Member) -> list[tuple[str, Any]]:
         if said.get("gaps_day") else "",
         "credential": said.get("credential"), "X API v2": spent(member),
     }  # fmt: skip
-    return [(name, value) for name, value in told.items() if value not in {None, "", "-", 0}]
+    return [(name, value) for name, value in told.items() if value not in (None, "", "-", 0)]
 
 
 _COUNTED = ("received", "matched", "unmatched", "delivered", "waiting", "taken_up", "apart", "dropped", "withheld",

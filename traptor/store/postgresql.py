@@ -56,6 +56,7 @@ class PostgreSQL(Database):
         with self._translated():
             if self._db is None or self._db.closed:
                 self._db = self._connect()
+                self._check_encoding(self._db.info.parameter_status("server_encoding"))
         with self.transaction(alone=True):
             self._make_tables()
             self.check_version()
@@ -66,6 +67,7 @@ class PostgreSQL(Database):
             autocommit=True,
             connect_timeout=CONNECT_SECONDS,
             application_name="traptor store",
+            client_encoding="utf8",
             options=f"-c statement_timeout={STATEMENT_MS} -c client_min_messages=warning -c timezone=UTC",
             keepalives_idle=10,
             keepalives_interval=3,
@@ -73,6 +75,15 @@ class PostgreSQL(Database):
             tcp_user_timeout=STATEMENT_MS // 4,
             password=self._password or None,
         )
+
+    def _check_encoding(self, encoding: str | None) -> None:
+        """In another not every tweet can be written, or no word of it found."""
+        if encoding != "UTF8":
+            self.close()
+            raise WrongDestination(
+                f"{self.name} has the encoding {encoding}; allowed is UTF8, as in"
+                " CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0"
+            )
 
     def _make_tables(self) -> None:
         folder = files("traptor.store")
