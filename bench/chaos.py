@@ -182,6 +182,10 @@ def happened(fault: Fault, servers: Servers, scale: float, client: str) -> list[
 @click.option("--write/--no-write", "is_written", default=False, help="Write the rows in docs/reliability.md.")
 def main(scale: float, only: tuple[str, ...], client: str, soak_seconds: float, is_written: bool) -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that the servers end with us
+    named = [fault for fault in faults.FAULTS if fault.name in only]
+    wanted = named or [fault for fault in faults.FAULTS if all(words in fault.name for words in only)]
+    if not wanted:
+        raise click.BadParameter(f"no fault has these words; there are: {', '.join(one.name for one in faults.FAULTS)}")
     rows = []
     with tempfile.TemporaryDirectory() as folder, servers(Path(folder), client) as parts:
         if soak_seconds:
@@ -190,8 +194,7 @@ def main(scale: float, only: tuple[str, ...], client: str, soak_seconds: float, 
             if is_written:
                 write(PAGE, "soak", text)
             return
-        named = [fault for fault in faults.FAULTS if fault.name in only]
-        for fault in named or [fault for fault in faults.FAULTS if all(words in fault.name for words in only)]:
+        for fault in wanted:
             rows.append(happened(fault, parts, scale, client))
             if is_written:
                 write_row(PAGE, rows[-1])
