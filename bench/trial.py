@@ -143,8 +143,9 @@ class Trial:
     def start(self) -> None:
         """A new process, the first one or after the end of the one before."""
         self._metrics_port = free_port()
-        self.daemon = Daemon(self.folder, **{**self._settings, "METRICS_PORT": self._metrics_port})
-        self._daemons.append(self._exits.enter_context(self.daemon))
+        started = Daemon(self.folder, **{**self._settings, "METRICS_PORT": self._metrics_port})
+        self.daemon = self._exits.enter_context(started)  # the sampler sees none that has not begun
+        self._daemons.append(started)
 
     def wait_for_tweets(self, more: int) -> None:
         """Until Twitter has sent so many more than now."""
