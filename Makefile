@@ -39,13 +39,13 @@ demo-store: .venv/run ## the same into a file, tweets.db, to look at; Ctrl-C end
 		(trap '' INT; LOG_DIR=none exec .venv/bin/python -m traptor store tweets.db -)
 
 # More workers than cores: a test on real servers waits for them more than it works.
-test: .venv/test ## all tests but the heavy ones, on real servers; about five minutes on two cores
+test: .venv/test ## all tests but the heavy ones, on real servers; about four minutes on two cores
 	@.venv/bin/pytest --quiet --dist loadgroup --numprocesses $$((2 * $(CORES))) $(TESTS)
 
 test-fast: .venv/test ## the unit tests alone; a minute or two
 	@.venv/bin/pytest --quiet --dist worksteal --numprocesses $$((2 * $(CORES))) -m "not integration and not heavy"
 
-test-heavy: .venv/test ## those that take long: soaks, kills, outages, brokers with logins; a quarter of an hour
+test-heavy: .venv/test ## those that take long: soaks, kills, outages, brokers with logins; ten minutes
 	@.venv/bin/pytest --quiet --dist loadgroup --numprocesses $$((2 * $(CORES))) -m heavy
 
 test-deploy: .venv/test ## Vagrant, systemd, Ansible, the image and the newest Python for real, on Debian roots; needs root on Debian
