@@ -269,7 +269,8 @@ class Readable:
     hosts: str
 
     def consume(self, topic: str, count: int, timeout_seconds: float = 30) -> list[tuple[bytes | None, bytes]]:
-        """(key, value) of all messages from the beginning, once there are at least `count` of them or time is up."""
+        """(key, value) of all messages from the beginning, once there are at least `count` of them, or for so long none
+        has come."""
         deadline = time.monotonic() + timeout_seconds
         messages: list[tuple[bytes | None, bytes]] = []
         with contextlib.closing(KafkaConsumer(bootstrap_servers=self.hosts, group_id=None)) as consumer:
@@ -279,6 +280,8 @@ class Readable:
             while time.monotonic() < deadline:
                 polled = consumer.poll(timeout_ms=200)
                 messages += [(record.key, record.value) for records in polled.values() for record in records]
+                if polled:
+                    deadline = time.monotonic() + timeout_seconds
                 if not polled and len(messages) >= count:
                     break
         return messages
