@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import math
 import os
 import re
 import signal
@@ -659,9 +660,9 @@ def test_the_command_says_where_it_listens_and_ends_well(number: signal.Signals,
         (["--faults"], "null", "input: not a JSON list"),
         (["--faults"], "[" * 100_000, "input: nested too deeply"),
         (["--file"], "[" * 100_000, "line 1: nested too deeply"),
-        (["--rate", "nan", "--file"], "{}", "rate nan"),
-        (["--rate", "inf", "--file"], "{}", "rate inf"),
-        (["--keep-alive", "inf", "--file"], "{}", "keep-alive inf"),
+        (["--rate", "nan", "--file"], "{}", "'--rate': 'nan' is no number"),
+        (["--rate", "inf", "--file"], "{}", "'--rate': 'inf' is no number"),
+        (["--keep-alive", "inf", "--file"], "{}", "'--keep-alive': 'inf' is no number"),
         (["--file"], '{"id":1}\nnot JSON', "line 2: "),
     ],
 )
@@ -670,6 +671,12 @@ def test_the_command_explains_what_is_wrong(options: list[str], content: str, re
     path.write_text(content)
     result = CliRunner().invoke(simulate, [*options, str(path)])
     assert (result.exit_code, reason in result.output) == (2, True), result.output
+
+
+@pytest.mark.parametrize("pace", [{"rate": math.nan}, {"rate": math.inf}, {"keep_alive_seconds": math.inf}])
+def test_a_pace_that_is_no_number_is_refused(pace: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match="allowed are finite numbers"):
+        Simulator(**pace)
 
 
 def test_a_recording_that_is_cut_off_is_named(tmp_path: Path) -> None:
