@@ -50,3 +50,22 @@ def test_what_is_wrong_is_named(
     done = CliRunner().invoke(command, arguments)
     assert (done.exit_code, told in done.stderr, done.stdout) == (2, True, ""), done.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "held, arguments",
+    [
+        (b'{"id_str": "1"}\n', ["report", "held"]),
+        (b'{"id_str": "1"}\n', ["replay", "--report", "held", "held"]),
+        (b"SQLite format 3\0 and more", ["report", "held"]),
+        (b"SQLite format 3\0 and more", ["export", "tweets.db", "--out", "held"]),
+    ],
+)
+def test_what_is_no_page_is_not_written_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, held: bytes, arguments: list[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "held").write_bytes(held)
+    done = CliRunner().invoke(command, arguments)
+    assert (done.exit_code, "is not written over" in done.stderr) == (2, True), done.stderr
+    assert (tmp_path / "held").read_bytes() == held

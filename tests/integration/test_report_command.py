@@ -56,10 +56,10 @@ def test_the_page_tells_of_the_window_and_nothing_before_it(
 
 
 def test_a_topic_that_is_not_there_is_named(tmp_path: Path, kafka_broker: KafkaBroker) -> None:
-    (tmp_path / "page.html").write_text("of yesterday")
+    (tmp_path / "page.html").write_text("<!DOCTYPE html>of yesterday")
     done = run(tmp_path, "page.html", KAFKA_HOSTS=kafka_broker.hosts, KAFKA_TOPIC="nowhere")
     assert (done.returncode, b"there is no topic nowhere" in done.stderr) == (1, True), done.stderr.decode()
-    assert (tmp_path / "page.html").read_text() == "of yesterday"
+    assert (tmp_path / "page.html").read_text() == "<!DOCTYPE html>of yesterday"
 
 
 @pytest.mark.heavy

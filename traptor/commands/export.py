@@ -1,5 +1,6 @@
 """``traptor export``: tweets out of a database."""
 
+import contextlib
 import sys
 from datetime import UTC, datetime
 from typing import BinaryIO
@@ -36,6 +37,7 @@ def export(  # noqa: PLR0917 - click passes by name
 
     Lists stand in one column, joined by blanks. Whoever shares tweets with others may share their ids: --format ids.
     """
+    _spare_a_database(out.name)
     selection = Selection(rule, _iso(since), _iso(until))
     try:
         with opened(name, settings.load()) as database:
@@ -46,6 +48,12 @@ def export(  # noqa: PLR0917 - click passes by name
         drop_output()
         sys.exit(Exit.ENDED)
     click.echo(f"export: {count} tweets", err=True)
+
+
+def _spare_a_database(path: str) -> None:
+    with contextlib.suppress(OSError), open(path, "rb") as held:
+        if held.read(16) == b"SQLite format 3\0":
+            raise click.UsageError(f"{path} is a database and is not written over; allowed is another file")
 
 
 def _iso(seconds: float | None) -> str | None:

@@ -83,6 +83,23 @@ def writable(context: click.Context, option: click.Parameter, file: Path | None)
     return file
 
 
+def page_file(context: click.Context, option: click.Parameter, file: Path | None) -> Path | None:
+    """A file for a page: a new one, or one that holds a page already. Tweets, say, are not written over."""
+    if writable(context, option, file) and _holds_something_else(file):
+        raise click.BadParameter(
+            f"{file} is no page and is not written over; allowed is a new file, or an earlier page."
+            " A page of the tweets in it: traptor replay --report page.html " + str(file)
+        )
+    return file
+
+
+def _holds_something_else(file: Path | None) -> bool:
+    if not file or not file.is_file():
+        return False
+    with file.open("rb") as held:
+        return not b"<!doctype html".startswith(held.read(14).lower())
+
+
 @click.command(epilog=EXAMPLES, context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("paths", nargs=-1, required=True, type=click.Path(exists=True, allow_dash=True))
 @click.option("--rules", "rules_file", type=click.Path(exists=True, dir_okay=False, path_type=Path),
@@ -103,7 +120,7 @@ def writable(context: click.Context, option: click.Parameter, file: Path | None)
 @click.option("--state", type=click.Path(dir_okay=False, path_type=Path), callback=writable,
               help="Remember here how far it got, and go on from there.")  # fmt: skip
 @click.option("--strict", is_flag=True, help="Exit code 1 if anything was damaged.")
-@click.option("--report", type=click.Path(dir_okay=False, path_type=Path), callback=writable,
+@click.option("--report", type=click.Path(dir_okay=False, path_type=Path), callback=page_file,
               help="Write a report of it: one HTML page.")  # fmt: skip
 def replay(  # noqa: PLR0917 - click passes by name
     paths: tuple[str, ...],

@@ -10,7 +10,7 @@ import redis
 from traptor import settings
 from traptor.archives.tally import Stretch, Tally
 from traptor.commands.finite import Finite
-from traptor.commands.replay import writable
+from traptor.commands.replay import page_file
 from traptor.connections import connect_to_redis
 from traptor.store.destinations import ALLOWED, is_destination
 
@@ -50,7 +50,7 @@ def report(context: click.Context, place: str, file: Path | None, hours: float) 
 def checked_file(context: click.Context, file: Path) -> Path:
     if os.path.isdir(file):
         raise click.UsageError(f"{file} is a folder")
-    return writable(context, context.command.params[1], file) or file
+    return page_file(context, context.command.params[1], file) or file
 
 
 def _of_database(name: str, file: Path) -> None:
