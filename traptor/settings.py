@@ -138,7 +138,7 @@ class Settings:
     KAFKA_CLIENT: str = _setting(
         KAFKA_PYTHON,
         one_of(*KAFKA_CLIENTS),
-        "what sends to Kafka; `confluent` takes less CPU time, and needs `pip install traptor[fast]`",
+        "what sends to Kafka; `confluent` takes less CPU time, and needs `pip install confluent-kafka`",
     )
     KAFKA_OPTIONS: dict[str, Any] | None = _setting(
         None, KAFKA_OPTIONS, "more arguments of kafka-python's producer: TLS, SASL, compression", secret=True

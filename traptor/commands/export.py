@@ -43,7 +43,7 @@ def export(  # noqa: PLR0917 - click passes by name
         with opened(name, settings.load()) as database:
             count = FORMATS[form](database.tweets(selection), out)
     except ImportError as error:
-        raise click.ClickException(f"{error}; pip install 'traptor[parquet]' brings it") from None
+        raise click.ClickException(f"{error}; pip install pyarrow brings it") from None
     except BrokenPipeError:
         drop_output()
         sys.exit(Exit.ENDED)

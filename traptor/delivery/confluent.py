@@ -1,6 +1,6 @@
 """librdkafka in the place of kafka-python: a producer with the same methods, options and errors.
 
-``pip install traptor[fast]`` brings it, and KAFKA_CLIENT=confluent chooses it.
+``pip install confluent-kafka`` brings it, and KAFKA_CLIENT=confluent chooses it.
 """
 
 import logging

@@ -115,7 +115,7 @@ def _connect_kafka_python(hosts: str, topic: str, options: dict[str, Any]) -> Ka
 def _confluent() -> ModuleType:
     """Raises SettingError where it is not installed."""
     if find_spec("confluent_kafka") is None:
-        raise SettingError("KAFKA_CLIENT: confluent is not installed; pip install 'traptor[fast]' brings it")
+        raise SettingError("KAFKA_CLIENT: confluent is not installed; pip install confluent-kafka brings it")
     from traptor.delivery import confluent
 
     return confluent

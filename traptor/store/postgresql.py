@@ -15,7 +15,7 @@ try:
     import psycopg
     from psycopg.rows import dict_row
 except ImportError as error:
-    raise ImportError("psycopg is not installed; pip install 'traptor[postgresql]' brings it") from error
+    raise ImportError("psycopg is not installed; pip install 'psycopg[binary]' brings it") from error
 
 from traptor.store.destination import Away, Refused, WrongDestination, group
 from traptor.store.rows import TweetRow
