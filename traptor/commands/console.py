@@ -95,7 +95,9 @@ def connection(wanted: settings.Settings) -> Iterator["redis.Redis"]:
     except redis.WatchError:
         raise click.ClickException("somebody else changed rules meanwhile, nothing was written: try again") from None
     except redis.RedisError as error:
-        raise click.ClickException(f"Redis cannot be used: {harmless(error)}") from None
+        raise click.ClickException(
+            f"Redis cannot be used: {harmless(error)}; start it, or set REDIS_URL (`traptor doctor` looks for more)"
+        ) from None
     except Locked as error:
         raise click.ClickException(str(error)) from None
 
