@@ -45,10 +45,10 @@ test: .venv/test ## all tests but the heavy ones, on real servers; about four mi
 test-fast: .venv/test ## the unit tests alone; a minute or two
 	@.venv/bin/pytest --quiet --dist worksteal --numprocesses $$((2 * $(CORES))) -m "not integration and not heavy"
 
-test-heavy: .venv/test ## those that take long: soaks, kills, outages, brokers with logins; ten minutes
+test-heavy: .venv/test ## those that take long: soaks, kills, outages, brokers with logins, supervisor; ten minutes
 	@.venv/bin/pytest --quiet --dist loadgroup --numprocesses $$((2 * $(CORES))) -m heavy
 
-test-deploy: .venv/test ## Vagrant, supervisor, systemd, Ansible and the image for real, on Debian roots; needs root on Debian
+test-deploy: .venv/test ## Vagrant, systemd, Ansible, the image and compose.yaml for real, on Debian roots; needs root on Debian
 	@tests/deploy/run
 
 lint: .venv/test ## ruff, mypy, and the layers

@@ -23,9 +23,9 @@ def test_a_pipe_s_progress_is_told_in_lines_of_its_own(tmp_path: Path) -> None:
         "TERM": "xterm",
         "LOG_DIR": "none",
     }
-    command = [sys.executable, "-m", "traptor", "store", "tweets.db", "-"]
+    typed = [sys.executable, "-m", "traptor", "store", "tweets.db", "-"]
     lines = json.dumps(samples.matched(samples.tweet(1))).encode() + b"\n"
-    subprocess.run(command, input=lines, check=True, stderr=theirs, cwd=tmp_path, env=environ)
+    subprocess.run(typed, input=lines, check=True, stderr=theirs, cwd=tmp_path, env=environ)
     os.close(theirs)
     shown = os.read(ours, 65536)
     os.close(ours)
