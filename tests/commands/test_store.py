@@ -12,6 +12,7 @@ from click.testing import CliRunner
 
 from tests.store import samples
 from traptor.cli import command
+from traptor.commands.export import _spare_a_database
 
 
 def test_a_pipe_s_progress_is_told_in_lines_of_its_own(tmp_path: Path) -> None:
@@ -69,3 +70,9 @@ def test_what_is_no_page_is_not_written_over(
     done = CliRunner().invoke(command, arguments)
     assert (done.exit_code, "is not written over" in done.stderr) == (2, True), done.stderr
     assert (tmp_path / "held").read_bytes() == held
+
+
+def test_a_pipe_that_is_written_to_is_not_read(tmp_path: Path) -> None:
+    """As in ``--out >(gzip)``: whoever opened it would wait for ever."""
+    os.mkfifo(tmp_path / "pipe")
+    _spare_a_database(str(tmp_path / "pipe"))

@@ -1,6 +1,7 @@
 """``traptor export``: tweets out of a database."""
 
 import contextlib
+import os
 import sys
 from datetime import UTC, datetime
 from typing import BinaryIO
@@ -51,7 +52,10 @@ def export(  # noqa: PLR0917 - click passes by name
 
 
 def _spare_a_database(path: str) -> None:
-    with contextlib.suppress(OSError), open(path, "rb") as held:
+    """Raises click.UsageError. A pipe is not looked into: it would be waited for."""
+    if not os.path.isfile(path):
+        return
+    with contextlib.suppress(PermissionError), open(path, "rb") as held:
         if held.read(16) == b"SQLite format 3\0":
             raise click.UsageError(f"{path} is a database and is not written over; allowed is another file")
 
