@@ -1,7 +1,7 @@
 """One partition's line: how much is on its way, since when, and when it counts as stuck."""
 
 from typing import Any
-from unittest.mock import Mock
+from unittest.mock import Mock, PropertyMock
 
 import pytest
 
@@ -30,6 +30,16 @@ def test_what_is_answered_is_not_on_its_way_any_more(in_order: bool, answered: l
     assert [len(one.message.value) for one in taken] == answered
     assert [len(one.message.value) for one in lane.on_way] == left
     assert lane.on_way_bytes == sum(one.size_bytes for one in lane.on_way) > 0
+
+
+@pytest.mark.parametrize("in_order", [True, False])
+def test_an_answer_that_comes_while_it_is_looked_for_is_found_the_next_time(in_order: bool) -> None:
+    lane = lane_with(entry(1), entry(2))
+    for one in lane.on_way:
+        type(one.future).is_done = PropertyMock(side_effect=[False, True])
+    found = [one for _ in range(3) for one in lane.take_answered(in_order=in_order)]
+    assert [len(one.message.value) for one in found] == [1, 2]
+    assert (list(lane.on_way), lane.on_way_bytes) == ([], 0)
 
 
 @pytest.mark.parametrize("in_order", [True, False])

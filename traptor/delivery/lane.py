@@ -79,9 +79,12 @@ class Lane:
             for _ in answered:
                 self.on_way.popleft()
         else:
-            answered = [entry for entry in self.on_way if entry.future.is_done is True]
+            # Each is asked once, for its answer may come at any moment: then it is in one of the two.
+            answered, left = [], deque[Entry]()
+            for entry in self.on_way:
+                (answered if entry.future.is_done is True else left).append(entry)
             if answered:
-                self.on_way = deque(entry for entry in self.on_way if entry.future.is_done is not True)
+                self.on_way = left
         self.on_way_bytes -= sum(entry.size_bytes for entry in answered)
         return answered
 
