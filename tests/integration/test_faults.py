@@ -109,7 +109,7 @@ def test_a_fault_costs_nothing_that_is_not_told(servers: Servers, name: str, api
 def test_outages_leave_no_sockets_behind(servers: Servers) -> None:
     with Trial(servers) as trial:
         sockets = [_sockets_after_outage(trial) for _ in range(4)]
-    assert sockets[-1] <= sockets[0] + 1, sockets
+    assert sockets[-1] <= sockets[1] + 1, sockets  # with the second: by then Redis' pool has all that it opens
 
 
 def _sockets_after_outage(trial: Trial) -> int:

@@ -49,7 +49,6 @@ class Credential:
         """Do we know the back-off that Redis remembers?"""
         self._other: dict[str, Any] | None = None
         """Who else has the lease, by our last look."""
-        self._patient_until = 0.0
 
     def wait_seconds(self) -> float:
         return max(0.0, self.not_before - time.monotonic())
@@ -59,8 +58,6 @@ class Credential:
 
         Without Redis it counts as ours until ``renew`` finds otherwise, but not while another is known to have it.
         """
-        if time.monotonic() < self._patient_until:
-            return self._other
         try:
             holder = self._lease.take()
             if holder is None and not self._is_recalled:
@@ -71,9 +68,6 @@ class Credential:
             if self._other is None:
                 log.warning("no lease on the credential, going on without", extra={"error": str(error)})
                 self._held, self.lost = True, False
-            else:
-                # It could not renew its lease either, and is to have the time to.
-                self._patient_until = time.monotonic() + TTL_SECONDS
             return self._other
         self._other = holder
         self._held = self._is_recalled = holder is None

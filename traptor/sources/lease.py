@@ -50,6 +50,8 @@ class Lease:
         name = {"type": traptor_type, "id": traptor_id, "credential": credential}
         self.own = json.dumps({**process, **name, "nonce": os.urandom(4).hex()})
         self._others: dict[str, _Other] = {}
+        self._was_away = False
+        """Redis has not answered since we last looked."""
 
     def take(self) -> dict[str, Any] | None:
         """Take or renew the lease, at once from a process that is seen to be dead.
@@ -57,8 +59,17 @@ class Lease:
         None when it is ours, else who holds it: host, pid, type, id and, but for earlier versions, credential.
         """
         # Looked at before it is written: a frozen Redis, once it thaws, does whatever it has been sent meanwhile.
+        was_away, self._was_away = self._was_away, True
+        if was_away:
+            self._give_time()
         holder: dict[str, Any] | None = self._conn.transaction(self._renew, *self._keys, value_from_callable=True)
+        self._was_away = False
         return holder
+
+    def _give_time(self) -> None:
+        """Nobody could renew a lease while Redis was away: whoever has one is to have the time to."""
+        until = time.monotonic() + TTL_SECONDS
+        self._others = {key: other._replace(until=until) for key, other in self._others.items()}
 
     def _renew(self, pipe: Any) -> dict[str, Any] | None:
         looked_at = [(key, pipe.get(key), pipe.pttl(key)) for key in self._keys]
