@@ -81,6 +81,7 @@ def test_each_log_line_of_troubleshooting_is_the_codes() -> None:
         *(build("<credential>") for build in (keys.lease, keys.backoff)),
         keys.posts("<app>", "<month>"),
         keys.homes("<type>"),
+        keys.brought("<time>"),
         keys.RULES_LOCK,
     ],
 )

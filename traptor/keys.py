@@ -77,6 +77,11 @@ def posts(app: str, month: str) -> str:
     return f"traptor:posts:{app}:{month}"
 
 
+def brought(slot: int | str) -> str:
+    """Which Traptor was the first to bring each tweet that was posted in these ten seconds: a hash, by id."""
+    return f"traptor:brought:{slot}"
+
+
 def silent(traptor_type: str, traptor_id: int | str) -> str:
     """Since when a Traptor that has rules has shown no sign of life, as ``rules rebalance`` found it."""
     return f"traptor:silent:{traptor_type}:{traptor_id}"

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from traptor import exits, folders, kafka_options, keys, logs, settings
-from traptor.account import counters, heartbeat, journal, metrics
+from traptor.account import claims, counters, heartbeat, journal, metrics
 from traptor.account.gaps import Gap, Gaps
 from traptor.account.intake import Intake
 from traptor.account.journal import Journal
@@ -159,7 +159,7 @@ class Traptor(RuleMethods, DictMethods):
         window = max(wanted.DEDUPE_WINDOW, self._source.most_repeated) if wanted.DEDUPE_WINDOW else 0
         self._intake = Intake(self._vitals, self._gaps, self._turn, RecentIds(window))
         self._address = Address(self.kafka_topic, wanted.KAFKA_NOTICES_TOPIC)
-        self._passage = Passage(self._source, self._intake, self._address, self._count_matches)
+        self._passage = Passage(self._source, self._intake, self._address, self._count_matches, claims.claiming(wanted))
         self._door: Kafka | StandardOutput = StandardOutput(counts)
         self._journal = Journal(self.heartbeat_conn, *name, max(15, round(3 * wanted.HEARTBEAT_INTERVAL)))
         self._latency = metrics.Latency()
