@@ -57,6 +57,11 @@ def lease(credential: str) -> str:
     return f"traptor:lease:{credential}"
 
 
+def handover(credential: str) -> str:
+    """A list of those who have just handed a credential, or their name, over; whoever waits takes from it."""
+    return f"traptor:handover:{credential}"
+
+
 def name(traptor_type: str, traptor_id: int | str) -> str:
     """Who runs as this Traptor."""
     return f"traptor:name:{traptor_type}:{traptor_id}"
