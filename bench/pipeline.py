@@ -40,6 +40,8 @@ class Contender:
     tweets: int
     to_kafka: bool = True
     client: str = KAFKA_PYTHON
+    claims: bool = False
+    """With DEDUPE_ACROSS."""
 
     def said(self) -> str:
         return f"{self.name} {self.rules} {self.rule_type} {self.client}"
@@ -50,6 +52,7 @@ def contenders(tweets_each: int) -> list[Contender]:
     return [
         Contender("relay", "track", 400, (*BASELINE, "relay"), tweets_each),
         *(Contender("traptor", "track", count, TRAPTOR, tweets_each) for count in (1, 50, 400)),
+        Contender("traptor, DEDUPE_ACROSS", "track", 400, TRAPTOR, tweets_each, claims=True),
         Contender("traptor, to nowhere", "track", 400, (*TRAPTOR, "--test"), tweets_each, to_kafka=False),
         Contender("relay", "track", 400, (*BASELINE, "relay"), tweets_each, client=CONFLUENT),
         Contender("traptor", "track", 400, TRAPTOR, tweets_each, client=CONFLUENT),
@@ -104,7 +107,7 @@ class Bench:
         options = ("--file", str(self._path(contender)), "--rate", "0", "--faults", faults)
         with processes.twitter(*options, "--limit", str(first + contender.tweets)) as simulated:
             environment = self._servers.environment(simulated.url, contender.rule_type, topic)
-            environment["KAFKA_CLIENT"] = contender.client
+            environment |= {"KAFKA_CLIENT": contender.client, "DEDUPE_ACROSS": str(contender.claims)}
             log = self._servers.folder / "contender.log"
             with processes.started(contender.command, environment, log) as process:
                 watch = Watch(process)

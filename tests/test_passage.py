@@ -75,9 +75,15 @@ class Way:
         self.counted: list[list[Match]] = []
         vitals: Any = Mock(account=self.account, progress_at=1.0)
         intake = Intake(vitals, Gaps("track", 0, lambda gap: None), Mock(), RecentIds(100))
+        self.others: dict[str, str] = {}
+        self.claimed: list[list[str]] = []
         self.passage = Passage(
-            self.source, intake, Address("tweets", notices), lambda held: self.counted.append([*held])
+            self.source, intake, Address("tweets", notices), lambda held: self.counted.append([*held]), self.claim
         )
+
+    def claim(self, id_strs: Sequence[str]) -> dict[str, str]:
+        self.claimed += [[*id_strs]] if id_strs else []
+        return self.others
 
     def portion(self, *received: bytes) -> list[Message]:
         door: Any = self.door
@@ -116,6 +122,17 @@ def test_a_tweet_whose_bytes_cannot_stay_is_taken_apart_once(way: Way) -> None:
     (sent,) = way.portion(odd, odd)
     assert (sent.key, json.loads(sent.value)) == (b"8", {"id_str": "8", "traptor": {}, "mine": 1})
     assert way.source.noted == 1
+
+
+def test_a_portion_is_claimed_at_once_and_what_others_brought_is_marked(way: Way) -> None:
+    """But not tweets of others, which go no further, nor those that have come before."""
+    way.others = {"4": "follow:3", "8": "track:1"}
+    odd = b'{"id_str":"8","traptor":{}}'
+    sent = way.portion(tweet(1), tweet(2), tweet(2), tweet(4), odd)
+    assert way.claimed == [["2", "4"], ["8"]]
+    marks = [json.loads(message.value)["traptor"].get("already_brought_by") for message in sent]
+    assert marks == [None, "follow:3", "track:1"]
+    assert [message.key for message in sent] == [b"2", b"4", b"8"]
 
 
 DELETE = b'{"delete":{"status":{"id_str":"12"}}}'

@@ -23,9 +23,10 @@ from kafka.future import Future
 
 from scripts.rule_extract import RulesToRedis
 from tests.servers import PATIENCE_SECONDS, wait_until
-from traptor import settings, traptor
+from traptor import keys, settings, traptor
 from traptor.account.state import State
 from traptor.delivery import producers
+from traptor.rules import stored
 from traptor.rules.checked import LIMITS
 from traptor.simulator import CREDENTIAL, Simulator
 from traptor.sources import backoff
@@ -743,15 +744,43 @@ def test_a_change_of_state_is_logged_without_redis(caplog: pytest.LogCaptureFixt
 # The end
 
 
-def test_the_credential_is_handed_over_only_when_the_spool_is(conn: fakeredis.FakeRedis) -> None:
+def test_the_credential_is_handed_over_with_the_stream_and_the_name_with_the_spool(conn: fakeredis.FakeRedis) -> None:
+    """And the sign of life tells by then since when there is no stream."""
     one = made(conn=conn)
     one._turn.credential.take()
-    held_at_close: list[Any] = []
+    one._journal.knows_last_life = True
+    one.birdy_stream = MagicMock()
     one._door = MagicMock()
-    one._door.close.side_effect = lambda timeout_seconds: held_at_close.append(bool(conn.get(lease)))
-    (lease,) = conn.keys("traptor:lease:*")
+    (lease, name, life) = (conn.keys("traptor:lease:*")[0], keys.name("track", 0), keys.life("track", 0))
+    at_close: list[Any] = []
+    one._door.close.side_effect = lambda timeout_seconds: at_close.extend(map(conn.get, (lease, name, life)))
+    one.stop()
+    one._end_stream("stopped")
     one._shut_down()
-    assert (held_at_close, conn.get(lease)) in [([True], ""), ([True], b"")]
+    one.birdy_stream.close.assert_called()
+    assert not at_close[0]
+    assert json.loads(at_close[1])["leaves"] is True
+    assert json.loads(at_close[2])["gap"]["cause"] == "stopped"
+    assert (bool(conn.get(lease)), bool(conn.get(name))) == (False, False)
+
+
+def test_rules_are_known_before_it_is_our_turn(conn: fakeredis.FakeRedis) -> None:
+    """They are read while another has the credential, and again once there is a stream."""
+    first, one = made(conn=conn), made(conn=conn)
+    first._turn.credential.take()
+    stored.write(conn, "track", 0, [{"rule_id": "1", "value": "storm"}])
+    one._listener.may_have_missed = True
+    for wait in one._turn.waits(lambda: ""):
+        one._hold_back(wait)
+        if one._knows_rules:
+            break
+    first._turn.credential.hand_over()
+    one._get_redis_rules = MagicMock(side_effect=AssertionError)  # type: ignore[method-assign]
+    one._wait_for_turn()
+    one._wait_for_rules()
+    assert [rule["value"] for rule in one.redis_rules] == ["storm"]
+    assert one._journal.is_silent
+    assert one._is_noticed()
 
 
 # Side roads

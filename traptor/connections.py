@@ -22,6 +22,7 @@ _WAITS: dict[str, Any] = {
 
 
 _ANSWERS: dict[str, Any] = {
+    "EVALSHA": list[str],
     "GET": str | None,
     "HGETALL": dict[str, str],
     "INCRBY": int,
@@ -38,19 +39,22 @@ _MISUNDERSTOOD = (ArithmeticError, AttributeError, LookupError, RecursionError, 
 """What redis-py raises over an answer of another kind than the command has."""
 
 
-def connect_to_redis(wanted: Settings) -> "redis.Redis":
+def connect_to_redis(wanted: Settings, patience_seconds: float | None = None) -> "redis.Redis":
     """A client for the Redis of these settings; it connects when it is first used.
+
+    Where connecting, or an answer, takes longer than ``patience_seconds``, it gives up, whatever the settings say.
 
     It speaks RESP2, so that any server since Redis 2.8 will do. Bytes that are not UTF-8 are lone surrogates in texts,
     and the same bytes again where such a text is sent: a key is found under the name that it was listed by. Whatever
     is no answer to what it has asked is a redis.RedisError, as its failures are.
     """
     options = {**_WAITS, "protocol": 2, "decode_responses": True, "encoding_errors": "surrogateescape"}
+    hurry = dict.fromkeys(("socket_timeout", "socket_connect_timeout"), patience_seconds) if patience_seconds else {}
     if wanted.REDIS_URL:
         url = wanted.REDIS_URL
-        conn = _Client.from_url(redis_options.address(url), **{**options, **redis_options.options(url)})
+        conn = _Client.from_url(redis_options.address(url), **{**options, **redis_options.options(url), **hurry})
     else:
-        conn = _Client(host=wanted.REDIS_HOST, port=wanted.REDIS_PORT, db=wanted.REDIS_DB, **options)
+        conn = _Client(host=wanted.REDIS_HOST, port=wanted.REDIS_PORT, db=wanted.REDIS_DB, **{**options, **hurry})
     pool = conn.connection_pool
     pool.connection_class = type("Connection", (_Connection, pool.connection_class), {})
     return conn

@@ -17,6 +17,7 @@ from traptor.passage import Passage
 from traptor.settings import Settings
 from traptor.sources.stream import FilterStream
 from traptor.tweets import fields, kinds, times
+from traptor.tweets.blocks import mark_dict
 from traptor.tweets.enrichment import Enrichment
 from traptor.tweets.rule import Match
 
@@ -63,13 +64,15 @@ class DictMethods:
 
     def _handle_dicts(self, received: Sequence[Any]) -> None:
         """Messages on the long way, through the methods that people replace."""
+        others = self._passage.claim([kinds.tweet_id(one) for one in received if kinds.kind(one) == "tweet"])
         for message in received:
             self._intake.note()
             if not self._message_is_tweet(message):
                 self._passage.heed(message, self._door)
             elif not self._passage.is_new(message):
                 continue
-            self._send_enriched_data_to_kafka(message, self._enrich_tweet(message))
+            enriched = self._enrich_tweet(message)
+            self._send_enriched_data_to_kafka(message, mark_dict(enriched, others.get(kinds.tweet_id(message))))
 
     def _send_enriched_data_to_kafka(self, tweet: Any, enriched_data: Any) -> None:
         """Send the enriched data, keyed by the tweet's id. Waits for nobody; standard output where Kafka is off."""

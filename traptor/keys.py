@@ -57,6 +57,11 @@ def lease(credential: str) -> str:
     return f"traptor:lease:{credential}"
 
 
+def handover(credential: str) -> str:
+    """A list of those who have just handed a credential, or their name, over; whoever waits takes from it."""
+    return f"traptor:handover:{credential}"
+
+
 def name(traptor_type: str, traptor_id: int | str) -> str:
     """Who runs as this Traptor."""
     return f"traptor:name:{traptor_type}:{traptor_id}"
@@ -75,6 +80,11 @@ def backoff(credential: str) -> str:
 def posts(app: str, month: str) -> str:
     """Posts that an app, by its hash, has read through v2 in a month such as 2026-08."""
     return f"traptor:posts:{app}:{month}"
+
+
+def brought(slot: int | str) -> str:
+    """Which Traptor was the first to bring each tweet that was posted in these ten seconds: a hash, by id."""
+    return f"traptor:brought:{slot}"
 
 
 def silent(traptor_type: str, traptor_id: int | str) -> str:

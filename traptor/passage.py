@@ -3,7 +3,7 @@
 Each step is done for all of them before the next begins: what a step needs stays in the processor's caches.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from traptor.account.intake import Arrived, Intake
@@ -11,20 +11,30 @@ from traptor.delivery.address import Address
 from traptor.delivery.door import Door
 from traptor.sources.source import Source
 from traptor.tweets import fields, kinds
+from traptor.tweets.blocks import mark, mark_dict
 from traptor.tweets.enrichment import Enrichment
 from traptor.tweets.rule import Match
 
 
 class Passage:
-    """From the stream of a source to the door. ``count`` gets the rules that hold for a tweet, each time."""
+    """From the stream of a source to the door. ``count`` gets the rules that hold for a tweet, each time.
+
+    ``claim`` says which of these ids other Traptors have brought before, and who.
+    """
 
     def __init__(
-        self, source: Source, intake: Intake, address: Address, count: Callable[[Sequence[Match]], None]
+        self,
+        source: Source,
+        intake: Intake,
+        address: Address,
+        count: Callable[[Sequence[Match]], None],
+        claim: Callable[[Sequence[str]], Mapping[str, str]],
     ) -> None:
         self._source = source
         self._intake = intake
         self._address = address
         self._count = count
+        self.claim = claim
 
     def portion(
         self, received: Sequence[bytes], enrichment: Enrichment, door: Door, enrich: Callable[[Any], Any]
@@ -46,10 +56,11 @@ class Passage:
         self._intake.not_ours(len(tweets) - len(ours))
         for _, _, held in ours:
             self._count(held)
-        values = self._source.finish(
-            [raw for raw, _, _ in ours], [enrichment.append(raw, tweet.created_at, held) for raw, tweet, held in ours]
-        )
         ids = [tweet.id_str or "" for _, tweet, _ in ours]
+        values = [enrichment.append(raw, tweet.created_at, held) for raw, tweet, held in ours]
+        if others := self.claim(ids):
+            values = [mark(value, others.get(id_str)) for id_str, value in zip(ids, values, strict=True)]
+        values = self._source.finish([raw for raw, _, _ in ours], values)
         door.send([self._address.tweet(id_str, value) for id_str, value in zip(ids, values, strict=True)])
 
     def _odd(self, raw: bytes, message: Any, door: Door, enrich: Callable[[Any], Any]) -> None:
@@ -59,7 +70,9 @@ class Passage:
             # A source may have sent a kind of bytes of its own, which Kafka's clients do not take.
             door.send([self._address.notice(message, bytes(raw))])
         elif self.is_new(message):
-            door.send([self._address.tweet(kinds.tweet_id(message), fields.dump(enrich(message)))])
+            id_str = kinds.tweet_id(message)
+            enriched = mark_dict(enrich(message), self.claim([id_str]).get(id_str))
+            door.send([self._address.tweet(id_str, fields.dump(enriched))])
 
     def is_new(self, tweet: Any) -> bool:
         """Note a tweet that is given as a dict; False for one that has come before."""

@@ -44,6 +44,7 @@ class RuleMethods:
     locations_rule: dict[str, Any]
     rule_counters: dict[str, counters.RollingCounter]
     _stopping: bool
+    _knows_rules: bool
     _source: Source
     _enrichment: Enrichment
     _watch: Watch
@@ -52,11 +53,23 @@ class RuleMethods:
     _pulse: Pulse
     _side_roads: SideRoads
 
+    def _stand_by(self) -> None:
+        """Know the rules before it is our turn, however many they are: look when a notice may have come."""
+        now = self._vitals.progress_at
+        if self._watch.is_due(now, noticed=self._is_noticed()):
+            self._watch.look(now, self._next_look(), self._pulse.wake)
+        if found := self._watch.found():
+            self.redis_rules, self._knows_rules = found, True
+
     def _wait_for_rules(self) -> None:
         """Wait for rules to appear in Redis, looking every ``rule_check_interval`` seconds and at every notice.
 
-        While Redis cannot be read, the last whole set stays.
+        While Redis cannot be read, the last whole set stays. Those that are known from standing by are looked at again
+        once there is a stream.
         """
+        if self._knows_rules and not self._is_noticed():
+            self._knows_rules, self._listener.may_have_missed = False, True
+            return
         while not self._stopping and (found := self._pulse.result(self._next_look())) is not None:
             self.redis_rules = found
             if found:

@@ -151,6 +151,11 @@ class Settings:
     SPOOL_MAX_BYTES: int = _setting(1 << 30, whole(0), "size up to which messages are spooled", unit="bytes")
     STOP_TIMEOUT: float = _setting(8.0, seconds(), "time to deliver what was received when told to stop", unit="s")
     DEDUPE_WINDOW: int = _setting(10_000, whole(0), "tweets among which duplicates are found and dropped")
+    DEDUPE_ACROSS: bool = _setting(
+        False,
+        BOOLEAN,
+        "mark tweets that another Traptor has brought within ten minutes, by Redis; none is dropped",
+    )
     METRICS_PORT: int = _setting(0, whole(0, 65535), "port of /metrics and /healthz; 0 = off")
     METRICS_ADDRESS: str = _setting("127.0.0.1", HOST, "address of /metrics and /healthz")
     USE_SENTRY: bool = _setting(False, BOOLEAN, "report errors to Sentry")

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from traptor import exits, folders, kafka_options, keys, logs, settings
-from traptor.account import counters, heartbeat, journal, metrics
+from traptor.account import claims, counters, heartbeat, journal, metrics
 from traptor.account.gaps import Gap, Gaps
 from traptor.account.intake import Intake
 from traptor.account.journal import Journal
@@ -52,6 +52,8 @@ TICK_SECONDS = 0.1
 REPORT_SECONDS = 1.0
 FAREWELL_SECONDS = 0.7
 """What Redis may take, twice, of the time to stop."""
+DELIVERY_SECONDS = 2.0
+"""What is left of the time to stop for what we have received ourselves."""
 
 
 class Traptor(RuleMethods, DictMethods):
@@ -159,7 +161,7 @@ class Traptor(RuleMethods, DictMethods):
         window = max(wanted.DEDUPE_WINDOW, self._source.most_repeated) if wanted.DEDUPE_WINDOW else 0
         self._intake = Intake(self._vitals, self._gaps, self._turn, RecentIds(window))
         self._address = Address(self.kafka_topic, wanted.KAFKA_NOTICES_TOPIC)
-        self._passage = Passage(self._source, self._intake, self._address, self._count_matches)
+        self._passage = Passage(self._source, self._intake, self._address, self._count_matches, claims.claiming(wanted))
         self._door: Kafka | StandardOutput = StandardOutput(counts)
         self._journal = Journal(self.heartbeat_conn, *name, max(15, round(3 * wanted.HEARTBEAT_INTERVAL)))
         self._latency = metrics.Latency()
@@ -169,7 +171,7 @@ class Traptor(RuleMethods, DictMethods):
         self._pulse = Pulse(self._tick, lambda: self._stopping)
         self._limit_watch = counters.LimitWatch()
         self._tweet_limit: int | None = None
-        self._stopping = False
+        self._knows_rules = self._stopping = False
         self._stop_by = math.inf
         """When what was received is to be delivered, by time.monotonic()."""
         self._tick_at = 0.0
@@ -251,7 +253,8 @@ class Traptor(RuleMethods, DictMethods):
             self._vitals.enter(State.STOPPING)
         self._close_stream()
         self._gaps.finish()
-        # The side roads go on meanwhile: the lease, which is renewed, is the spool's as well.
+        say_farewell(FAREWELL_SECONDS, self._hand_over)
+        # The side roads go on meanwhile: the lease on our name, which is renewed, is the spool's as well.
         self._door.close(min(self.settings.STOP_TIMEOUT, self._stop_by - time.monotonic()))
         self._side_roads.stopped.set()
         say_farewell(FAREWELL_SECONDS, self._report)
@@ -259,6 +262,11 @@ class Traptor(RuleMethods, DictMethods):
         if self._metrics_server:
             self._metrics_server.shutdown()
         self.logger.info("stopped", extra=self.summary())
+
+    def _hand_over(self) -> None:
+        """Whoever waits may open a stream now, and is to know since when there is none. Raises redis.RedisError."""
+        self._report()
+        self._turn.credential.hand_over()
 
     def summary(self) -> dict[str, int]:
         """This run in figures: tweets received and matched, messages delivered; what waits or was dropped, if any."""
@@ -345,6 +353,7 @@ class Traptor(RuleMethods, DictMethods):
         if self.birdy_stream is None:
             return
         try:
+            self._wait_for_predecessor()
             self._main_loop()
         except StreamEnded as ended:
             self._stream_ended(ended)
@@ -364,8 +373,13 @@ class Traptor(RuleMethods, DictMethods):
                 break
             self._hold_back(wait)
         if not self._stopping:
+            self._take_name()
+
+    def _take_name(self) -> None:
+        """What an earlier process of our name has left is ours, once that has delivered what it received."""
+        self._journal.is_silent = self._turn.credential.predecessor() is not None
+        if not self._journal.is_silent:
             self._door.take_up()
-            self._journal.is_silent = False
 
     def _hold_back(self, wait: Wait) -> None:
         """Not now."""
@@ -374,6 +388,9 @@ class Traptor(RuleMethods, DictMethods):
         self._journal.is_silent = wait.holder == (self.traptor_type, self.traptor_id)
         if wait.reason:
             self._vitals.enter(State.BACKING_OFF, wait.reason)
+        if wait.holder:
+            self._turn.listen(self._pulse.wake)
+            self._stand_by()
         self._pulse.wait(wait.seconds)
 
     def _is_early(self) -> bool:
@@ -458,6 +475,17 @@ class Traptor(RuleMethods, DictMethods):
         self._pulse.pause(self.rule_check_interval, self._is_noticed)
 
     # Collecting
+
+    def _wait_for_predecessor(self) -> None:
+        """Leave what comes in the stream's buffer, and then in its socket, until whoever has handed the credential over
+        to us has delivered what it received: a delete must not overtake its tweet.
+        """
+        for _ in self._turn.inheriting():
+            if time.monotonic() >= self._stop_by - DELIVERY_SECONDS:
+                break
+            self._turn.listen(self._pulse.wake)
+            self._pulse.wait()
+        self._take_name()
 
     def _main_loop(self) -> None:
         """Handle what the stream brings until it ends, or until told to stop or to restart.

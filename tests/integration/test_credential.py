@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 import redis
 
-from tests.integration.daemon import APIKEYS, BOTH_APIS, Daemon, to_stdout
+from tests.integration.daemon import APIKEYS, BOTH_APIS, Daemon, others_heavy, to_stdout
 from tests.servers import PATIENCE_SECONDS, RedisServer, wait_until
+from traptor import keys
 from traptor.rules import stored
 from traptor.simulator import CREDENTIAL, Credential, Simulator
 from traptor.simulator.v2 import bearer_token
@@ -51,20 +52,48 @@ def test_a_420_is_waited_out_by_whoever_comes_next(
             second.stop()
 
 
-@BOTH_APIS
-def test_sigterm_hands_the_credential_over(tmp_path: Path, redis_server: RedisServer, api: str) -> None:
+@pytest.mark.parametrize("api", others_heavy("1.1", "2"))
+def test_sigterm_hands_the_stream_over(tmp_path: Path, redis_server: RedisServer, api: str) -> None:
+    """Nothing comes twice, and nothing is missing but what was on its way when a stream was closed; the gap is told."""
     with (
         Simulator(rate=50) as twitter,
         a_traptor(tmp_path, redis_server, twitter, TWITTER_API=api) as first,
     ):
         first.messages(1)
-        with a_traptor(tmp_path, redis_server, twitter, 1, TWITTER_API=api) as second:
+        with a_traptor(tmp_path, redis_server, twitter, TWITTER_API=api) as second:
             (told, *_) = second.wait_for_log("waiting for the credential")
             assert f"pid {first.process.pid}, track:0" in told["reason"]
             first.stop()
             second.messages(1)
-            assert len(twitter.connections) == 2
+            (gap,) = second.wait_for_log("gap")
             second.stop()
+    before, after = twitter.connections
+    assert before.closed_at
+    print(f"{(after.opened_at - before.closed_at) * 1000:.0f} ms without a stream")
+    delivered = [[json.loads(line)["id_str"] for line in one.stdout.lines] for one in (first, second)]
+    assert delivered == [one.sent[: len(ids)] for one, ids in zip((before, after), delivered, strict=True)]
+    told = gap["cause"], gap["last_tweet_id"], gap["first_tweet_id"]
+    assert told == ("stopped", delivered[0][-1], delivered[1][0])
+
+
+def test_who_takes_over_delivers_nothing_until_whoever_was_before_has_delivered(
+    tmp_path: Path, redis_server: RedisServer, redis_db: redis.Redis
+) -> None:
+    """Its stream is open all the while, and what it brings is delivered then, from the first tweet on."""
+    name = lease.credential_hash(dict(zip(APIKEYS, CREDENTIAL, strict=True)))
+    before = lease.Lease(redis_db, [keys.lease(name), keys.name("track", 0)], "track", 0)
+    before.take()
+    before.hand_over(keys.lease(name))
+    with (
+        Simulator(rate=100) as twitter,
+        a_traptor(tmp_path, redis_server, twitter) as after,
+    ):
+        wait_until(lambda: twitter.tweets >= 50, "tweets")
+        assert after.stdout.lines == []
+        before.release()
+        delivered = [message["id_str"] for message in after.messages(50)]
+        assert delivered[:50] == twitter.sent[:50]
+        after.stop()
 
 
 @pytest.mark.heavy

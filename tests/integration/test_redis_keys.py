@@ -15,6 +15,7 @@ import redis
 from tests.integration.daemon import APIKEYS, BOTH_APIS, Daemon, to_stdout
 from tests.servers import RedisServer, wait_until
 from traptor import keys
+from traptor.account import claims
 from traptor.rules import stored
 from traptor.simulator import CREDENTIAL, Simulator
 from traptor.sources.lease import credential_hash
@@ -61,6 +62,24 @@ def test_matches_are_counted_by_rule(collect: Collect, redis_db: redis.Redis, ap
         for rule_id, count in matches.items():
             assert int(redis_db.get(f"stats:track:0:{rule_id}")) == count
             assert 0 < redis_db.ttl(f"stats:track:0:{rule_id}") <= 60
+
+
+def test_what_another_traptor_has_brought_is_marked(collect: Collect, redis_db: redis.Redis) -> None:
+    """Twice the same Traptor, as after a restart, and then another."""
+    stored.write(redis_db, "track", 1, RULES)
+    tweets = [{"id_str": str(1_950_000_000_000_000_001 + number), "text": "coffee"} for number in range(3)]
+    marks = []
+    for traptor_id in ("0", "0", "1"):
+        with (
+            Simulator(tweets=tweets, rate=0) as twitter,
+            collect(twitter.url, "--limit", "3", "--id", traptor_id, DEDUPE_ACROSS="true") as daemon,
+        ):
+            assert daemon.wait_for_exit() == 0
+            marks.append([json.loads(line)["traptor"].get("already_brought_by") for line in daemon.stdout.lines])
+    assert marks == [[None] * 3, [None] * 3, ["track:0"] * 3]
+    (key,) = redis_db.scan_iter(keys.brought("*"))
+    assert redis_db.hgetall(key) == {tweet["id_str"]: "track:0" for tweet in tweets}
+    assert 0 < redis_db.ttl(key) <= claims.WINDOW_SECONDS
 
 
 @BOTH_APIS

@@ -300,3 +300,52 @@ def test_what_was_handed_over_while_redis_was_away_for_us_is_free(server: fakere
     server.connected = True
     first.release()
     assert second.take() is None
+
+
+def test_a_stream_is_handed_over_before_what_it_brought_is_delivered(server: fakeredis.FakeServer) -> None:
+    """Whoever waits is told at once, and again when our name is free."""
+    first, second = credential(server), credential(server)
+    first.take()
+    assert second.take()
+    assert second.predecessor() is None
+    first.hand_over()
+    assert second.is_told()
+    assert second.take() is None
+    assert second.predecessor()
+    first.renew()
+    second.renew()
+    assert (first.lost, second.lost) == (False, False)
+    first.release()
+    assert second.is_told()
+    second.renew()
+    assert second.predecessor() is None
+    assert credential(server).take()
+
+
+def test_another_traptor_with_the_credential_waits_for_nothing_else(server: fakeredis.FakeServer) -> None:
+    first, second = credential(server), credential(server, traptor_id=1)
+    first.take()
+    first.hand_over()
+    assert second.take() is None
+    assert second.predecessor() is None
+
+
+def test_a_name_that_another_has_taken_instead_is_lost(server: fakeredis.FakeServer) -> None:
+    first, second, rival = credential(server), credential(server), credential(server, ACCESS_TOKEN="another-token")
+    first.take()
+    first.hand_over()
+    assert second.take() is None
+    first.release()
+    assert rival.take() is None
+    second.renew()
+    assert second.lost
+
+
+def test_without_redis_nobody_is_told(server: fakeredis.FakeServer, caplog: pytest.LogCaptureFixture) -> None:
+    one = credential(server)
+    one.hand_over()
+    one.take()
+    server.connected = False
+    one.hand_over()
+    assert not one.is_told()
+    assert [record.getMessage() for record in caplog.records] == ["lease not released: it ends by itself"]

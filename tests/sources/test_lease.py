@@ -236,3 +236,46 @@ def test_what_another_took_meanwhile_is_not_freed() -> None:
     meddled.meddle = lambda: conn.set(KEY, '{"host": "another"}')
     one.release()
     assert conn.get(KEY) == b'{"host": "another"}'
+
+
+NAME = "traptor:name:track:0"
+
+
+def test_one_key_is_handed_over_before_the_others(conn: Any) -> None:
+    """Whoever takes it has it, knows whom to wait for, and gets the rest when that has left."""
+    first, second, third = (Lease(conn, [KEY, NAME], "track", 0) for _ in range(3))
+    assert first.take() is None
+    assert second.take()
+    first.hand_over(KEY)
+    assert first.take() is None
+    assert second.take() is None
+    assert (second.predecessor() or {})["leaves"] is True
+    assert third.take() == json.loads(second.own)
+    first.release()
+    assert second.take() is None
+    assert second.predecessor() is None
+    assert conn.ttl(NAME) == TTL_SECONDS
+    first.release()
+    assert third.take() == json.loads(second.own)
+
+
+def test_who_dies_while_it_leaves_is_waited_for_until_its_lease_ends(
+    conn: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By our own clock, where Redis cannot be asked either."""
+    first, second = (Lease(conn, [KEY, NAME], "track", 0) for _ in range(2))
+    first.take()
+    first.hand_over(KEY)
+    second.take()
+    later = time.monotonic() + TTL_SECONDS + 1
+    monkeypatch.setattr(time, "monotonic", lambda: later)
+    assert second.predecessor() is None
+
+
+def test_what_another_has_taken_is_not_handed_over(conn: Any) -> None:
+    first, second = (Lease(conn, [KEY, NAME], "track", 0) for _ in range(2))
+    first.take()
+    conn.set(KEY, second.own)
+    first.hand_over(KEY)
+    assert second.take() is None
+    assert second.predecessor()

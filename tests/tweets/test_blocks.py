@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from traptor.tweets.blocks import Blocks
+from traptor.tweets.blocks import Blocks, mark, mark_dict
 from traptor.tweets.rule import Match
 
 CREATED_AT = "Mon Feb 22 01:34:53 +0000 2016"
@@ -65,3 +65,19 @@ def test_a_rule_may_have_any_field_even_ours(rule: dict[str, str]) -> None:
     blocks = Blocks("track", 0, [rule], "abc")
     (listed,) = json.loads(blocks.matched([Match(0, ("text", "hashtags"))]))["rules"]
     assert listed == {**rule, "matched_in": ["text", "hashtags"]}
+
+
+def test_a_mark_says_who_has_brought_it_before() -> None:
+    blocks = Blocks("track", 0, [{**RULES[0], "already_brought_by": "mine"}], "abc")
+    enriched = blocks.append(b'{"id_str":"7"}', CREATED_AT, [Match(0, ("text",))])
+    told = json.loads(enriched)
+    assert "already_brought_by" not in told["traptor"]
+    marked = json.loads(mark(enriched, "follow:3"))
+    assert marked == {**told, "traptor": {**told["traptor"], "already_brought_by": "follow:3"}}
+    assert mark_dict(told, "follow:3") == marked
+    assert (mark(enriched, None), mark_dict(told, None)) == (enriched, told)
+
+
+@pytest.mark.parametrize("other", [None, "text", {}, {"traptor": "mine"}])
+def test_what_somebody_else_has_made_stays(other: Any) -> None:
+    assert mark_dict(other, "follow:3") == other

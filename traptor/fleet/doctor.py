@@ -151,7 +151,8 @@ _Attempt = tuple[str, Callable[[], Any]]
 
 def _as_traptor(conn: Any, channel: str, traptor_type: str, traptor_id: str) -> Iterator[_Attempt]:
     beat = keys.heartbeat(traptor_type, traptor_id, datetime.now(UTC))
-    lease, gaps, posts = keys.lease(traptor_id), keys.gaps(traptor_type, traptor_id), keys.posts(traptor_id, "month")
+    lease, handover = keys.lease(traptor_id), keys.handover(traptor_id)
+    gaps, posts = keys.gaps(traptor_type, traptor_id), keys.posts(traptor_id, "month")
     texts = [
         keys.stats(traptor_type, traptor_id, "0"),
         keys.limit(traptor_type, traptor_id),
@@ -173,6 +174,9 @@ def _as_traptor(conn: Any, channel: str, traptor_type: str, traptor_id: str) -> 
         ("LRANGE", gaps, 0, -1),
         ("INCRBY", posts, 0),
         ("EXPIRE", posts, 5),
+        ("LPUSH", handover, "doctor"),
+        ("EXPIRE", handover, 5),
+        ("BLPOP", handover, 1),
         ("DEL", beat, *texts, gaps, posts),
     )
     yield f"WATCH and MULTI {lease}", partial(_held_once, conn, lease)

@@ -7,7 +7,7 @@ import json
 import logging
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import redis
@@ -20,6 +20,8 @@ REMEMBERED_SECONDS = 3600
 """Failures are remembered for so long after the wait that they caused."""
 LONGEST_SECONDS = 86_400.0
 """No remembered wait is longer, whatever the clock of the host that set it."""
+TOLD_SECONDS = 1
+"""How long to wait for word at a time; Redis before version 6 knows whole seconds alone."""
 EARLY = {backoff.Kind.DROPPED, backoff.Kind.NETWORK}
 """Waits of our own making, which new rules may cut short; the others Twitter has asked for."""
 
@@ -104,15 +106,43 @@ class Credential:
             log.error("a second process would run as this Traptor, with another credential", extra=_named(rival))
         self.rival = rival
 
+    def predecessor(self) -> dict[str, Any] | None:
+        """Who has handed the credential over to us, and still delivers under our name what it has received."""
+        return self._lease.predecessor() if self._held else None
+
+    def hand_over(self) -> None:
+        """Our stream is closed: whoever waits may open one. Our name stays ours until ``release``, so that what we have
+        received is delivered before what comes next.
+        """
+        with self._holding:
+            self._leave(lambda: self._lease.hand_over(keys.lease(self.name)))
+
     def release(self) -> None:
         """Hand over to whoever waits."""
         with self._holding:
-            if self._held:
-                self._held = self._is_recalled = False
-                try:
-                    self._lease.release()
-                except redis.RedisError as error:
-                    log.warning("lease not released: it ends by itself", extra={"error": str(error)})
+            self._leave(self._lease.release)
+            self._held = self._is_recalled = False
+
+    def _leave(self, leave: Callable[[], None]) -> None:
+        if self._held:
+            try:
+                leave()
+                self._tell_waiting()
+            except redis.RedisError as error:
+                log.warning("lease not released: it ends by itself", extra={"error": str(error)})
+
+    def _tell_waiting(self) -> None:
+        with self._conn.pipeline(transaction=True) as pipe:
+            pipe.lpush(keys.handover(self.name), self._lease.own)
+            pipe.expire(keys.handover(self.name), TTL_SECONDS)
+            pipe.execute()
+
+    def is_told(self) -> bool:
+        """Has somebody handed the credential over, or its name? Waits for that, for a second at most."""
+        try:
+            return self._conn.blpop([keys.handover(self.name)], timeout=TOLD_SECONDS) is not None
+        except redis.RedisError:
+            return False
 
     def failed(self, kind: backoff.Kind, asked_seconds: float | None = None) -> float:
         """Set when to connect again; returns the seconds until then."""

@@ -52,11 +52,17 @@ class Lease:
         self._others: dict[str, _Other] = {}
         self._was_away = False
         """Redis has not answered since we last looked."""
+        self._left: _Other | None = None
+
+    def predecessor(self) -> dict[str, Any] | None:
+        """Who has left us a part of the keys, and is to leave us the rest, by our last look; None once all are ours."""
+        return self._left.holder if self._left and time.monotonic() < self._left.until else None
 
     def take(self) -> dict[str, Any] | None:
         """Take or renew the lease, at once from a process that is seen to be dead.
 
-        None when it is ours, else who holds it: host, pid, type, id and, but for earlier versions, credential.
+        None when it is ours, else who holds it: host, pid, type, id and, but for earlier versions, credential. It is
+        ours as well where all that is missing is what a ``predecessor`` leaves.
         """
         # Looked at before it is written: a frozen Redis, once it thaws, does whatever it has been sent meanwhile.
         was_away, self._was_away = self._was_away, True
@@ -74,12 +80,31 @@ class Lease:
     def _renew(self, pipe: Any) -> dict[str, Any] | None:
         looked_at = [(key, pipe.get(key), pipe.pttl(key)) for key in self._keys]
         pipe.multi()
-        for key, value, left_ms in looked_at:
-            if (holder := self._other_holder(key, value, left_ms)) is not None:
-                return holder
+        others = {
+            key: holder
+            for key, value, left_ms in looked_at
+            if (holder := self._other_holder(key, value, left_ms)) is not None
+        }
+        if staying := [holder for holder in others.values() if not holder.get("leaves")]:
+            return staying[0]
+        self._left = next((self._others[key] for key in others), None)
         for key in self._keys:
-            pipe.set(key, self.own, ex=TTL_SECONDS)
+            if key not in others:
+                pipe.set(key, self.own, ex=TTL_SECONDS)
         return None
+
+    def hand_over(self, key: str) -> None:
+        """Hand this key over now, and say with the others, as far as they are ours, that they will be left."""
+        leaving = json.dumps({**json.loads(self.own), "leaves": True})
+
+        def hand(pipe: Any) -> None:
+            ours = [one for one in self._keys if _text(pipe.get(one)) == self.own]
+            pipe.multi()
+            for one in ours:
+                pipe.set(one, FREE if one == key else leaving, ex=TTL_SECONDS)
+
+        self._conn.transaction(hand, *self._keys)
+        self.own, self._keys = leaving, [one for one in self._keys if one != key]
 
     def _other_holder(self, key: str, value: str | bytes | None, left_ms: int) -> dict[str, Any] | None:
         if value is None:

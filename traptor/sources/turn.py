@@ -1,18 +1,22 @@
 """Whose turn it is to connect, and what the end of a stream, or an answer that is none, means for the next try."""
 
+import contextlib
 import logging
 import math
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future
 from typing import Any, NamedTuple
 
+import redis
 from birdy.twitter import TwitterApiError, TwitterClientError
 
 from traptor.sources import backoff, connecting
 from traptor.sources.backoff import Kind
 from traptor.sources.credential import Credential
 from traptor.sources.stream import StreamEnded
+from traptor.threads import in_background
 
 GOOD_STRETCH_SECONDS = 60.0
 """A stream that lasts so long makes earlier failures forgotten."""
@@ -53,6 +57,7 @@ class Turn:
         self._has_received = False
         """Has the open stream brought a message?"""
         self._is_good_stretch = False
+        self._listening: Future[None] | None = None
 
     def waits(self, closed: Callable[[], str]) -> Iterator[Wait]:
         """What is still to be waited before we may connect, each time this is asked: for the credential, for what the
@@ -75,6 +80,25 @@ class Turn:
             yield Wait(reason)
         while left := self.credential.wait_seconds():
             yield Wait("", left)
+
+    def listen(self, wake: Callable[[], None]) -> None:
+        """Have ``wake`` called as soon as somebody hands over what we wait for, within the next second."""
+
+        def listening() -> None:
+            if self.credential.is_told():
+                wake()
+
+        if self._listening is None or self._listening.done():
+            self._listening = in_background(listening, lambda: None)
+
+    def inheriting(self) -> Iterator[dict[str, Any]]:
+        """Who still delivers under our name, each time this is asked, until nobody does."""
+        if self.credential.predecessor():
+            log.info("the stream is open: what it brings waits until the process before us has delivered")
+        while predecessor := self.credential.predecessor():
+            yield predecessor
+            with contextlib.suppress(redis.RedisError):  # then the time of the other's lease runs out
+                self.credential.renew()
 
     def exchange(self, credential: Credential) -> None:
         """Go on with this one; whoever waits may have the other."""

@@ -2,10 +2,14 @@
 
 import functools
 from collections.abc import Sequence
+from typing import Any
 
 from traptor.tweets.fields import dump
 from traptor.tweets.rule import Match, Rule
 from traptor.tweets.times import iso_time_or_none
+
+MARK = "already_brought_by"
+"""The field that names the Traptor of the fleet which has brought the same tweet before."""
 
 
 class Blocks:
@@ -18,7 +22,7 @@ class Blocks:
             "rule_type": traptor_type,
             "rule_set": rule_set,
         }
-        own = {*self.identity, "created_at_iso", "rule_tag", "rule_value", "rules"}
+        own = {*self.identity, "created_at_iso", "rule_tag", "rule_value", "rules", MARK}
         self._head = b',"traptor":' + dump(self.identity)[:-1] + b',"created_at_iso":'
         self._flat = [
             dump(
@@ -42,6 +46,18 @@ class Blocks:
     def append(self, raw: bytes, created_at: str | None, matches: Sequence[Match]) -> bytes:
         """Twitter's bytes of a tweet, untouched but for the object appended before their last brace."""
         return b"".join((raw[:-1], self._head, _time(created_at), self.matched(matches)[1:], b"}"))
+
+
+def mark(enriched: bytes, name: str | None) -> bytes:
+    """An enriched tweet that the Traptor of this name has brought before, if one has."""
+    return enriched if name is None else b"".join((enriched[:-2], b',"%s":' % MARK.encode(), dump(name), b"}}"))
+
+
+def mark_dict(enriched: Any, name: str | None) -> Any:
+    """As ``mark``, of one that is given as a dict; whoever enriches in our place may have made something else."""
+    if name is None or not isinstance(enriched, dict) or not isinstance(enriched.get("traptor"), dict):
+        return enriched
+    return {**enriched, "traptor": {**enriched["traptor"], MARK: name}}
 
 
 @functools.lru_cache(maxsize=1000)
