@@ -24,6 +24,7 @@ _WAITS: dict[str, Any] = {
 _ANSWERS: dict[str, Any] = {
     "GET": str | None,
     "HGETALL": dict[str, str],
+    "HSCAN": tuple[int, dict[str, str]],
     "INCRBY": int,
     "LRANGE": list[str],
     "MGET": list[str | None],
