@@ -25,6 +25,7 @@ _ANSWERS: dict[str, Any] = {
     "EVALSHA": list[str],
     "GET": str | None,
     "HGETALL": dict[str, str],
+    "HSCAN": tuple[int, dict[str, str]],
     "INCRBY": int,
     "LRANGE": list[str],
     "MGET": list[str | None],

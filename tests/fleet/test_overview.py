@@ -14,7 +14,7 @@ from traptor.rules import stored
 
 
 def member(traptor_id: int = 0, *, rules: int = 1, beats: bool = True, **status: Any) -> Member:
-    return Member(Name("track", traptor_id), rules, beats, status)
+    return Member(Name("track", traptor_id), [""] * rules, beats, status)
 
 
 def seconds_from_now(seconds: float) -> str:

@@ -66,8 +66,11 @@ def test_one_is_told_with_its_rules_rates_and_gaps(seen: Seen) -> None:
 
 def test_however_many_look_redis_is_looked_at_once(seen: Seen, monkeypatch: pytest.MonkeyPatch) -> None:
     looks: list[str] = []
-    scan = seen.conn.scan_iter
-    monkeypatch.setattr(seen.conn, "scan_iter", lambda *args, **more: looks.append(str(args)) or scan(*args, **more))
+    for name in ("scan_iter", "pipeline"):
+        asked = getattr(seen.conn, name)
+        monkeypatch.setattr(
+            seen.conn, name, lambda *args, asked=asked, **more: looks.append("") or asked(*args, **more)
+        )
     fleet = [seen.told("/status.json") for _ in range(5)]
     cost = len(looks)
     assert all(one["traptors"] == fleet[0]["traptors"] for one in fleet)

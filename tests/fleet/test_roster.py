@@ -13,6 +13,7 @@ from traptor.fleet import roster
 from traptor.fleet.roster import Name
 from traptor.rules import stored
 from traptor.rules.lock import Locked, RulesLock
+from traptor.rules.progress import Progress
 from traptor.rules.shards import Change, Place, Shards
 
 CHANNEL = "traptor-notify"
@@ -221,6 +222,27 @@ def test_homes_are_remembered_with_the_moves_for_a_while(conn: fakeredis.FakeRed
     assert 0 < conn.ttl(keys.homes("track")) <= roster.HOMES_SECONDS
 
 
+def test_of_homes_only_what_changes_is_written_each_with_its_move(
+    conn: fakeredis.FakeRedis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(roster, "CHANGES_AT_ONCE", 2)
+    hold(conn, 0, *({"rule_id": str(n), "value": str(n)} for n in range(5)))
+    kept, gone = {Place(2, "9"): Place(0, "9")}, {Place(2, str(n)): Place(0, str(n)) for n in range(10, 15)}
+    apply(conn, homes={"track": kept | gone})
+    moves = [
+        Change("moved", Place(1, str(n)), {"rule_id": str(n), "value": str(n)}, Place(0, str(n))) for n in range(5)
+    ]
+    new: dict[Place, Place | None] = {move.at: move.was for move in moves}
+    seen: list[int] = []
+
+    def between(_: str) -> None:
+        seen.append(len(roster.homes_of(conn, "track")))
+
+    apply(conn, *moves, homes={"track": new | dict.fromkeys(gone)}, progress=Progress(between))
+    assert seen == [8, 10, 11]
+    assert roster.homes_of(conn, "track") == kept | new
+
+
 def test_all_types_are_written_or_none(conn: fakeredis.FakeRedis) -> None:
     def plan(shards: Shards) -> list[Change]:
         if shards.traptor_type == "track":
@@ -239,14 +261,15 @@ def test_counts_are_of_the_traptor_and_the_rule_id_in_the_hash(conn: fakeredis.F
     conn.mset({"stats:track:0:abc": 5, "stats:track:1:1": 3, "stats:track:2:1": 4})
     shards = roster.shards(conn, "track", roster.look(conn))
     assert {traptor_id: shard.matches for traptor_id, shard in shards.by_id.items()} == {0: 5, 1: 3, 2: 4}
-    assert [rule["matches"] for rule in roster.all_rules(conn, ["track"])] == [5, 3, 4]
+    members = roster.look(conn).values()
+    assert [rule["matches"] for rule in roster.all_rules(conn, members)] == [5, 3, 4]
     conn.set("stats:track:1:1", "garbage")
-    assert [rule["matches"] for rule in roster.all_rules(conn, ["track"])] == [5, 0, 4]
+    assert [rule["matches"] for rule in roster.all_rules(conn, members)] == [5, 0, 4]
 
 
 def test_fields_of_a_rules_own_do_not_hide_where_it_is(conn: fakeredis.FakeRedis) -> None:
     hold(conn, 0, {**CAT, "type": "keyword", "traptor_id": "9", "matches": "many"})
-    [rule] = roster.all_rules(conn, ["track"])
+    [rule] = roster.all_rules(conn, roster.look(conn).values())
     assert rule == {**CAT, "traptor": "track:0", "type": "track", "traptor_id": 0, "matches": 0}
 
 

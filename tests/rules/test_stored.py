@@ -249,22 +249,23 @@ def test_what_is_written_is_read_again(conn: fakeredis.FakeRedis) -> None:
 
 
 @pytest.mark.parametrize(
-    "only,found",
+    "listed,found",
     [
         (None, {0: ["9", "10"], 2: ["b"], 11: ["1"]}),
-        ([], {}),
-        ([2], {2: ["b"]}),
-        ([0, 11], {0: ["9", "10"], 11: ["1"]}),
-        ([7], {}),
+        ({}, {}),
+        ({2: ["b"]}, {2: ["b"]}),
+        ({11: ["1"], 0: ["10", "9"]}, {0: ["9", "10"], 11: ["1"]}),
+        ({0: ["10", "gone"], 7: []}, {0: ["10"]}),
     ],
 )
 def test_the_rules_of_all_traptors_of_a_type_or_of_some(
-    conn: fakeredis.FakeRedis, only: list[int] | None, found: dict[int, list[str]]
+    conn: fakeredis.FakeRedis, listed: dict[int, list[str]] | None, found: dict[int, list[str]]
 ) -> None:
     names = ("track:0:10", "track:0:9", "track:2:b", "track:11:1", "follow:0:1", "track:x:1")
     for name in names:
         conn.hset(f"traptor-{name}", mapping={"value": name})
-    read = stored.read_all(conn, "track", only)
+    keys_of = listed and {i: [keys.rule("track", i, rule_id) for rule_id in ids] for i, ids in listed.items()}
+    read = stored.read_all(conn, "track", keys_of)
     assert list(read) == list(found)
     assert {traptor_id: list(rules) for traptor_id, rules in read.items()} == found
     assert all(

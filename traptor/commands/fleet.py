@@ -197,7 +197,7 @@ def stats(wanted_type: str | None, top: int | None, as_csv: bool, as_json: bool)
     wanted = settings.load()
     with connection(wanted) as conn:
         members = roster.look(conn)
-        found = list(roster.all_rules(conn, [wanted_type] if wanted_type else TYPES))
+        found = list(roster.all_rules(conn, roster.of_types(members, [wanted_type] if wanted_type else TYPES)))
     lines = [_rule_line(rule, members, wanted.STATS_COLLECTION_WINDOW) for rule in _hottest_first(found)[:top]]
     columns = [column.strip(">").replace(" ", "_").lower() for column in RULE_COLUMNS]
     if as_json:

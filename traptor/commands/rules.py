@@ -79,7 +79,8 @@ def list_(wanted_type: str | None, traptor_id: int | None, as_json: bool) -> Non
     """The rules in Redis, by Traptor, with their matches."""
     types = [wanted_type] if wanted_type else TYPES
     with connection(settings.load()) as conn:
-        found = roster.all_rules(conn, types, None if traptor_id is None else [traptor_id])
+        of_types = roster.of_types(roster.look(conn), types)
+        found = roster.all_rules(conn, (one for one in of_types if traptor_id in {None, one.name.traptor_id}))
         if as_json:
             say_json_list(found)
         else:

@@ -84,7 +84,7 @@ def orphans(conn: "redis.Redis", members: Mapping[Name, Member]) -> dict[str, in
     that stay. Raises redis.RedisError."""
     found = {}
     for traptor_type in TYPES:
-        of_type = [member for member in members.values() if member.name.traptor_type == traptor_type]
+        of_type = roster.of_types(members, [traptor_type])
         if any(member.rules and not (member.is_living and member.fits) for member in of_type):
             shards = roster.displaced(conn, traptor_type, of_type)
             _, left = shards.rebalance(shards.by_id.keys() - shards.living)
@@ -196,7 +196,7 @@ def fleet_as_dict(members: Mapping[Name, Member], missing: Mapping[str, int]) ->
 
 def one_as_dict(conn: "redis.Redis", member: Member) -> dict[str, Any]:
     """One, with its rules and their matches, and its gaps, oldest first. Raises redis.RedisError."""
-    held = list(roster.all_rules(conn, [member.name.traptor_type], [member.name.traptor_id]))
+    held = list(roster.all_rules(conn, [member]))
     return {**as_dict(member), "rules": held, "gaps": roster.gaps(conn, member.name)}
 
 

@@ -71,10 +71,10 @@ def rebalance(
         silent = _silent(conn, members.values(), policy)
         planned: dict[str, list[Change]] = {}
         orphans: dict[str, int] = {}
-        new_homes: dict[str, Mapping[Place, Place]] = {}
+        new_homes: dict[str, Mapping[Place, Place | None]] = {}
         away: dict[Name, tuple[int, str]] = {}
         for traptor_type in TYPES:
-            of_type = [member for member in members.values() if member.name.traptor_type == traptor_type]
+            of_type = roster.of_types(members, [traptor_type])
             gone = {member.name.traptor_id for member in of_type if silent.get(member.name) == 0}
             homes = roster.homes_of(conn, traptor_type) if policy.bring_back else {}
             if of_type and not any(member.is_living for member in of_type):
@@ -82,8 +82,10 @@ def rebalance(
             elif policy.spread or gone or _may_return(of_type, homes) or any(map(_may_be_overfull, of_type)):
                 shards = roster.shards(conn, traptor_type, members, progress=progress)
                 planned[traptor_type], orphans[traptor_type], kept = _plan(shards, gone, homes, spread=policy.spread)
-                if policy.bring_back and kept != homes:
-                    new_homes[traptor_type] = homes = kept
+                if policy.bring_back:
+                    changed = {at for at, _ in homes.items() ^ kept.items()}
+                    new_homes[traptor_type] = {at: kept.get(at) for at in changed}
+                    homes = kept
             away |= _away(members, traptor_type, homes)
         if policy.dry_run:
             return Balance(planned, orphans, [], silent, away)

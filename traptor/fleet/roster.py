@@ -4,7 +4,7 @@ import contextlib
 import math
 import re
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -22,7 +22,7 @@ from traptor.rules.stored import SCAN_COUNT
 
 _KEYS_PER_ROUND_TRIP = 1000
 CHANGES_AT_ONCE = 5000
-"""In one MULTI, which holds up Redis for some twenty milliseconds."""
+"""In one MULTI, which holds up Redis for some twenty milliseconds: a full Traptor is told once."""
 _COUNT = re.compile("[0-9]{1,18}")
 ENDED = {State.REFUSED, State.STOPPING}
 HAMPERED = {State.BACKING_OFF, State.STALLED, State.SPOOL_FULL}
@@ -45,14 +45,19 @@ class Member:
     """One Traptor, living or not."""
 
     name: Name
-    rules: int = 0
-    """How many Redis has for it."""
+    rule_keys: list[str] = field(default_factory=list, repr=False)
+    """What Redis has its rules under."""
     beats: bool = False
     status: dict[str, Any] = field(default_factory=dict)
     """What it says of itself; empty for one that says nothing."""
     life: dict[str, Any] = field(default_factory=dict)
     """Its last sign of life: ``at``, and whether it was ``stopped``."""
     silent_since: datetime | None = None
+
+    @property
+    def rules(self) -> int:
+        """How many Redis has for it."""
+        return len(self.rule_keys)
 
     @property
     def is_living(self) -> bool:
@@ -79,18 +84,15 @@ def look(conn: "redis.Redis") -> dict[Name, Member]:
     """Every Traptor that Redis knows of, in order. ``conn`` answers in text. Raises redis.RedisError."""
     members: dict[Name, Member] = {}
     texts: list[tuple[str, keys.Key]] = []
-    # There are many rules, and of each only its Traptor is of interest here.
-    for text, count in Counter(map(keys.without_rule_id, set(conn.scan_iter(keys.FLEET, count=SCAN_COUNT)))).items():
-        if not (key := keys.parse(text)):
-            continue
+    for key, names in stored.of_fleet(conn):
         name = Name(key.traptor_type, key.traptor_id)
         member = members.setdefault(name, Member(name))
         if key.kind == "rule":
-            member.rules += count
+            member.rule_keys += names
         elif key.kind == "heartbeat":
             member.beats = True
         else:
-            texts.append((text, key))
+            texts += [(text, key) for text in names]
     for (_, key), value in zip(texts, _values(conn, [text for text, _ in texts]), strict=True):
         if value is not None:
             _note(members[Name(key.traptor_type, key.traptor_id)], key, value)
@@ -129,10 +131,10 @@ def shards(
 
     Raises redis.RedisError.
     """
-    of_type = [member for member in members.values() if member.name.traptor_type == traptor_type]
+    of_type = of_types(members, [traptor_type])
     if living is None:
         living = [member.name.traptor_id for member in of_type if member.is_living]
-    held = stored.read_all(conn, traptor_type, progress=progress)
+    held = stored.read_all(conn, traptor_type, _listed(of_type), progress)
     matches = _matches(conn, traptor_type, held)
     progress.step(f"planning {traptor_type}")
     return Shards(
@@ -156,10 +158,10 @@ def displaced(conn: "redis.Redis", traptor_type: str, of_type: Iterable[Member])
         if member.is_living and member.fits and member.status.get("rules") == member.rules
         and "predicates" in member.status
     }  # fmt: skip
-    others = {member.name.traptor_id for member in of_type} - settled.keys()
+    others = [member for member in of_type if member.name.traptor_id not in settled]
     return Shards(
         traptor_type,
-        stored.read_all(conn, traptor_type, others),
+        stored.read_all(conn, traptor_type, _listed(others)),
         living=[member.name.traptor_id for member in of_type if member.is_living],
         limits={
             member.name.traptor_id: max(0, member.limit - settled.get(member.name.traptor_id, 0)) for member in of_type
@@ -181,29 +183,36 @@ def _matches(
     return found
 
 
-def all_rules(
-    conn: "redis.Redis", types: Iterable[str], only: Collection[int] | None = None
-) -> Iterator[dict[str, Any]]:
-    """All rules of these types, or those of some ids, read as they are asked for.
+def all_rules(conn: "redis.Redis", of_members: Iterable[Member]) -> Iterator[dict[str, Any]]:
+    """All rules of these, read as they are asked for.
 
     Each has ``traptor``, ``type``, ``traptor_id``, ``rule_id``, ``matches`` within the window, and its fields. A field
     of a rule's own that has one of these names is not shown.
     """
-    for traptor_type in types:
-        for traptor_id, its_rules in stored.each(conn, traptor_type, only):
+    for member in of_members:
+        traptor_type, traptor_id = member.name
+        for _, its_rules in stored.each(conn, traptor_type, _listed([member])):
             matches = _matches(conn, traptor_type, {traptor_id: its_rules})
             for rule_id, rule in its_rules.items():
                 count = matches.get(Place(traptor_id, rule_id), 0)
-                name = str(Name(traptor_type, traptor_id))
-                ours = {"traptor": name, "type": traptor_type, "traptor_id": traptor_id, "rule_id": rule_id}
-                ours["matches"] = count
+                ours = {"traptor": str(member.name), "type": traptor_type, "traptor_id": traptor_id}
+                ours |= {"rule_id": rule_id, "matches": count}
                 yield ours | rule | ours
+
+
+def of_types(members: Mapping[Name, Member], types: Iterable[str]) -> list[Member]:
+    """Those of these types, one type after the other."""
+    return [member for name in types for member in members.values() if member.name.traptor_type == name]
+
+
+def _listed(members: Iterable[Member]) -> dict[int, list[str]]:
+    return {member.name.traptor_id: member.rule_keys for member in members}
 
 
 def homes_of(conn: "redis.Redis", traptor_type: str) -> dict[Place, Place]:
     """Where moved rules came from, by where they are. What nobody of ours has written is left out."""
-    found: Mapping[str, str] = conn.hgetall(keys.homes(traptor_type))  # type: ignore[assignment]
-    places = {_place(at): _place(home) for at, home in found.items()}
+    found = conn.hscan_iter(keys.homes(traptor_type), count=SCAN_COUNT)
+    places = {_place(at): _place(home) for at, home in found}
     return {at: home for at, home in places.items() if at and home}
 
 
@@ -214,8 +223,8 @@ def _place(text: str) -> Place | None:
 
 Changes = Mapping[str, Sequence[Change]]
 """By type."""
-Homes = Mapping[str, Mapping[Place, Place]]
-"""By type: where moved rules are, and where they came from."""
+Homes = Mapping[str, Mapping[Place, Place | None]]
+"""By type: where moved rules are, and where they came from; None for what is no longer remembered."""
 
 
 def change(
@@ -251,23 +260,24 @@ def apply(
     """Make these changes in one MULTI, which also tells the Traptors they concern; in several where they are many.
 
     Returns the changes that were made, and who was told. A rule that somebody else has removed meanwhile stays
-    removed. ``homes`` are what is remembered from now on of these types. Raises Locked, redis.WatchError (somebody
-    else changes rules: no more is written), other redis.RedisError.
+    removed. ``homes`` are what changes in what is remembered, each with its move. Raises Locked, redis.WatchError
+    (somebody else changes rules: no more is written), other redis.RedisError.
     """
     every = [(traptor_type, change) for traptor_type, some in changes.items() for change in some]
-    if not every and not homes:
-        return changes, []
     not_moved: set[tuple[str, Place]] = set()
     told: set[Name] = set()
     written = 0
+    remembered = {(name, at): home for name, some in (homes or {}).items() for at, home in some.items()}
     for some in _portions(every):
-        concerned = {Name(name, place.traptor_id) for name, one in some for place in (one.at, one.was) if place}
-        not_moved |= _write(
-            conn, lock, some, homes or {}, [(channel, keys.notice(*name)) for name in sorted(concerned)]
-        )
+        touched = {place for one in some for place in _touched(one)}
+        concerned = {Name(name, place.traptor_id) for name, place in touched}
+        with_them = {place: remembered.pop(place) for place in touched & remembered.keys()}
+        not_moved |= _write(conn, lock, some, with_them, [(channel, keys.notice(*name)) for name in sorted(concerned)])
         told |= concerned
         written += len(some)
         progress.step(f"{written:,} of {len(every):,} changes written")
+    for start in range(0, len(left := list(remembered.items())), CHANGES_AT_ONCE):
+        _write(conn, lock, [], dict(left[start : start + CHANGES_AT_ONCE]), [])
     made = {name: [one for one in some if (name, one.at) not in not_moved] for name, some in changes.items()}
     return made, sorted(told)
 
@@ -282,7 +292,7 @@ def _portions(every: list[OneChange]) -> list[list[OneChange]]:
     Each is whole in itself: a reader of Redis finds no rule twice and misses none.
     """
     if len(every) <= CHANGES_AT_ONCE:
-        return [every]
+        return [every] if every else []
     touched = Counter(key for one in every for key in _touched(one))
     together = [one for one in every if any(touched[key] > 1 for key in _touched(one))]
     alone = [one for one in every if all(touched[key] == 1 for key in _touched(one))]
@@ -297,7 +307,11 @@ def _touched(one: OneChange) -> set[tuple[str, Place]]:
 
 
 def _write(
-    conn: "redis.Redis", lock: RulesLock, some: Sequence[OneChange], homes: Homes, notices: Iterable[tuple[str, str]]
+    conn: "redis.Redis",
+    lock: RulesLock,
+    some: Sequence[OneChange],
+    homes: Mapping[tuple[str, Place], Place | None],
+    notices: Iterable[tuple[str, str]],
 ) -> set[tuple[str, Place]]:
     """One MULTI. Returns where rules were to move and could not."""
     moves = [(traptor_type, change) for traptor_type, change in some if change.kind == "moved"]
@@ -307,8 +321,9 @@ def _write(
             # A rename takes the hash as it is now, and neither brings back a removed rule nor overwrites another.
             pipe.renamenx(keys.rule(traptor_type, *(move.was or move.at)), keys.rule(traptor_type, *move.at))
         _rewrite(pipe, [(traptor_type, change) for traptor_type, change in some if change.kind != "moved"])
-        for traptor_type, places in homes.items():
-            _remember(pipe, keys.homes(traptor_type), places)
+        for traptor_type in {name for name, _ in homes}:
+            its_homes = {at: home for (name, at), home in homes.items() if name == traptor_type}
+            _remember(pipe, keys.homes(traptor_type), its_homes)
         for channel, notice in notices:
             pipe.publish(channel, notice)
         answers = pipe.execute(raise_on_error=False)
@@ -328,11 +343,12 @@ def _rewrite(pipe: Any, changes: Sequence[tuple[str, Change]]) -> None:
             pipe.hset(keys.rule(traptor_type, *change.at), mapping=dict(change.rule))
 
 
-def _remember(pipe: Any, key: str, homes: Mapping[Place, Place]) -> None:
-    pipe.delete(key)
-    if homes:
-        pipe.hset(key, mapping={f"{at.traptor_id}:{at.rule_id}": f"{home[0]}:{home[1]}" for at, home in homes.items()})
+def _remember(pipe: Any, key: str, homes: Mapping[Place, Place | None]) -> None:
+    if new := {f"{at[0]}:{at[1]}": f"{home[0]}:{home[1]}" for at, home in homes.items() if home}:
+        pipe.hset(key, mapping=new)
         pipe.expire(key, HOMES_SECONDS)
+    if old := [f"{at[0]}:{at[1]}" for at, home in homes.items() if not home]:
+        pipe.hdel(key, *old)
 
 
 def gaps(conn: "redis.Redis", name: Name) -> list[dict[str, Any]]:

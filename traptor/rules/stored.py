@@ -26,16 +26,19 @@ def read(conn: "redis.Redis", traptor_type: str, traptor_id: int) -> list[dict[s
 
 
 def read_all(
-    conn: "redis.Redis", traptor_type: str, only: Collection[int] | None = None, progress: Progress = SILENT
+    conn: "redis.Redis",
+    traptor_type: str,
+    listed: Mapping[int, Collection[str]] | None = None,
+    progress: Progress = SILENT,
 ) -> dict[int, dict[str, dict[str, str]]]:
     """All rules of one type, by the id of their Traptor and the rule_id in their key, in order of rule_id.
 
     The rule_id in a hash may be another one: it is what tweets carry. Where a key is not UTF-8, the rule_id in it has
-    lone surrogates, as the key has in Redis' answers. ``only`` are the ids that are asked for.
+    lone surrogates, as the key has in Redis' answers. Who has ``listed`` the keys of rules, by Traptor, gets those.
     """
     found = {}
     count = 0
-    for traptor_id, its_rules in each(conn, traptor_type, only):
+    for traptor_id, its_rules in each(conn, traptor_type, listed):
         found[traptor_id] = its_rules
         count += len(its_rules)
         progress.step(f"{count:,} {traptor_type} rules read")
@@ -43,21 +46,33 @@ def read_all(
 
 
 def each(
-    conn: "redis.Redis", traptor_type: str, only: Collection[int] | None = None
+    conn: "redis.Redis", traptor_type: str, listed: Mapping[int, Collection[str]] | None = None
 ) -> Iterator[tuple[int, dict[str, dict[str, str]]]]:
     """The same, one Traptor after the other, each read when it is asked for."""
-    by_id: dict[int, list[str]] = defaultdict(list)
-    [asked_for] = only if only is not None and len(only) == 1 else ["*"]
-    by_name: dict[str, list[str]] = defaultdict(list)
-    for key in _keys(conn, keys.rules(traptor_type, asked_for)):
-        by_name[keys.without_rule_id(key)].append(key)
-    for name, rule_keys in by_name.items():
-        if (parsed := keys.parse(name)) and (only is None or parsed.traptor_id in only):
-            by_id[parsed.traptor_id] += rule_keys
+    by_id = _listed(conn, traptor_type) if listed is None else listed
     for traptor_id in sorted(by_id):
-        held = sorted(_hashes(conn, by_id.pop(traptor_id)), key=lambda read: order(read[1]))
+        held = sorted(_hashes(conn, by_id[traptor_id]), key=lambda read: order(read[1]))
         if held:
             yield traptor_id, {keys.rule_id(key): rule for key, rule in held}
+
+
+def _listed(conn: "redis.Redis", traptor_type: str) -> dict[int, list[str]]:
+    by_id: dict[int, list[str]] = defaultdict(list)
+    for key, rule_keys in of_fleet(conn, keys.rules(traptor_type, "*")):
+        by_id[key.traptor_id] += rule_keys
+    return by_id
+
+
+def of_fleet(conn: "redis.Redis", pattern: str = keys.FLEET) -> Iterator[tuple[keys.Key, list[str]]]:
+    """What Redis has of the fleet: each key, and its name; one without a rule_id for the rules of a Traptor, and their
+    names.
+    """
+    by_name: dict[str, list[str]] = defaultdict(list)
+    for key in _keys(conn, pattern):
+        by_name[keys.without_rule_id(key)].append(key)
+    for name, found in by_name.items():
+        if parsed := keys.parse(name):
+            yield parsed, found
 
 
 def _keys(conn: "redis.Redis", pattern: str) -> set[str]:
@@ -98,6 +113,8 @@ def _as_listed(key: str | bytes) -> str:
 
 def _text(value: str | bytes) -> str:
     """To be shown, with U+FFFD for what is not UTF-8."""
+    if isinstance(value, str) and value.isascii():
+        return value
     found = value if isinstance(value, bytes) else value.encode("utf-8", "surrogateescape")
     return found.decode("utf-8", "replace")
 
