@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
-from tests.deploy.hosts import BASE, ROOT
+from tests.deploy.hosts import ROOT, TRIXIE
 from tests.servers import wait_until
 
 RUN = Path("/run/traptor-podman")
@@ -50,11 +50,11 @@ def prepare(folder: Path) -> None:
 
 
 def make_base(folder: Path) -> None:
-    """An image of the Debian of our hosts, with a ``python`` as that of Docker's image has."""
+    """An image of Debian 13, with a ``python`` as that of Docker's image has."""
     (folder / "usr/bin").mkdir(parents=True)
     (folder / "usr/bin/python").symlink_to("python3")
     left_out = [f"--exclude=./{place}" for place in LEFT_OUT]
-    pack = ["tar", "--create", *left_out, f"--directory={BASE}", ".", f"--directory={folder}", "./usr/bin/python"]
+    pack = ["tar", "--create", *left_out, f"--directory={TRIXIE}", ".", f"--directory={folder}", "./usr/bin/python"]
     receive = ["podman", "import", "--quiet", "-", f"docker.io/library/{STAND_IN}"]
     with subprocess.Popen(pack, stdout=subprocess.PIPE) as packed:
         subprocess.run(receive, env=ENVIRONMENT, check=True, stdin=packed.stdout, capture_output=True)
