@@ -16,8 +16,8 @@ TOPIC = "tweets"
 ANYWHERE = {"test_plan.py", "test_production.py", "test_supervisor.py"}
 HERE = Path(__file__).parent
 OURS = {path.name for path in HERE.glob("test_*.py")}
-GROUPS = {"test_compose": "test_image"}
-"""What shares an engine for containers."""
+ALONE = "test_ansible"
+"""The longest story, whose waits have limits: it has a worker of its own, beside that of all the others."""
 collect_ignore = sorted(ANYWHERE if IN_NETWORK else OURS - ANYWHERE)
 
 
@@ -29,10 +29,10 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(tryfirst=True)  # before pytest-xdist looks for groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """A module is one story: its tests run one after the other, in one worker, beside those of other modules."""
+    """A module is one story: its tests run one after the other, in one worker."""
     for item in items:
         if IN_NETWORK and item.path.parent == HERE:
-            item.add_marker(pytest.mark.xdist_group(GROUPS.get(item.path.stem, item.path.stem)))
+            item.add_marker(pytest.mark.xdist_group(ALONE if item.path.stem == ALONE else "others"))
 
 
 @pytest.fixture(scope="session")

@@ -40,9 +40,10 @@ LEFT_OUT = ("dev/*", "proc/*")
 
 
 def prepare(folder: Path) -> None:
-    """What an earlier run left has ended with it, which podman sees by an empty folder."""
+    """What an earlier run left has ended with it, which podman sees by an empty folder, and by no locks of its own."""
     RUN.mkdir(exist_ok=True)
-    subprocess.run(["mount", "-t", "tmpfs", "tmpfs", RUN], check=True)
+    for place in (RUN, "/dev/shm"):
+        subprocess.run(["mount", "-t", "tmpfs", "tmpfs", place], check=True)
     (RUN / "storage.conf").write_text(STORAGE)
     (RUN / "containers.conf").write_text(ENGINE)
     podman("rm", "--all", "--force", "--volumes")

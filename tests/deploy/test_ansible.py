@@ -35,7 +35,7 @@ ONE_MORE = {**TWO_NODES, "track": ["node-a", "node-b"]}
 ONE_NODE_LEFT = {"follow": ["node-a"], "track": ["node-a"], "retired": ["node-b"]}
 OTHER_PROGRAM = "[program:other]\ncommand=sleep 100000"
 OF_THE_HOST = {"numprocs": "", "numprocs_start": ""}
-PATIENCE_SECONDS = 60.0
+PATIENCE_SECONDS = 180.0
 
 COLLECTED_BEFORE = """
 apt-get install --quiet=2 --yes --no-install-recommends redis-server

@@ -118,7 +118,7 @@ def test_it_runs(machine: BootedHost, unit: str) -> None:
 
 
 def test_its_tweets_come_to_kafka_and_into_the_store(machine: BootedHost, broker: KafkaBroker) -> None:
-    before = len(broker.consume(machine.name, 1_000_000, timeout_seconds=5))
+    before = len(broker.consume(machine.name))
     assert len(broker.consume(machine.name, before + 20)) >= before + 20
     wait_until(lambda: stored_tweets(machine) >= 20, "tweets in the store")
 
