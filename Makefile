@@ -48,7 +48,7 @@ test-fast: .venv/test ## the unit tests alone; a minute or two
 test-heavy: .venv/test ## those that take long: soaks, kills, outages, brokers with logins, supervisor; ten minutes
 	@.venv/bin/pytest --quiet --dist loadgroup --numprocesses $$((2 * $(CORES))) -m heavy
 
-test-deploy: .venv/test ## Vagrant, systemd, Ansible, the image and compose.yaml for real, on Debian roots; needs root on Debian
+test-deploy: .venv/test ## Vagrant, systemd, Ansible, the image, compose.yaml and the newest Python for real, on Debian roots; needs root on Debian
 	@tests/deploy/run
 
 lint: .venv/test ## ruff, mypy, and the layers

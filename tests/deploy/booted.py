@@ -5,7 +5,7 @@ import subprocess
 from pathlib import Path
 from typing import Self
 
-from tests.deploy.hosts import BASE, Host
+from tests.deploy.hosts import Host
 from tests.servers import wait_until
 
 UNIFIED = {"SYSTEMD_NSPAWN_UNIFIED_HIERARCHY": "1"}
@@ -15,12 +15,12 @@ UNIFIED = {"SYSTEMD_NSPAWN_UNIFIED_HIERARCHY": "1"}
 class BootedHost(Host):
     """For as long as a ``with`` lasts. What it writes is in memory; ``bound`` folders are there to be read."""
 
-    def __init__(self, folder: Path, name: str, **bound: Path) -> None:
-        super().__init__(folder, name, "127.0.0.1")
+    def __init__(self, folder: Path, name: str, debian: Path, **bound: Path) -> None:
+        super().__init__(folder, name, "127.0.0.1", debian)
         self._bound = [f"--bind-ro={path}:/{place}" for place, path in bound.items()]
 
     def __enter__(self) -> Self:
-        places = [f"--directory={BASE}", "--volatile=overlay", f"--machine={self.name}", *self._bound]
+        places = [f"--directory={self.debian}", "--volatile=overlay", f"--machine={self.name}", *self._bound]
         command = ["systemd-nspawn", "--quiet", "--boot", "--register=no", "--keep-unit", *places]
         with (self.folder / "boot.log").open("wb") as log:
             self.process = subprocess.Popen(

@@ -14,13 +14,25 @@ IMAGE = "localhost/traptor"
 PLANTED = "planted-secret"
 TOPIC = "tweets"
 ANYWHERE = {"test_plan.py", "test_production.py", "test_supervisor.py"}
-OURS = {path.name for path in Path(__file__).parent.glob("test_*.py")}
-collect_ignore = [] if IN_NETWORK else sorted(OURS - ANYWHERE)
+HERE = Path(__file__).parent
+OURS = {path.name for path in HERE.glob("test_*.py")}
+ALONE = "test_ansible"
+"""The longest story, whose waits have limits: it has a worker of its own, beside that of all the others."""
+collect_ignore = sorted(ANYWHERE if IN_NETWORK else OURS - ANYWHERE)
 
 
-@pytest.fixture(scope="session", autouse=IN_NETWORK)
-def network() -> None:
-    hosts.make_network()
+def pytest_configure(config: pytest.Config) -> None:
+    """The network is there before pytest-xdist's workers are."""
+    if IN_NETWORK and not hasattr(config, "workerinput"):
+        hosts.make_network()
+
+
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist looks for groups
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A module is one story: its tests run one after the other, in one worker."""
+    for item in items:
+        if IN_NETWORK and item.path.parent == HERE:
+            item.add_marker(pytest.mark.xdist_group(ALONE if item.path.stem == ALONE else "others"))
 
 
 @pytest.fixture(scope="session")

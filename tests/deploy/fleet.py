@@ -7,12 +7,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from tests.deploy.hosts import CONTROL, ROOT
+from tests.deploy.hosts import BOOKWORM, CONTROL, ROOT, TRIXIE
 from traptor.simulator import Credential
 
 ANSIBLE = ROOT / "ansible"
 PASSWORD = "a pass/word: with 'everything'"
-ADDRESSES = {"store": "192.0.2.10", "node-a": "192.0.2.21", "node-b": "192.0.2.22"}
+ADDRESSES = {"store": "192.0.2.10", "spare": "192.0.2.11", "node-a": "192.0.2.21", "node-b": "192.0.2.22"}
+DEBIAN = {"store": TRIXIE, "spare": BOOKWORM, "node-a": TRIXIE, "node-b": BOOKWORM}
+SERVERS = ("store", "spare")
 KEYS = [Credential(f"key-{n}", f"secret-{n}-of-the-key", f"token-{n}", f"secret-{n}-of-the-token") for n in range(5)]
 SECRETS = [PASSWORD, *(secret for key in KEYS for secret in (key.consumer_secret, key.access_token_secret))]
 SIMULATOR_PORT = 8080
@@ -27,7 +29,7 @@ class Run(NamedTuple):
 
 
 class Fleet:
-    """Redis and Kafka on ``store`` with TLS and passwords, and two nodes for the Traptors."""
+    """Redis and Kafka with TLS and passwords on ``store``, which is used, and ``spare``; two nodes for the Traptors."""
 
     def __init__(self, folder: Path, kafka_url: str, kafka_sha256: str) -> None:
         self.folder = folder
@@ -37,25 +39,23 @@ class Fleet:
         self._make_keys()
 
     def _make_keys(self) -> None:
-        """For ssh, and for TLS: an authority and what it signs for ``store``."""
+        """For ssh, and for TLS: an authority and what it signs for both servers."""
         self._shell("ssh-keygen -q -t ed25519 -N '' -f ssh")
         new = "openssl req -newkey rsa:2048 -nodes -x509 -days 2 -batch"
         self._shell(f"{new} -subj /CN=authority -addext keyUsage=critical,keyCertSign -keyout ca.key -out ca.crt")
-        signed = "-CA ca.crt -CAkey ca.key -addext subjectAltName=DNS:store -addext basicConstraints=CA:FALSE"
+        signed = "-CA ca.crt -CAkey ca.key -addext subjectAltName=DNS:store,DNS:spare -addext basicConstraints=CA:FALSE"
         self._shell(f"{new} -subj /CN=store -keyout store.key -out store.crt {signed}")
 
     def _shell(self, command: str) -> None:
         subprocess.run(command, shell=True, cwd=self.folder, check=True, capture_output=True)
 
-    @property
-    def redis_url(self) -> str:
+    def redis_url(self, server: str = "store") -> str:
         password = "a%20pass%2Fword%3A%20with%20%27everything%27"
-        return f"rediss://traptor:{password}@store:6379/0?ssl_ca_certs={self.folder}/ca.crt"
+        return f"rediss://traptor:{password}@{server}:6379/0?ssl_ca_certs={self.folder}/ca.crt"
 
-    @property
-    def kafka_options(self) -> dict[str, str]:
+    def kafka_options(self, server: str = "store") -> dict[str, str]:
         return {
-            "bootstrap_servers": "store:9092",
+            "bootstrap_servers": f"{server}:9092",
             "security_protocol": "SASL_SSL",
             "ssl_cafile": f"{self.folder}/ca.crt",
             "sasl_mechanism": "PLAIN",
@@ -64,11 +64,15 @@ class Fleet:
         }
 
     def write_inventory(
-        self, groups: Mapping[str, Sequence[str]], keys: Sequence[Credential], **settings: object
+        self,
+        groups: Mapping[str, Sequence[str]],
+        keys: Sequence[Credential],
+        servers: Sequence[str] = ("store",),
+        **settings: object,
     ) -> None:
         """``groups`` are those of nodes, without their prefix ``traptor-`` and suffix ``-nodes``."""
         lines = [f"{name} ansible_host={address}" for name, address in ADDRESSES.items()]
-        lines += ["[traptor-redis]", "store", "[traptor-kafka]", "store", "[traptor-nodes:children]"]
+        lines += ["[traptor-redis]", *servers, "[traptor-kafka]", *servers, "[traptor-nodes:children]"]
         lines += [f"traptor-{kind}-nodes" for kind in ("follow", "track", "location")]
         for kind in ("follow", "track", "location", "retired"):
             lines += [f"[traptor-{kind}-nodes]", *groups.get(kind, ())]
@@ -76,11 +80,11 @@ class Fleet:
         files = {name: str(self.folder / name) for name in ("ca.crt", "store.crt", "store.key")}
         self._write_variables(
             "all",
-            redis_bind=ADDRESSES["store"],
+            redis_bind="{{ ansible_host }}",
             redis_password=PASSWORD,
             redis_tls_certificate=files["store.crt"],
             redis_tls_key=files["store.key"],
-            kafka_bind=ADDRESSES["store"],
+            kafka_bind="{{ ansible_host }}",
             kafka_password=PASSWORD,
             kafka_tls_certificate=files["store.crt"],
             kafka_tls_key=files["store.key"],

@@ -1,9 +1,10 @@
 """Hosts for the tests: Debian roots, each with processes and a network of its own, joined by a bridge in ours.
 
 ``tests/deploy/run`` has put this process into a network without a way out, so that 192.0.2.0/24 is all there is. What
-a host writes goes to an overlay over the common root. A host ends with the process that made it.
+a host writes goes to an overlay over the root of its Debian. A host ends with the process that made it.
 """
 
+import hashlib
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,7 +13,11 @@ from typing import Self
 from tests.servers import wait_until
 
 ROOT = Path(__file__).parents[2]
-BASE = ROOT / ".deploy/base"
+TRIXIE, BOOKWORM = ROOT / ".deploy/trixie", ROOT / ".deploy/bookworm"
+"""Debian 13, and Debian 12."""
+DEBIANS = (TRIXIE, BOOKWORM)
+KAFKA = "/var/cache/kafka.tgz"
+"""What stands for Apache's archive, on every host."""
 CONTROL = "192.0.2.1"
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -43,6 +48,11 @@ def name_addresses(names: Mapping[str, str], folder: Path) -> str:
     return text
 
 
+def kafka_sha256() -> str:
+    """Of the archive that stands for Apache's."""
+    return hashlib.sha256((TRIXIE / KAFKA.lstrip("/")).read_bytes()).hexdigest()
+
+
 def copy_checkout(target: Path) -> None:
     """What is in the repository, or would be with the next commit."""
     target.mkdir()
@@ -63,8 +73,9 @@ class Host:
     process: subprocess.Popen[bytes]
     pid: int
 
-    def __init__(self, folder: Path, name: str, address: str) -> None:
+    def __init__(self, folder: Path, name: str, address: str, debian: Path = TRIXIE) -> None:
         self.folder = folder
+        self.debian = debian
         self.name = name
         self.address = address
         self.changes = folder / "changes"
@@ -78,7 +89,7 @@ class Host:
         target.chmod(mode)
 
     def __enter__(self) -> Self:
-        arguments = [str(BASE), str(self.folder), self.name]
+        arguments = [str(self.debian), str(self.folder), self.name]
         namespaces = ["--net", "--mount", "--pid", "--uts", "--fork", "--kill-child"]
         with (self.folder / "sshd.log").open("wb") as log:
             self.process = subprocess.Popen(

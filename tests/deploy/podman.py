@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
-from tests.deploy.hosts import BASE, ROOT
+from tests.deploy.hosts import ROOT, TRIXIE
 from tests.servers import wait_until
 
 RUN = Path("/run/traptor-podman")
@@ -40,9 +40,10 @@ LEFT_OUT = ("dev/*", "proc/*")
 
 
 def prepare(folder: Path) -> None:
-    """What an earlier run left has ended with it, which podman sees by an empty folder."""
+    """What an earlier run left has ended with it, which podman sees by an empty folder, and by no locks of its own."""
     RUN.mkdir(exist_ok=True)
-    subprocess.run(["mount", "-t", "tmpfs", "tmpfs", RUN], check=True)
+    for place in (RUN, "/dev/shm"):
+        subprocess.run(["mount", "-t", "tmpfs", "tmpfs", place], check=True)
     (RUN / "storage.conf").write_text(STORAGE)
     (RUN / "containers.conf").write_text(ENGINE)
     podman("rm", "--all", "--force", "--volumes")
@@ -50,11 +51,11 @@ def prepare(folder: Path) -> None:
 
 
 def make_base(folder: Path) -> None:
-    """An image of the Debian of our hosts, with a ``python`` as that of Docker's image has."""
+    """An image of Debian 13, with a ``python`` as that of Docker's image has."""
     (folder / "usr/bin").mkdir(parents=True)
     (folder / "usr/bin/python").symlink_to("python3")
     left_out = [f"--exclude=./{place}" for place in LEFT_OUT]
-    pack = ["tar", "--create", *left_out, f"--directory={BASE}", ".", f"--directory={folder}", "./usr/bin/python"]
+    pack = ["tar", "--create", *left_out, f"--directory={TRIXIE}", ".", f"--directory={folder}", "./usr/bin/python"]
     receive = ["podman", "import", "--quiet", "-", f"docker.io/library/{STAND_IN}"]
     with subprocess.Popen(pack, stdout=subprocess.PIPE) as packed:
         subprocess.run(receive, env=ENVIRONMENT, check=True, stdin=packed.stdout, capture_output=True)

@@ -1,6 +1,6 @@
-"""A fleet from bare Debian hosts: built, changed, upgraded under load, and taken down again, in the order of a life."""
+"""A fleet from bare hosts of both Debians: built, changed, upgraded under load, and taken down again, in the order of a
+life. ``store`` and ``node-a`` are Debian 13, ``spare`` and ``node-b`` Debian 12."""
 
-import hashlib
 import json
 import subprocess
 import sys
@@ -15,8 +15,8 @@ from kafka import KafkaConsumer, TopicPartition
 from kafka.errors import KafkaError
 
 from tests.deploy import hosts
-from tests.deploy.fleet import ADDRESSES, KEYS, SECRETS, SIMULATOR_PORT, Fleet
-from tests.deploy.hosts import BASE, CONTROL, Host
+from tests.deploy.fleet import ADDRESSES, DEBIAN, KEYS, SECRETS, SERVERS, SIMULATOR_PORT, Fleet
+from tests.deploy.hosts import CONTROL, KAFKA, Host, kafka_sha256
 from tests.servers import wait_until
 from traptor.rules import stored
 from traptor.simulator import Simulator
@@ -24,7 +24,6 @@ from traptor.simulator.connection import Connection
 
 pytestmark = pytest.mark.integration
 
-ARCHIVE = "/var/cache/kafka.tgz"
 RULES = {
     "track": [{"rule_id": "1", "tag": "weather", "value": "storm"}],
     "follow": [{"rule_id": "1", "tag": "newsroom", "value": "1001"}],
@@ -36,7 +35,7 @@ ONE_MORE = {**TWO_NODES, "track": ["node-a", "node-b"]}
 ONE_NODE_LEFT = {"follow": ["node-a"], "track": ["node-a"], "retired": ["node-b"]}
 OTHER_PROGRAM = "[program:other]\ncommand=sleep 100000"
 OF_THE_HOST = {"numprocs": "", "numprocs_start": ""}
-PATIENCE_SECONDS = 60.0
+PATIENCE_SECONDS = 180.0
 
 COLLECTED_BEFORE = """
 apt-get install --quiet=2 --yes --no-install-recommends redis-server
@@ -50,18 +49,17 @@ Machines = dict[str, Host]
 
 @pytest.fixture(scope="module")
 def fleet(tmp_path_factory: pytest.TempPathFactory) -> Fleet:
-    sha256 = hashlib.sha256((BASE / ARCHIVE.lstrip("/")).read_bytes()).hexdigest()
-    return Fleet(tmp_path_factory.mktemp("ansible"), f"file://{ARCHIVE}", sha256)
+    return Fleet(tmp_path_factory.mktemp("ansible"), f"file://{KAFKA}", kafka_sha256())
 
 
 @pytest.fixture(scope="module")
 def machines(fleet: Fleet) -> Iterator[Machines]:
-    """Three bare Debians that take our ssh key."""
+    """Bare Debians that take our ssh key."""
     names = hosts.name_addresses(ADDRESSES, fleet.folder)
     with ExitStack() as stack:
         started = {}
         for name, address in ADDRESSES.items():
-            host = Host(fleet.folder / name, name, address)
+            host = Host(fleet.folder / name, name, address, DEBIAN[name])
             host.write("/root/.ssh/authorized_keys", (fleet.folder / "ssh.pub").read_text(), mode=0o600)
             host.write("/etc/hosts", names)
             started[name] = stack.enter_context(host)
@@ -76,7 +74,7 @@ def twitter() -> Iterator[Simulator]:
 
 @pytest.fixture
 def redis_db(fleet: Fleet) -> Iterator[redis.Redis]:
-    with redis.Redis.from_url(fleet.redis_url, decode_responses=True) as client:
+    with redis.Redis.from_url(fleet.redis_url(), decode_responses=True) as client:
         yield client
 
 
@@ -111,7 +109,7 @@ def open_streams(twitter: Simulator) -> list[Connection]:
 def collected(fleet: Fleet) -> list[dict[str, object]]:
     """What stands in the topic."""
     found = []
-    with closing(KafkaConsumer(group_id=None, **fleet.kafka_options)) as consumer:
+    with closing(KafkaConsumer(group_id=None, **fleet.kafka_options())) as consumer:
         partition = TopicPartition("my_traptor", 0)
         consumer.assign([partition])
         consumer.seek_to_beginning(partition)
@@ -136,15 +134,37 @@ def test_too_few_keys_is_an_error_before_anything_changes(fleet: Fleet, machines
     assert "traptor" not in machines["node-a"].run("cat", "/etc/passwd")
 
 
-def test_a_fleet_comes_up(fleet: Fleet, machines: Machines, twitter: Simulator, redis_db: redis.Redis) -> None:
-    machines["store"].run("sh", "-ec", COLLECTED_BEFORE)
+def test_a_fleet_comes_up(fleet: Fleet, machines: Machines, twitter: Simulator) -> None:
+    for name in SERVERS:
+        machines[name].run("sh", "-ec", COLLECTED_BEFORE)
     started = time.monotonic()
-    fleet.write_inventory(TWO_NODES, KEYS[:4])
+    fleet.write_inventory(TWO_NODES, KEYS[:4], SERVERS)
     built = fleet.play("site.yml")
     assert built.code == 0, built.output
-    print(f"\na fleet of four on three hosts after {time.monotonic() - started:.0f} s, changes: {built.changed}")
+    print(f"\na fleet of four on four hosts after {time.monotonic() - started:.0f} s, changes: {built.changed}")
     wait_for(machines, FOUR)
-    assert redis_db.hgetall("traptor-track:0:1") == RULES["track"][0]
+
+
+@pytest.mark.parametrize("server", SERVERS)
+def test_redis_and_kafka_serve_who_has_the_password(fleet: Fleet, machines: Machines, server: str) -> None:
+    with redis.Redis.from_url(fleet.redis_url(server), decode_responses=True) as client:
+        assert client.hgetall("traptor-track:0:1") == RULES["track"][0]
+    with closing(KafkaConsumer(**fleet.kafka_options(server))) as consumer:
+        assert consumer.topics() <= {"my_traptor"}
+
+
+@pytest.mark.parametrize("server", SERVERS)
+def test_nothing_listens_for_everybody_without_a_password(fleet: Fleet, machines: Machines, server: str) -> None:
+    listening = {line.split()[3] for line in machines[server].run("ss", "-Hltn").splitlines()}
+    assert {address for address in listening if address.startswith(("0.0.0.0", "*", "[::]"))} == {
+        "0.0.0.0:22",
+        "[::]:22",
+    }
+    anonymous = redis.Redis(server, ssl=True, ssl_ca_certs=str(fleet.folder / "ca.crt"))
+    with pytest.raises(redis.AuthenticationError), anonymous:
+        anonymous.ping()
+    with pytest.raises(KafkaError):
+        KafkaConsumer(**{**fleet.kafka_options(server), "sasl_plain_password": "wrong"}, bootstrap_timeout_ms=3000)
 
 
 def test_each_collects_with_a_key_of_its_own(fleet: Fleet, twitter: Simulator, redis_db: redis.Redis) -> None:
@@ -168,7 +188,7 @@ def test_status_on_the_control_host_shows_the_fleet(fleet: Fleet) -> None:
 def states(fleet: Fleet) -> dict[str, tuple[str, str]]:
     """State and host of each Traptor, as `status` tells them."""
     command = [sys.executable, "-m", "traptor", "status", "--json"]
-    environment = {"PATH": hosts.PATH, "REDIS_URL": fleet.redis_url}
+    environment = {"PATH": hosts.PATH, "REDIS_URL": fleet.redis_url()}
     shown = json.loads(
         subprocess.run(command, check=False, cwd=hosts.ROOT, env=environment, capture_output=True).stdout
     )
@@ -216,12 +236,11 @@ def test_nobody_leaves_tweets_behind(fleet: Fleet, machines: Machines) -> None:
     wait_for(machines, FOUR)
 
 
-def test_keys_are_for_the_service_alone(machines: Machines) -> None:
-    listed = machines["node-b"].run("find", "/etc/traptor", "-name", "*.env", "-printf", "%f %m %u\n").splitlines()
-    assert set(listed) == {
-        "follow:1.env 600 traptor", "locations:0.env 600 traptor", "traptor.env 600 traptor",
-    }  # fmt: skip
-    commands = machines["node-b"].run("ps", "-A", "-o", "args")
+@pytest.mark.parametrize("node, names", [("node-a", ["follow:0", "track:0"]), ("node-b", ["follow:1", "locations:0"])])
+def test_keys_are_for_the_service_alone(machines: Machines, node: str, names: list[str]) -> None:
+    listed = machines[node].run("find", "/etc/traptor", "-name", "*.env", "-printf", "%f %m %u\n").splitlines()
+    assert set(listed) == {f"{name}.env 600 traptor" for name in [*names, "traptor"]}
+    commands = machines[node].run("ps", "-A", "-o", "args")
     assert [secret for secret in SECRETS if secret in commands] == []
 
 
@@ -234,21 +253,6 @@ def test_the_programs_are_those_that_are_shipped(machines: Machines) -> None:
     for section in written.sections()[1:]:
         assert {**written[section], **OF_THE_HOST} == {**shipped[section], **OF_THE_HOST}
     assert written["program:follow"]["numprocs_start"] == "1"
-
-
-def test_nothing_listens_for_everybody_without_a_password(
-    fleet: Fleet, machines: Machines, redis_db: redis.Redis
-) -> None:
-    listening = {line.split()[3] for line in machines["store"].run("ss", "-Hltn").splitlines()}
-    assert {address for address in listening if address.startswith(("0.0.0.0", "*", "[::]"))} == {
-        "0.0.0.0:22",
-        "[::]:22",
-    }
-    anonymous = redis.Redis("store", ssl=True, ssl_ca_certs=str(fleet.folder / "ca.crt"))
-    with pytest.raises(redis.AuthenticationError), anonymous:
-        anonymous.ping()
-    with pytest.raises(KafkaError):
-        KafkaConsumer(**{**fleet.kafka_options, "sasl_plain_password": "wrong"}, bootstrap_timeout_ms=3000)
 
 
 def test_one_more_traptor_needs_one_more_key(fleet: Fleet, machines: Machines, twitter: Simulator) -> None:

@@ -1,13 +1,16 @@
-"""The units under a systemd that booted: what is started, what restarted, what left alone, and in which sandbox."""
+"""docs/production.md without Ansible, on each Debian, booted: what supervisor runs, and what systemd does instead.
+
+Of its units: what is started, what restarted, what left alone, and in which sandbox.
+"""
 
 import re
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 
 import pytest
 
 from tests.deploy.booted import BootedHost
-from tests.deploy.conftest import TOPIC
-from tests.deploy.hosts import copy_checkout
+from tests.deploy.hosts import DEBIANS, copy_checkout
 from tests.deploy.test_production import block
 from tests.servers import KafkaBroker, RedisServer, wait_until
 from traptor.rules import stored
@@ -17,6 +20,7 @@ pytestmark = pytest.mark.integration
 
 UNITS = ("traptor@track:0", "traptor-rebalance", "traptor-store")
 RULES = [{"rule_id": "1", "tag": "weather", "value": "storm"}]
+PROCESSES = {"traptor:track-0": "RUNNING", "traptor-rebalance": "RUNNING"}
 UNKNOWN = Credential("unknown-key", "unknown-secret", "unknown-token", "unknown-token-secret")
 STORE = "[Service]\nExecStart=\nExecStart=/usr/local/bin/traptor-run store tweets.db\n"
 """A place for tweets that needs no server."""
@@ -25,6 +29,8 @@ import sqlite3
 place = "file:/var/lib/traptor/tweets.db?mode=ro"
 print(*sqlite3.connect(place, uri=True).execute("SELECT count(*) FROM tweets").fetchone())
 """
+APT = 'APT::Get::Assume-Yes "true";\\nAPT::Install-Recommends "false";\\n'
+RULES_CSV = "type,value,tag\\ntrack,storm,weather\\n"
 ALONE = {"ActiveState": "failed", "SubState": "failed", "NRestarts": "0"}
 
 
@@ -34,43 +40,58 @@ def twitter() -> Iterator[Simulator]:
         yield simulator
 
 
-@pytest.fixture(scope="module")
-def machine(tmp_path_factory: pytest.TempPathFactory, twitter: Simulator, broker: KafkaBroker) -> Iterator[BootedHost]:
-    """Set up by the commands of docs/production.md, with settings and keys of ours."""
+@pytest.fixture(scope="module", params=DEBIANS, ids=lambda debian: debian.name)
+def installed(
+    request: pytest.FixtureRequest,
+    tmp_path_factory: pytest.TempPathFactory,
+    twitter: Simulator,
+    broker: KafkaBroker,
+) -> Iterator[BootedHost]:
+    """Set up by the commands of docs/production.md, with settings and keys of ours. Its topic has its name."""
+    debian: Path = request.param
     folder = tmp_path_factory.mktemp("systemd")
     copy_checkout(folder / "checkout")
+    broker.create_topic(debian.name)
     with (
         RedisServer(tmp_path_factory.mktemp("redis")) as redis_server,
-        BootedHost(folder, "booted", checkout=folder / "checkout") as host,
+        BootedHost(folder, debian.name, debian, checkout=folder / "checkout") as host,
     ):
-        for traptor_id in (0, 1):
-            stored.write(redis_server.client(), "track", traptor_id, RULES)
-        install(host)
+        # pip builds where the source stands.
+        host.run("cp", "--recursive", "/checkout", "/tmp/checkout")
+        host.run("sh", "-ec", f"printf '{APT}' >/etc/apt/apt.conf.d/unattended")
+        give(host, "apt install")
         settings = {
             "TWITTER_STREAM_URL": twitter.url,
             "REDIS_URL": redis_server.url,
             "KAFKA_HOSTS": broker.hosts,
-            "KAFKA_TOPIC": TOPIC,
+            "KAFKA_TOPIC": debian.name,
             "REBALANCE_AFTER": 3600,  # track:1 keeps its rules until it is started
         }
         write_settings(host, "traptor", settings)
         write_settings(host, "track:0", of(CREDENTIAL))
         write_settings(host, "track:1", of(UNKNOWN))
         write_settings(host, "track:2", {"KAFKA_OPTIONS": "no JSON"})
-        host.run("sh", "-ec", "cd /tmp/checkout\n" + block("systemctl enable --now"))
-        host.run("systemctl", "start", "traptor-store")
+        host.run("sh", "-ec", f"printf '{RULES_CSV}' >/tmp/checkout/rules.csv")
+        give(host, "supervisorctl update")
+        stored.write(redis_server.client(), "track", 1, RULES)
         yield host
 
 
-def install(host: BootedHost) -> None:
-    """Without supervisor; the checkout is copied, for pip builds where the source stands."""
-    lines = block("useradd --system").splitlines()
-    steps = [line for line in lines if not re.search("apt install|supervisor/conf.d|supervisorctl", line)]
-    host.run("cp", "--recursive", "/checkout", "/tmp/checkout")
-    host.run("sh", "-ec", "\n".join(["cd /tmp/checkout", *steps]))
-    host.run("install", "-m", "644", "/checkout/systemd/traptor-store.service", "/etc/systemd/system/")
+def give(host: BootedHost, words: str) -> None:
+    """The commands of the page's block that has these words."""
+    host.run("sh", "-ec", "cd /tmp/checkout\n" + block(words))
+
+
+@pytest.fixture(scope="module")
+def machine(installed: BootedHost) -> BootedHost:
+    """With systemd instead of supervisor, and a store."""
+    installed.run("systemctl", "stop", "supervisor")
+    give(installed, "systemctl enable --now")
+    installed.run("install", "-m", "644", "/checkout/systemd/traptor-store.service", "/etc/systemd/system/")
     place = "/etc/systemd/system/traptor-store.service.d"
-    host.run("sh", "-ec", f"mkdir {place}; printf '{STORE}' >{place}/place.conf; systemctl daemon-reload")
+    installed.run("sh", "-ec", f"mkdir {place}; printf '{STORE}' >{place}/place.conf; systemctl daemon-reload")
+    installed.run("systemctl", "start", "traptor-store")
+    return installed
 
 
 def write_settings(host: BootedHost, name: str, settings: Mapping[str, object]) -> None:
@@ -83,13 +104,22 @@ def of(credential: Credential) -> dict[str, str]:
     return {name.upper(): value for name, value in credential._asdict().items()}
 
 
+def test_supervisor_runs_it(installed: BootedHost, broker: KafkaBroker) -> None:
+    def states() -> dict[str, str]:
+        return {name: state for name, (state, _) in installed.processes().items()}
+
+    wait_until(lambda: states() == PROCESSES, f"{PROCESSES}")
+    assert len(broker.consume(installed.name, 20)) >= 20
+
+
 @pytest.mark.parametrize("unit", UNITS)
 def test_it_runs(machine: BootedHost, unit: str) -> None:
     machine.wait_for(unit, ActiveState="active", SubState="running", NRestarts="0")
 
 
 def test_its_tweets_come_to_kafka_and_into_the_store(machine: BootedHost, broker: KafkaBroker) -> None:
-    assert len(broker.consume(TOPIC, 20)) >= 20
+    before = len(broker.consume(machine.name))
+    assert len(broker.consume(machine.name, before + 20)) >= before + 20
     wait_until(lambda: stored_tweets(machine) >= 20, "tweets in the store")
 
 

@@ -1,17 +1,15 @@
-"""The provisioning of the Vagrant machine, run twice in a Debian root, and what a user then sees there."""
+"""The provisioning of the Vagrant machine, run twice in a root of each Debian, and what a user then sees there."""
 
-import hashlib
 import json
 from collections.abc import Iterator
 
 import pytest
 
-from tests.deploy.hosts import BASE, Host, copy_checkout
+from tests.deploy.hosts import DEBIANS, KAFKA, Host, copy_checkout, kafka_sha256
 from tests.servers import wait_until
 
 pytestmark = pytest.mark.integration
 
-ARCHIVE = "/var/cache/kafka.tgz"
 SETTLED = ("/etc", "/opt", "/usr", "/var/lib/dpkg", "/var/spool", "/vagrant")
 INTERRUPTED = """
 eval "$(grep ^PACKAGES= /vagrant/vagrant/provision.sh)"
@@ -23,10 +21,10 @@ CONSOLE_CONSUMER = ("java", "-cp", "/opt/kafka/libs/*", "org.apache.kafka.tools.
 FROM_THE_FIRST = ("--topic", "traptor", "--from-beginning", "--max-messages", "3")
 
 
-@pytest.fixture(scope="module")
-def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
+@pytest.fixture(scope="module", params=DEBIANS, ids=lambda debian: debian.name)
+def machine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
     """A Debian with the checkout in /vagrant, provisioned once after a run that was interrupted."""
-    host = Host(tmp_path_factory.mktemp("vagrant"), "traptor", "192.0.2.10")
+    host = Host(tmp_path_factory.mktemp("vagrant"), "traptor", "192.0.2.30", request.param)
     copy_checkout(host.changes / "vagrant")
     with host:
         host.run("bash", "-ec", INTERRUPTED)
@@ -35,8 +33,7 @@ def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
 
 
 def provision(host: Host) -> str:
-    checksum = hashlib.sha256((BASE / ARCHIVE.lstrip("/")).read_bytes()).hexdigest()
-    return host.run("bash", "/vagrant/vagrant/provision.sh", KAFKA_URL=f"file://{ARCHIVE}", KAFKA_SHA256=checksum)
+    return host.run("bash", "/vagrant/vagrant/provision.sh", KAFKA_URL=f"file://{KAFKA}", KAFKA_SHA256=kafka_sha256())
 
 
 def test_everything_is_running(machine: Host) -> None:
@@ -76,7 +73,7 @@ def test_a_second_run_changes_nothing(machine: Host) -> None:
 
 def test_an_archive_that_was_tampered_with_is_not_installed(machine: Host) -> None:
     said = machine.run(
-        "bash", "/vagrant/vagrant/provision.sh", check=False, KAFKA_URL=f"file://{ARCHIVE}", KAFKA_SHA256="0" * 64
+        "bash", "/vagrant/vagrant/provision.sh", check=False, KAFKA_URL=f"file://{KAFKA}", KAFKA_SHA256="0" * 64
     )
     assert "did NOT match" in said
     assert machine.processes()["kafka"][0] == "RUNNING"
