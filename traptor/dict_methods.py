@@ -67,12 +67,14 @@ class DictMethods:
         others = self._passage.claim([kinds.tweet_id(one) for one in received if kinds.kind(one) == "tweet"])
         for message in received:
             self._intake.note()
+            first = None
             if not self._message_is_tweet(message):
                 self._passage.heed(message, self._door)
-            elif not self._passage.is_new(message):
+            elif self._passage.is_new(message):
+                first = others.get(kinds.tweet_id(message))
+            else:
                 continue
-            enriched = self._enrich_tweet(message)
-            self._send_enriched_data_to_kafka(message, mark_dict(enriched, others.get(kinds.tweet_id(message))))
+            self._send_enriched_data_to_kafka(message, mark_dict(self._enrich_tweet(message), first))
 
     def _send_enriched_data_to_kafka(self, tweet: Any, enriched_data: Any) -> None:
         """Send the enriched data, keyed by the tweet's id. Waits for nobody; standard output where Kafka is off."""
