@@ -14,6 +14,7 @@ import redis
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.servers import wait_until
 from traptor import keys
 from traptor.fleet import rebalance, roster
 from traptor.fleet.rebalance import Balance, Policy
@@ -325,15 +326,20 @@ def test_a_look_is_skipped_while_somebody_else_changes_rules_and_told_once_if_th
     monkeypatch.setattr(rebalance, "WATCH_SECONDS", 0.01)
     monkeypatch.setattr(rebalance, "MANY_SKIPPED", 3)
     watch = Watch(looks=1)
+
+    def told() -> list[str]:
+        return [vars(record)["reason"] for record in own(caplog) if record.levelname == "WARNING"]
+
     with RulesLock(conn):
         thread = threading.Thread(target=rebalance.watch, args=(conn, CHANNEL, AT_ONCE, watch.stop, watch.take_up))
         thread.start()
+        wait_until(lambda: bool(told()), "what is skipped to be told")
         thread.join(0.1)
         assert watch.balances == []
     thread.join(10)
     assert len(watch.balances) == 1
-    [told] = [record for record in own(caplog) if record.levelname == "WARNING"]
-    assert "rules are being changed by" in vars(told)["reason"]
+    [reason] = told()
+    assert "rules are being changed by" in reason
 
 
 @pytest.mark.parametrize("look_seconds,rest_seconds", [(0.0, 2.0), (1.0, 20.0), (10.0, rebalance.MOST_REST_SECONDS)])
