@@ -51,7 +51,7 @@ TICK_SECONDS = 0.1
 """How often the door is asked to settle what is on its way."""
 REPORT_SECONDS = 1.0
 FAREWELL_SECONDS = 0.7
-"""What Redis may take, twice, of the time to stop."""
+"""What Redis may take of the time to stop, each time that it is told something."""
 DELIVERY_SECONDS = 2.0
 """What is left of the time to stop for what we have received ourselves."""
 
@@ -392,12 +392,12 @@ class Traptor(RuleMethods, DictMethods):
 
     def _hold_back(self, wait: Wait) -> None:
         """Not now."""
-        if wait.holder is None:
-            self._door.take_up()
-        self._journal.is_silent = wait.holder == (self.traptor_type, self.traptor_id)
         if wait.reason:
             self._vitals.enter(State.BACKING_OFF, wait.reason)
-        if wait.holder:
+        if wait.holder is None:
+            self._take_name()
+        else:
+            self._journal.is_silent = wait.holder == (self.traptor_type, self.traptor_id)
             self._turn.listen(self._pulse.wake)
             self._stand_by()
         self._pulse.wait(wait.seconds)
