@@ -48,6 +48,13 @@ def test_who_does_not_answer_is_asked_once(
     assert accepted(silent_server) == 1
 
 
+def test_who_is_in_a_hurry_gives_up_whatever_the_settings_say(silent_server: socket.socket) -> None:
+    port = silent_server.getsockname()[1]
+    wanted = settings.load({}, {"REDIS_URL": f"redis://127.0.0.1:{port}/0?socket_timeout=600"}, {})
+    with connect_to_redis(wanted, 0.05) as conn, pytest.raises(redis.TimeoutError):
+        conn.ping()
+
+
 ODD = [
     *[b":abc\r\n", b"*x\r\n", b"$x\r\n", b"$99999999999999999999\r\n", b"*1\r\n" * 3000],
     b"HTTP/1.1 400 Bad Request\r\n\r\n",

@@ -77,7 +77,10 @@ def test_each_log_line_of_troubleshooting_is_the_codes() -> None:
     [
         keys.rule("<type>", "<id>", "<rule_id>"),
         keys.stats("<type>", "<id>", "<rule_id>"),
-        *(build("<type>", "<id>") for build in (keys.status, keys.gaps, keys.life, keys.limit, keys.silent)),
+        *(
+            build("<type>", "<id>")
+            for build in (keys.status, keys.gaps, keys.life, keys.limit, keys.recent, keys.silent)
+        ),
         *(build("<credential>") for build in (keys.lease, keys.handover, keys.backoff)),
         keys.posts("<app>", "<month>"),
         keys.homes("<type>"),

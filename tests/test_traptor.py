@@ -31,6 +31,7 @@ from traptor.rules.checked import LIMITS
 from traptor.simulator import CREDENTIAL, Simulator
 from traptor.sources import backoff
 from traptor.sources.stream import StreamEnded
+from traptor.sources.turn import Wait
 from traptor.threads import in_background
 from traptor.traptor import MyBirdyClient, Traptor
 
@@ -762,6 +763,19 @@ def test_the_credential_is_handed_over_with_the_stream_and_the_name_with_the_spo
     assert json.loads(at_close[1])["leaves"] is True
     assert json.loads(at_close[2])["gap"]["cause"] == "stopped"
     assert (bool(conn.get(lease)), bool(conn.get(name))) == (False, False)
+
+
+def test_who_is_held_back_leaves_the_spool_to_whoever_still_uses_it(conn: fakeredis.FakeRedis) -> None:
+    """It has the credential already, and waits out a back-off."""
+    first, one = made(conn=conn), made(conn=conn)
+    first._turn.credential.take()
+    first._turn.credential.hand_over()
+    one._door = MagicMock()
+    for is_left in (False, True):
+        one._turn.credential.take()
+        one._hold_back(Wait("", 0.01))
+        assert (one._door.take_up.called, one._journal.is_silent) == (is_left, not is_left)
+        first._turn.credential.release()
 
 
 def test_rules_are_known_before_it_is_our_turn(conn: fakeredis.FakeRedis) -> None:

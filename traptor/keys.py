@@ -52,6 +52,11 @@ def life(traptor_type: str, traptor_id: int | str) -> str:
     return f"traptor:life:{traptor_type}:{traptor_id}"
 
 
+def recent(traptor_type: str, traptor_id: int | str) -> str:
+    """The ids of the tweets that came last, where the next start may be sent them once more."""
+    return f"traptor:recent:{traptor_type}:{traptor_id}"
+
+
 def lease(credential: str) -> str:
     """Who uses a credential, by its hash."""
     return f"traptor:lease:{credential}"

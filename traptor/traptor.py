@@ -51,7 +51,7 @@ TICK_SECONDS = 0.1
 """How often the door is asked to settle what is on its way."""
 REPORT_SECONDS = 1.0
 FAREWELL_SECONDS = 0.7
-"""What Redis may take, twice, of the time to stop."""
+"""What Redis may take of the time to stop, each time that it is told something."""
 DELIVERY_SECONDS = 2.0
 """What is left of the time to stop for what we have received ourselves."""
 
@@ -159,7 +159,8 @@ class Traptor(RuleMethods, DictMethods):
             *name, self._source, account=self.account, gaps=self._gaps, turn=self._turn, watch=self._watch
         )
         window = max(wanted.DEDUPE_WINDOW, self._source.most_repeated) if wanted.DEDUPE_WINDOW else 0
-        self._intake = Intake(self._vitals, self._gaps, self._turn, RecentIds(window))
+        self._recent = RecentIds(window)
+        self._intake = Intake(self._vitals, self._gaps, self._turn, self._recent)
         self._address = Address(self.kafka_topic, wanted.KAFKA_NOTICES_TOPIC)
         self._passage = Passage(self._source, self._intake, self._address, self._count_matches, claims.claiming(wanted))
         self._door: Kafka | StandardOutput = StandardOutput(counts)
@@ -257,7 +258,7 @@ class Traptor(RuleMethods, DictMethods):
         # The side roads go on meanwhile: the lease on our name, which is renewed, is the spool's as well.
         self._door.close(min(self.settings.STOP_TIMEOUT, self._stop_by - time.monotonic()))
         self._side_roads.stopped.set()
-        say_farewell(FAREWELL_SECONDS, self._report)
+        say_farewell(FAREWELL_SECONDS, self._report_end)
         say_farewell(FAREWELL_SECONDS, self._turn.credential.release)
         if self._metrics_server:
             self._metrics_server.shutdown()
@@ -267,6 +268,11 @@ class Traptor(RuleMethods, DictMethods):
         """Whoever waits may open a stream now, and is to know since when there is none. Raises redis.RedisError."""
         self._report()
         self._turn.credential.hand_over()
+
+    def _report_end(self) -> None:
+        self._report()
+        if self._source.most_repeated and (ids := self._recent.ids()):
+            self._journal.keep_recent(ids)
 
     def summary(self) -> dict[str, int]:
         """This run in figures: tweets received and matched, messages delivered; what waits or was dropped, if any."""
@@ -378,17 +384,20 @@ class Traptor(RuleMethods, DictMethods):
     def _take_name(self) -> None:
         """What an earlier process of our name has left is ours, once that has delivered what it received."""
         self._journal.is_silent = self._turn.credential.predecessor() is not None
-        if not self._journal.is_silent:
-            self._door.take_up()
+        if self._journal.is_silent:
+            return
+        self._door.take_up()
+        if self._source.most_repeated and not self._recent.ids():
+            self._recent.learn(self._journal.recent())
 
     def _hold_back(self, wait: Wait) -> None:
         """Not now."""
-        if wait.holder is None:
-            self._door.take_up()
-        self._journal.is_silent = wait.holder == (self.traptor_type, self.traptor_id)
         if wait.reason:
             self._vitals.enter(State.BACKING_OFF, wait.reason)
-        if wait.holder:
+        if wait.holder is None:
+            self._take_name()
+        else:
+            self._journal.is_silent = wait.holder == (self.traptor_type, self.traptor_id)
             self._turn.listen(self._pulse.wake)
             self._stand_by()
         self._pulse.wait(wait.seconds)

@@ -195,6 +195,23 @@ def a_life(conn: Any, watched: Gaps, withheld: int = 0, *, stopped: bool) -> Non
     one.write([], {"state": "streaming"}, journal.life(watched, withheld, NOON, stopped=stopped))
 
 
+@pytest.mark.parametrize("decode_responses", [True, False])
+def test_the_next_start_knows_what_came_last(decode_responses: bool, caplog: pytest.LogCaptureFixture) -> None:
+    """As far as Redis can say it."""
+    server = fakeredis.FakeServer()
+    conn = fakeredis.FakeRedis(server=server, decode_responses=decode_responses)
+    one = Journal(conn, "track", 0, 15)
+    assert one.recent() == []
+    one.keep_recent(["10", "20"])
+    assert Journal(conn, "track", 0, 15).recent() == ["10", "20"]
+    assert 0 < conn.ttl("traptor:recent:track:0") <= journal.RECENT_SECONDS
+    server.connected = False
+    assert one.recent() == []
+    assert [record.getMessage() for record in caplog.records] == [
+        "what came last is not known: some may come out twice"
+    ]
+
+
 @pytest.mark.parametrize("stopped,cause", [(True, "stopped"), (False, "died")])
 def test_the_next_start_closes_the_gap_of_the_last_end(
     conn: Any, watched: Gaps, told: list[dict[str, Any]], stopped: bool, cause: str

@@ -1,5 +1,6 @@
 """A real supervisord with the program group that is shipped, for a user without rights on this machine."""
 
+import getpass
 import subprocess
 import sys
 from pathlib import Path
@@ -31,6 +32,8 @@ class Supervisord:
         self.folder = folder
         self.settings = folder / "settings"
         self.config = folder / "supervisord.conf"
+        self.temporary = folder / "tmp"
+        self.home = {"TRAPTOR_HOME": sys.prefix, "TRAPTOR_SETTINGS": str(self.settings), "PYTHONPATH": str(ROOT)}
         self.settings.mkdir()
         shipped = (ROOT / "supervisor/traptor.conf").read_text()
         for old, new in {
@@ -58,15 +61,33 @@ class Supervisord:
 
     def __enter__(self) -> Self:
         command = [sys.executable, "-m", "supervisor.supervisord", "--nodaemon", "--configuration", str(self.config)]
-        home = {"TRAPTOR_HOME": sys.prefix, "TRAPTOR_SETTINGS": str(self.settings), "PYTHONPATH": str(ROOT)}
         with (self.folder / "supervisord.out").open("wb") as out:
-            self.process = subprocess.Popen(command, env={"PATH": "/usr/bin:/bin", **home}, stdout=out, stderr=out)
+            self.process = subprocess.Popen(command, env={"PATH": "/usr/bin:/bin", **self.home}, stdout=out, stderr=out)
         wait_until((self.folder / "socket").exists, "supervisord's socket")
         return self
 
     def __exit__(self, *error: object) -> None:
         self.process.terminate()
         self.process.wait(60)
+
+    def restart(self, traptor: str) -> str:
+        """What ``traptor-restart`` says, for our own user; all that it needs stands in the folder."""
+        self.temporary.mkdir(exist_ok=True)
+        binaries = self.folder / "bin"
+        binaries.mkdir(exist_ok=True)
+        ctl = binaries / "supervisorctl"
+        ctl.write_text(f'#!/bin/sh\nexec {sys.executable} -m supervisor.supervisorctl -c {self.config} "$@"\n')
+        ctl.chmod(0o700)
+        environment = {
+            **self.home,
+            "PATH": f"{binaries}:{ROOT}/supervisor:/usr/bin:/bin",
+            "TMPDIR": str(self.temporary),
+            "TRAPTOR_DIRECTORY": str(self.folder),
+            "TRAPTOR_USER": getpass.getuser(),
+        }
+        command = [ROOT / "supervisor/traptor-restart", traptor]
+        done = subprocess.run(command, env=environment, check=True, capture_output=True, text=True, timeout=300)
+        return done.stdout + done.stderr
 
     def ctl(self, *arguments: str) -> str:
         """What ``supervisorctl`` answers."""

@@ -5,6 +5,7 @@ import os
 import re
 import signal
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from tests.deploy.supervisord import Supervisord
 from tests.servers import KafkaBroker, RedisServer, wait_until
 from traptor.rules import stored
 from traptor.simulator import CREDENTIAL, Credential, Simulator
+from traptor.simulator.connection import Connection
 
 pytestmark = [pytest.mark.integration, pytest.mark.heavy, pytest.mark.xdist_group("supervisor")]
 
@@ -99,6 +101,32 @@ def test_a_stop_loses_nothing_that_was_received(
     stream = [connection for connection in twitter.connections if connection.sent][-1]
     assert received >= 300
     assert collected == stream.sent[:received]
+
+
+def test_a_restart_hands_the_stream_over_and_back(supervisor: Supervisord, twitter: Simulator) -> None:
+    """By a process that stands by meanwhile, and leaves nothing behind."""
+    supervisor.ctl("start", "traptor:track-0")
+    supervisor.wait_for_state("track-0", "RUNNING")
+    twitter.wait_for_sent(twitter.tweets + 50)
+    first, before = supervisor.pid("track-0"), len(streams(twitter))
+    told = supervisor.restart("track:0")
+    wait_until(lambda: len(streams(twitter)) == before + 2, f"two more streams: {told}")
+    assert supervisor.pid("track-0") not in {0, first}
+    gaps = [after.opened_at - (before.closed_at or 0) for before, after in pairwise(streams(twitter)[-3:])]
+    print([f"{1000 * seconds:.0f} ms without a stream" for seconds in gaps])
+    assert list(supervisor.temporary.iterdir()) == []
+
+
+def test_who_does_not_run_is_started_by_a_restart(supervisor: Supervisord, twitter: Simulator) -> None:
+    supervisor.ctl("stop", "traptor:track-0")
+    before = len(streams(twitter))
+    supervisor.restart("track:0")
+    wait_until(lambda: len(streams(twitter)) == before + 1, "one more stream")
+
+
+def streams(twitter: Simulator) -> list[Connection]:
+    """Those that have brought something; others are refused."""
+    return [connection for connection in twitter.connections if connection.sent]
 
 
 def test_a_refused_credential_is_not_restarted(supervisor: Supervisord) -> None:

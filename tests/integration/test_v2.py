@@ -261,6 +261,23 @@ def test_a_backfill_brings_the_tweets_of_a_gap(collect: Collect, redis_db: redis
     assert daemon.summary() == {"received": 300 + twice, "matched": 300, "delivered": 300, "dropped": twice}
 
 
+def test_one_process_follows_another_without_a_gap(collect: Collect, redis_db: redis.Redis) -> None:
+    """A backfill brings what was sent meanwhile, and once more what the first one has delivered, which is dropped."""
+    stored.write(redis_db, "track", 0, [STORM])
+    with Simulator(rate=50) as twitter, collect(twitter, "2", V2_BACKFILL_MINUTES=2) as first:
+        first.messages(20)
+        with collect(twitter, "2", V2_BACKFILL_MINUTES=2) as second:
+            second.wait_for_log("waiting for the credential")
+            first.stop()
+            second.messages(20)
+            second.stop()
+    before, after = twitter.connections
+    sent = list(dict.fromkeys(before.sent + after.sent))
+    delivered = [json.loads(line)["id_str"] for line in first.stdout.lines + second.stdout.lines]
+    assert delivered == sent[: len(delivered)]
+    assert second.summary()["dropped"] > 0
+
+
 def test_the_server_is_left_with_our_rules_and_those_of_others(collect: Collect, redis_db: redis.Redis) -> None:
     stored.write(redis_db, "track", 0, [STORM])
     with Simulator(rate=50) as twitter:

@@ -18,6 +18,14 @@ def test_an_id_is_known_within_the_window(most: int, asked: str, known: str) -> 
     assert [recent.is_known(id_str) for id_str in asked.split()] == [answer == "y" for answer in known.split()]
 
 
+def test_what_one_has_seen_another_learns() -> None:
+    first, second = RecentIds(3), RecentIds(3)
+    first.learn("1234")
+    assert first.ids() == ["2", "3", "4"]
+    second.learn(first.ids())
+    assert [second.is_known(id_str) for id_str in "41"] == [True, False]
+
+
 def test_the_window_is_all_that_is_kept() -> None:
     recent = RecentIds(100)
     for number in range(10_000):

@@ -16,6 +16,9 @@ from traptor.account import counters
 from traptor.account.gaps import KEPT, KEPT_SECONDS, Gap, Gaps, iso, store
 from traptor.account.ledger import Account
 
+RECENT_SECONDS = 600
+"""X repeats the last five minutes at most."""
+
 log = logging.getLogger(__name__)
 
 
@@ -27,6 +30,7 @@ class Journal:
         self._status_key = keys.status(traptor_type, traptor_id)
         self._life_key = keys.life(traptor_type, traptor_id)
         self._gaps_key = keys.gaps(traptor_type, traptor_id)
+        self._recent_key = keys.recent(traptor_type, traptor_id)
         self._status_ttl_seconds = status_ttl_seconds
         self._gaps: deque[Gap] = deque(maxlen=KEPT)
         self._writing = threading.Lock()
@@ -51,6 +55,19 @@ class Journal:
             while self._gaps:
                 store(self._conn, self._gaps_key, self._gaps[0])
                 self._gaps.popleft()
+
+    def keep_recent(self, ids: Iterable[str]) -> None:
+        """The tweets that have come of late, for whoever comes next and is sent some of them once more."""
+        self._conn.set(self._recent_key, " ".join(ids), ex=RECENT_SECONDS)
+
+    def recent(self) -> list[str]:
+        """The tweets that have come of late, as the last run has kept them."""
+        try:
+            stored = self._conn.get(self._recent_key)
+        except redis.RedisError as error:
+            log.warning("what came last is not known: some may come out twice", extra={"error": str(error)})
+            return []
+        return (stored.decode("utf-8", "replace") if isinstance(stored, bytes) else stored or "").split()
 
     def recall(self, account: Account, gaps: Gaps) -> None:
         """Take up where the last run ended: what was withheld, and the gap since its last sign of life. Once."""

@@ -1,6 +1,7 @@
 """Which tweets have been seen already: reconnects bring some a second time."""
 
 from collections import deque
+from collections.abc import Iterable
 
 
 class RecentIds:
@@ -10,6 +11,15 @@ class RecentIds:
         self._order: deque[str] = deque()
         self._ids: set[str] = set()
         self._most = most
+
+    def ids(self) -> list[str]:
+        """Those that are kept, the oldest first."""
+        return list(self._order)
+
+    def learn(self, ids: Iterable[str]) -> None:
+        """These have been seen, by somebody else."""
+        for id_str in ids:
+            self.is_known(id_str)
 
     def is_known(self, id_str: str) -> bool:
         """Has this id been asked about before, within the window? It has now."""

@@ -1,11 +1,13 @@
 """X API v2 as the source of a Traptor, as far as it can be seen without a stream."""
 
+import contextlib
 import json
 import time
 from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from unittest.mock import MagicMock
 
 import fakeredis
 import pytest
@@ -14,6 +16,7 @@ from birdy.twitter import TwitterApiError, TwitterClientError
 from traptor import settings
 from traptor.rules.checked import Problem
 from traptor.rules.stored import write
+from traptor.sources.v2.answers import TooManyConnections
 from traptor.sources.v2.client import Synchronised
 from traptor.sources.v2.rules import ServerRule, label
 from traptor.sources.v2.source import V2Source
@@ -169,6 +172,21 @@ def test_what_was_missed_is_asked_for() -> None:
     client = Placing()
     source(client, V2_BACKFILL_MINUTES=5).open("storm", [STORM], missed_since=datetime.now(UTC) - timedelta(minutes=2))
     assert client.opened[0][0] == 5
+
+
+@pytest.mark.parametrize("seconds,refusals,tries", [(1, 2, 3), (1, 9, 4), (60, 9, 1), (None, 9, 1)])
+def test_a_stream_that_has_just_ended_may_be_counted_still(
+    monkeypatch: pytest.MonkeyPatch, seconds: int | None, refusals: int, tries: int
+) -> None:
+    """One that ended a while ago, or was never ours, is somebody else's."""
+    answers = [*[TooManyConnections("429")] * refusals, "a stream"]
+    client = Placing()
+    client.open = MagicMock(side_effect=answers)  # type: ignore[method-assign]
+    monkeypatch.setattr(time, "sleep", lambda seconds: None)
+    since = None if seconds is None else datetime.now(UTC) - timedelta(seconds=seconds)
+    with contextlib.suppress(TooManyConnections):
+        source(client).open("storm", [STORM], missed_since=since)
+    assert client.open.call_count == tries
 
 
 HERE = Match(0, ("text",))

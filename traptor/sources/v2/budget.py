@@ -26,6 +26,7 @@ class Budget:
         self._limit = limit
         self._clock = clock
         self._lock = threading.Lock()
+        self._writing = threading.Lock()
         self._month = self._this_month()
         self._written = 0
         self._unwritten = 0
@@ -47,6 +48,10 @@ class Budget:
 
     def write(self, conn: Any) -> None:
         """Add what is new to Redis, and learn what others have read. Raises redis.RedisError; nothing is lost by it."""
+        with self._writing:
+            self._write(conn)
+
+    def _write(self, conn: Any) -> None:
         with self._lock:
             self._turn_month()
             adding, key = self._unwritten, keys.posts(self._app, self._month)
