@@ -8,6 +8,7 @@ from typing import Any
 import redis
 
 from traptor import keys
+from traptor.connections import hashes
 from traptor.rules.checked import order
 from traptor.rules.progress import SILENT, Progress
 
@@ -84,11 +85,8 @@ def _hashes(conn: "redis.Redis", found: Iterable[str]) -> Iterator[tuple[str, di
     rule_keys = sorted(found)
     for start in range(0, len(rule_keys), _KEYS_PER_ROUND_TRIP):
         some_keys = rule_keys[start : start + _KEYS_PER_ROUND_TRIP]
-        with conn.pipeline(transaction=False) as pipe:
-            for key in some_keys:
-                pipe.hgetall(key.encode("utf-8", "surrogateescape"))
-            answers = pipe.execute(raise_on_error=False)
-        for key, fields in zip(some_keys, answers, strict=True):
+        found_there = hashes(conn, [key.encode("utf-8", "surrogateescape") for key in some_keys])
+        for key, fields in zip(some_keys, found_there, strict=True):
             if rule := _rule(key, fields):
                 yield key, rule
 
