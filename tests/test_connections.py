@@ -6,12 +6,13 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
+import fakeredis
 import pytest
 import redis
 
 from tests.servers import wait_until
 from traptor import connections, settings
-from traptor.connections import NO_TEXT, connect_to_redis
+from traptor.connections import NO_TEXT, connect_to_redis, hashes
 from traptor.rules import notices
 
 
@@ -75,6 +76,8 @@ def test_an_answer_that_is_none_is_an_error_of_redis(reply: bytes) -> None:
             with pytest.raises(redis.RedisError), conn.pipeline(transaction=False) as pipe:
                 pipe.hgetall("key").execute()
             with pytest.raises(redis.RedisError):
+                hashes(conn, [b"key"])
+            with pytest.raises(redis.RedisError):
                 list(conn.scan_iter("key"))
             with pytest.raises(redis.RedisError):
                 conn.transaction(lambda pipe: pipe.get("key"), "key", value_from_callable=True)
@@ -92,6 +95,25 @@ def test_what_is_no_text_is_one_that_nobody_can_read() -> None:
             assert conn.get("key") == NO_TEXT
             with pytest.raises(redis.ResponseError):
                 conn.hgetall("key")
+            assert str(hashes(conn, [b"key"])[0]).startswith("WRONGTYPE")
+
+
+@pytest.mark.parametrize("decoded", [True, False], ids=["text", "bytes"])
+def test_after_hashes_that_were_not_read_to_their_end_the_next_answer_is_to_its_question(
+    monkeypatch: pytest.MonkeyPatch, decoded: bool
+) -> None:
+    def interrupted(_: object) -> None:
+        raise KeyboardInterrupt
+
+    with fakeredis.FakeRedis(decode_responses=decoded) as conn:
+        conn.hset("a", mapping={"value": "storm"})
+        conn.set("b", "flood")
+        with monkeypatch.context() as patched:
+            patched.setattr(connections, "_hash", interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                hashes(conn, [b"a", b"a"])
+        found = [conn.get("b"), *hashes(conn, [b"a", b"c"])]
+    assert found == (["flood", {"value": "storm"}, {}] if decoded else [b"flood", {b"value": b"storm"}, {}])
 
 
 def _repeat(listener: socket.socket, reply: bytes) -> None:

@@ -47,11 +47,17 @@ def test_the_pattern_of_the_fleet_finds_what_is_known_of_a_traptor(traptor_type:
 
 
 @pytest.mark.parametrize(
-    "key,named",
-    [("traptor-track:0:a:b", "traptor-track:0"), ("traptor:status:track:0", "traptor:status:track:0"), ("x", "x")],
+    "key,parts",
+    [
+        ("traptor-track:0:a:b", ("traptor-track:0", ["a:b"])),
+        ("traptor-track:0:", ("traptor-track:0", [""])),
+        ("traptor-track:0", ("traptor-track:0", [])),
+        ("traptor:status:track:0", ("traptor:status:track:0", [])),
+        ("x", ("x", [])),
+    ],
 )
-def test_a_rule_names_its_traptor(key: str, named: str) -> None:
-    assert keys.without_rule_id(key) == named
+def test_a_rule_names_its_traptor(key: str, parts: tuple[str, list[str]]) -> None:
+    assert keys.apart(key) == parts
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,7 @@
 """Redis clients, from the settings; and whom an address is open to."""
 
-import contextlib
 import ipaddress
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -61,25 +60,30 @@ def connect_to_redis(wanted: Settings, patience_seconds: float | None = None) ->
     return conn
 
 
-@contextlib.contextmanager
-def _understood(close: Callable[[], Any] = lambda: None) -> Iterator[None]:
+class _Understood:
     """Whoever does not understand one answer does not know where the next begins."""
-    try:
-        yield
-    except _MISUNDERSTOOD as error:
-        close()
-        raise redis.InvalidResponse(f"not an answer of Redis: {error}") from None
+
+    def __init__(self, close: Callable[[], Any] = lambda: None) -> None:
+        self._close = close
+
+    def __enter__(self) -> None:
+        """A generator would take longer than many a command: there is one for each answer."""
+
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
+        if isinstance(error, _MISUNDERSTOOD):
+            self._close()
+            raise redis.InvalidResponse(f"not an answer of Redis: {error}") from None
 
 
 class _Connection:
     def read_response(self, *args: Any, **options: Any) -> Any:
-        with _understood(self.disconnect):  # type: ignore[attr-defined]
+        with _Understood(self.disconnect):  # type: ignore[attr-defined]
             return super().read_response(*args, **options)  # type: ignore[misc]
 
 
 class _Asking:
     def parse_response(self, connection: Any, command_name: str, **options: Any) -> Any:
-        with _understood(connection.disconnect):
+        with _Understood(connection.disconnect):
             try:
                 answer = super().parse_response(connection, command_name, **options)  # type: ignore[misc]
             except redis.ResponseError as error:
@@ -91,13 +95,13 @@ class _Asking:
 
 class _Pipeline(_Asking, Pipeline):
     def execute(self, *args: Any, **options: Any) -> Any:
-        with _understood():
+        with _Understood():
             return super().execute(*args, **options)
 
 
 class _PubSub(PubSub):
     def handle_message(self, *args: Any, **options: Any) -> Any:
-        with _understood():
+        with _Understood():
             return super().handle_message(*args, **options)  # type: ignore[no-untyped-call]
 
 
@@ -107,6 +111,33 @@ class _Client(_Asking, redis.Redis):
 
     def pubsub(self, **options: Any) -> PubSub:
         return _PubSub(self.connection_pool, **options)
+
+
+def hashes(conn: "redis.Redis", names: Sequence[bytes]) -> list[Any]:
+    """The hash under each of these names; an error that Redis has for one stands in its place.
+
+    It takes a third of the time of redis-py's pipeline. Raises redis.RedisError.
+    """
+    connection: Any = conn.connection_pool.get_connection()
+    try:
+        with _Understood():
+            connection.send_packed_command(connection.pack_commands([("HGETALL", name) for name in names]))
+            return [_hash(connection) for _ in names]
+    except BaseException:
+        # What is left of the answers would be taken for those to the next questions.
+        connection.disconnect()
+        raise
+    finally:
+        conn.connection_pool.release(connection)
+
+
+def _hash(connection: Any) -> Any:
+    try:
+        answer = connection.read_response()
+    except redis.ResponseError as error:
+        return error
+    found = answer if isinstance(answer, dict) else dict(zip(answer[::2], answer[1::2], strict=True))
+    return msgspec.convert(found, dict[str, str] if connection.encoder.decode_responses else dict[bytes, bytes])
 
 
 def is_loopback(host: str) -> bool:

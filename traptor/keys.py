@@ -115,9 +115,12 @@ FLEET = "[tfl][ro]*:[0-9]*"
 """The pattern that finds every key that ``parse`` knows, and hardly another."""
 
 
-def without_rule_id(key: str) -> str:
-    """The key of a rule as far as it names a Traptor; any other as it is."""
-    return ":".join(key.split(":", 2)[:2]) if key.startswith("traptor-") else key
+def apart(key: str) -> tuple[str, list[str]]:
+    """The key of a rule as far as it names a Traptor, and its rule_id; any other as it is, and nothing."""
+    if not key.startswith("traptor-"):
+        return key, []
+    parts = key.split(":", 2)
+    return ":".join(parts[:2]), parts[2:]
 
 
 class Key(NamedTuple):
@@ -136,7 +139,7 @@ _KINDS = {
     "traptor:silent:": "silent",
     "": "heartbeat",
 }
-_KEY = re.compile(rf"({'|'.join(_KINDS)})({'|'.join(TYPES)}):([0-9]{{1,9}})(?::(.+))?", re.DOTALL)
+_KEY = re.compile(rf"({'|'.join(_KINDS)})({'|'.join(TYPES)}):(0|[1-9][0-9]{{0,8}})(?::(.+))?", re.DOTALL)
 
 
 def parse(key: str) -> Key | None:

@@ -66,11 +66,9 @@ def test_one_is_told_with_its_rules_rates_and_gaps(seen: Seen) -> None:
 
 def test_however_many_look_redis_is_looked_at_once(seen: Seen, monkeypatch: pytest.MonkeyPatch) -> None:
     looks: list[str] = []
-    for name in ("scan_iter", "pipeline"):
-        asked = getattr(seen.conn, name)
-        monkeypatch.setattr(
-            seen.conn, name, lambda *args, asked=asked, **more: looks.append("") or asked(*args, **more)
-        )
+    for owner, name in ((seen.conn, "scan_iter"), (stored, "hashes")):
+        asked = getattr(owner, name)
+        monkeypatch.setattr(owner, name, lambda *args, asked=asked, **more: looks.append("") or asked(*args, **more))
     fleet = [seen.told("/status.json") for _ in range(5)]
     cost = len(looks)
     assert all(one["traptors"] == fleet[0]["traptors"] for one in fleet)

@@ -78,7 +78,18 @@ def test_what_a_key_says_of_a_traptor(conn: fakeredis.FakeRedis, key: str, value
 
 
 @pytest.mark.parametrize(
-    "key", ["tracks:0:1", "traptor-track:x:1", "limit:track:0", "stats:track:0:1", "other", "traptor-tweets:0:1"]
+    "key",
+    [
+        "tracks:0:1",
+        "traptor-track:x:1",
+        "limit:track:0",
+        "stats:track:0:1",
+        "other",
+        "traptor-tweets:0:1",
+        "traptor-track:0",
+        "traptor-track:00:1",
+        "track:007:20260101000000",
+    ],
 )
 def test_other_keys_say_nothing(conn: fakeredis.FakeRedis, key: str) -> None:
     conn.set(key, "1")

@@ -264,8 +264,7 @@ def test_the_rules_of_all_traptors_of_a_type_or_of_some(
     names = ("track:0:10", "track:0:9", "track:2:b", "track:11:1", "follow:0:1", "track:x:1")
     for name in names:
         conn.hset(f"traptor-{name}", mapping={"value": name})
-    keys_of = listed and {i: [keys.rule("track", i, rule_id) for rule_id in ids] for i, ids in listed.items()}
-    read = stored.read_all(conn, "track", keys_of)
+    read = stored.read_all(conn, "track", listed)
     assert list(read) == list(found)
     assert {traptor_id: list(rules) for traptor_id, rules in read.items()} == found
     assert all(

@@ -45,8 +45,8 @@ class Member:
     """One Traptor, living or not."""
 
     name: Name
-    rule_keys: list[str] = field(default_factory=list, repr=False)
-    """What Redis has its rules under."""
+    rule_ids: list[str] = field(default_factory=list, repr=False)
+    """Under which Redis has its rules."""
     beats: bool = False
     status: dict[str, Any] = field(default_factory=dict)
     """What it says of itself; empty for one that says nothing."""
@@ -57,7 +57,7 @@ class Member:
     @property
     def rules(self) -> int:
         """How many Redis has for it."""
-        return len(self.rule_keys)
+        return len(self.rule_ids)
 
     @property
     def is_living(self) -> bool:
@@ -84,15 +84,15 @@ def look(conn: "redis.Redis") -> dict[Name, Member]:
     """Every Traptor that Redis knows of, in order. ``conn`` answers in text. Raises redis.RedisError."""
     members: dict[Name, Member] = {}
     texts: list[tuple[str, keys.Key]] = []
-    for key, names in stored.of_fleet(conn):
+    for text, key, rule_ids in stored.of_fleet(conn):
         name = Name(key.traptor_type, key.traptor_id)
         member = members.setdefault(name, Member(name))
         if key.kind == "rule":
-            member.rule_keys += names
+            member.rule_ids = rule_ids
         elif key.kind == "heartbeat":
             member.beats = True
         else:
-            texts += [(text, key) for text in names]
+            texts.append((text, key))
     for (_, key), value in zip(texts, _values(conn, [text for text, _ in texts]), strict=True):
         if value is not None:
             _note(members[Name(key.traptor_type, key.traptor_id)], key, value)
@@ -206,7 +206,7 @@ def of_types(members: Mapping[Name, Member], types: Iterable[str]) -> list[Membe
 
 
 def _listed(members: Iterable[Member]) -> dict[int, list[str]]:
-    return {member.name.traptor_id: member.rule_keys for member in members}
+    return {member.name.traptor_id: member.rule_ids for member in members}
 
 
 def homes_of(conn: "redis.Redis", traptor_type: str) -> dict[Place, Place]:

@@ -8,6 +8,7 @@ from typing import Any
 import redis
 
 from traptor import keys
+from traptor.connections import hashes
 from traptor.rules.checked import order
 from traptor.rules.progress import SILENT, Progress
 
@@ -21,8 +22,8 @@ def read(conn: "redis.Redis", traptor_type: str, traptor_id: int) -> list[dict[s
 
     Works with ``decode_responses`` on or off. Raises redis.RedisError rather than return a part of them.
     """
-    found = _hashes(conn, _keys(conn, keys.rules(traptor_type, traptor_id)))
-    return sorted((rule for _, rule in found), key=order)
+    rule_ids = {keys.rule_id(key) for key in _keys(conn, keys.rules(traptor_type, traptor_id))}
+    return sorted((rule for _, rule in _hashes(conn, traptor_type, traptor_id, rule_ids)), key=order)
 
 
 def read_all(
@@ -34,7 +35,7 @@ def read_all(
     """All rules of one type, by the id of their Traptor and the rule_id in their key, in order of rule_id.
 
     The rule_id in a hash may be another one: it is what tweets carry. Where a key is not UTF-8, the rule_id in it has
-    lone surrogates, as the key has in Redis' answers. Who has ``listed`` the keys of rules, by Traptor, gets those.
+    lone surrogates, as the key has in Redis' answers. ``listed`` are the rule_ids that are asked for, by Traptor.
     """
     found = {}
     count = 0
@@ -51,59 +52,54 @@ def each(
     """The same, one Traptor after the other, each read when it is asked for."""
     by_id = _listed(conn, traptor_type) if listed is None else listed
     for traptor_id in sorted(by_id):
-        held = sorted(_hashes(conn, by_id[traptor_id]), key=lambda read: order(read[1]))
+        held = sorted(_hashes(conn, traptor_type, traptor_id, by_id[traptor_id]), key=lambda read: order(read[1]))
         if held:
-            yield traptor_id, {keys.rule_id(key): rule for key, rule in held}
+            yield traptor_id, dict(held)
 
 
 def _listed(conn: "redis.Redis", traptor_type: str) -> dict[int, list[str]]:
-    by_id: dict[int, list[str]] = defaultdict(list)
-    for key, rule_keys in of_fleet(conn, keys.rules(traptor_type, "*")):
-        by_id[key.traptor_id] += rule_keys
-    return by_id
+    return {key.traptor_id: rule_ids for _, key, rule_ids in of_fleet(conn, keys.rules(traptor_type, "*"))}
 
 
-def of_fleet(conn: "redis.Redis", pattern: str = keys.FLEET) -> Iterator[tuple[keys.Key, list[str]]]:
-    """What Redis has of the fleet: each key, and its name; one without a rule_id for the rules of a Traptor, and their
-    names.
+def of_fleet(conn: "redis.Redis", pattern: str = keys.FLEET) -> Iterator[tuple[str, keys.Key, list[str]]]:
+    """What Redis has of the fleet: each key as text and taken apart. The rules of a Traptor are together under one
+    without a rule_id, which has their rule_ids.
     """
     by_name: dict[str, list[str]] = defaultdict(list)
     for key in _keys(conn, pattern):
-        by_name[keys.without_rule_id(key)].append(key)
-    for name, found in by_name.items():
-        if parsed := keys.parse(name):
-            yield parsed, found
+        name, rule_id = keys.apart(key)
+        by_name[name] += rule_id
+    for name, rule_ids in by_name.items():
+        if (parsed := keys.parse(name)) and (rule_ids or parsed.kind != "rule"):
+            yield name, parsed, rule_ids
 
 
 def _keys(conn: "redis.Redis", pattern: str) -> set[str]:
     return {_as_listed(key) for key in conn.scan_iter(pattern, count=SCAN_COUNT)}
 
 
-def _hashes(conn: "redis.Redis", found: Iterable[str]) -> Iterator[tuple[str, dict[str, str]]]:
-    """Each rule under one of these keys, with its key."""
-    rule_keys = sorted(found)
-    for start in range(0, len(rule_keys), _KEYS_PER_ROUND_TRIP):
-        some_keys = rule_keys[start : start + _KEYS_PER_ROUND_TRIP]
-        with conn.pipeline(transaction=False) as pipe:
-            for key in some_keys:
-                pipe.hgetall(key.encode("utf-8", "surrogateescape"))
-            answers = pipe.execute(raise_on_error=False)
-        for key, fields in zip(some_keys, answers, strict=True):
-            if rule := _rule(key, fields):
-                yield key, rule
+def _hashes(
+    conn: "redis.Redis", traptor_type: str, traptor_id: int, rule_ids: Iterable[str]
+) -> Iterator[tuple[str, dict[str, str]]]:
+    """Each of these rules that is there, with its rule_id."""
+    asked_for = sorted(rule_ids)
+    for start in range(0, len(asked_for), _KEYS_PER_ROUND_TRIP):
+        some = asked_for[start : start + _KEYS_PER_ROUND_TRIP]
+        names = [keys.rule(traptor_type, traptor_id, one).encode("utf-8", "surrogateescape") for one in some]
+        for rule_id, fields in zip(some, hashes(conn, names), strict=True):
+            if rule := _rule(rule_id, fields):
+                yield rule_id, rule
 
 
-def _rule(key: str, fields: Any) -> dict[str, str]:
+def _rule(rule_id: str, fields: Any) -> dict[str, str]:
     """A rule's hash as text; empty if it went away meanwhile. What is no hash becomes a rule without a value."""
     if isinstance(fields, redis.ResponseError):
         if not str(fields).startswith("WRONGTYPE"):
             raise fields
-        return {"rule_id": _text(keys.rule_id(key))}
-    if isinstance(fields, Exception):
-        raise fields
+        return {"rule_id": _text(rule_id)}
     # The names are the same ones half a million times.
     rule = {sys.intern(_text(name)): _text(value) for name, value in fields.items()}
-    return {"rule_id": _text(keys.rule_id(key)), **rule} if rule else {}
+    return {"rule_id": _text(rule_id), **rule} if rule else {}
 
 
 def _as_listed(key: str | bytes) -> str:
