@@ -120,3 +120,18 @@ def test_a_pipe_of_any_encoding_takes_it(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_each_word_is_explained(value: str, words: list[Any]) -> None:
     found = explainer("track", value).explain(fields.view(tweet("a storm", **hashtag("warning"))))
     assert [part.words for part in found] == words
+
+
+@pytest.mark.parametrize(
+    "text,most", [("storm 👍🏽", 10), ("👩‍👩‍👧 storm", 12), ("❤️ 1️⃣", 5), ("日本 e\u0301", 6), ("🇩🇪", 2)]
+)
+def test_columns_are_those_of_the_terminal_that_takes_most(text: str, most: int) -> None:
+    """By the signs of an emoji that many show one beside the other."""
+    assert look.columns(text) == most
+
+
+@pytest.mark.parametrize("emoji", ["👍🏽", "👩‍👩‍👧", "❤️", "🇩🇪", "日"])
+@pytest.mark.parametrize("width", [60, 79, 80])
+def test_a_line_of_emoji_wraps_in_no_terminal(emoji: str, width: int) -> None:
+    made = look.line(enriched(tweet(f"storm {emoji * 100}")), width).plain
+    assert width - 4 <= look.columns(made) <= width

@@ -102,6 +102,16 @@ def connection(wanted: settings.Settings) -> Iterator["redis.Redis"]:
         raise click.ClickException(str(error)) from None
 
 
+def kafka_fails(error: Exception) -> click.ClickException:
+    """One line for what a client of Kafka raises, which names the error once, and what to do."""
+    from traptor.delivery.reasons import named  # Kafka's client takes its time to import
+
+    return click.ClickException(
+        f"Kafka cannot be read: {harmless(named(error))}; start it, or see to KAFKA_HOSTS and KAFKA_OPTIONS"
+        " (`traptor doctor` looks for more)"
+    )
+
+
 @contextlib.contextmanager
 def progress() -> Iterator[Progress]:
     """Says on standard error for whom a command waits, and on a terminal how far it is."""

@@ -22,6 +22,7 @@ from traptor.archives import outlets
 from traptor.archives.bookmarks import Bookmarks
 from traptor.archives.replay import Pace, Replay
 from traptor.archives.workers import Task, WorkerDied
+from traptor.commands import results
 from traptor.commands.console import needs_a_person
 from traptor.commands.finite import Finite
 from traptor.exits import Exit, drop_output
@@ -76,30 +77,6 @@ def moment(text: str) -> float:
     return (parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)).timestamp()
 
 
-def writable(context: click.Context, option: click.Parameter, file: Path | None) -> Path | None:
-    """A file that can be written later: hours of work may come before that."""
-    if file and not os.access(file.parent, os.W_OK | os.X_OK):
-        raise click.BadParameter(f"{file} cannot be written: {file.parent} is no folder that we may write into")
-    return file
-
-
-def page_file(context: click.Context, option: click.Parameter, file: Path | None) -> Path | None:
-    """A file for a page: a new one, or one that holds a page already. Tweets, say, are not written over."""
-    if writable(context, option, file) and _holds_something_else(file):
-        raise click.BadParameter(
-            f"{file} is no page and is not written over; allowed is a new file, or an earlier page."
-            " A page of the tweets in it: traptor replay --report page.html " + str(file)
-        )
-    return file
-
-
-def _holds_something_else(file: Path | None) -> bool:
-    if not file or not file.is_file():
-        return False
-    with file.open("rb") as held:
-        return not b"<!doctype html".startswith(held.read(14).lower())
-
-
 @click.command(epilog=EXAMPLES, context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("paths", nargs=-1, required=True, type=click.Path(exists=True, allow_dash=True))
 @click.option("--rules", "rules_file", type=click.Path(exists=True, dir_okay=False, path_type=Path),
@@ -117,10 +94,10 @@ def _holds_something_else(file: Path | None) -> bool:
               help="By the tweets' own time: 1x as it happened, 10x ten times as fast.")  # fmt: skip
 @click.option("--workers", type=click.IntRange(1), default=cores, show_default="cores",
               metavar="N", help="Processes that read.")  # fmt: skip
-@click.option("--state", type=click.Path(dir_okay=False, path_type=Path), callback=writable,
+@click.option("--state", type=click.Path(dir_okay=False, path_type=Path), callback=results.writable,
               help="Remember here how far it got, and go on from there.")  # fmt: skip
 @click.option("--strict", is_flag=True, help="Exit code 1 if anything was damaged.")
-@click.option("--report", type=click.Path(dir_okay=False, path_type=Path), callback=page_file,
+@click.option("--report", type=click.Path(dir_okay=False, path_type=Path), callback=results.page,
               help="Write a report of it: one HTML page.")  # fmt: skip
 def replay(  # noqa: PLR0917 - click passes by name
     paths: tuple[str, ...],
