@@ -2,6 +2,7 @@
 
 import contextlib
 import ipaddress
+import socket
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -106,7 +107,10 @@ class _Client(_Asking, redis.Redis):
 
 def is_loopback(host: str) -> bool:
     """Can nobody but this machine reach a server at this address?"""
+    name = host.lower().rstrip(".")
+    with contextlib.suppress(OSError):
+        name = socket.inet_ntoa(socket.inet_aton(name))  # 127.1 is 127.0.0.1
     try:
-        return ipaddress.ip_address(host).is_loopback
+        return ipaddress.ip_address(name).is_loopback
     except ValueError:
-        return host == "localhost"
+        return name == "localhost"

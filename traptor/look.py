@@ -27,6 +27,7 @@ WHERE = {
 """The fields in which rules hold, in words."""
 MATCHED, TAG, NAME, DIM = "bold yellow", "cyan", "green", "dim"
 TAG_COLUMNS, NAME_COLUMNS = 12, 16
+MOST_OF_A_TIME = 40
 
 
 def where(field: str) -> str:
@@ -62,7 +63,8 @@ def sight(tweet: Mapping[str, Any]) -> Sight:
     found = ", ".join(where(name) for name in held_in if name not in again)
     words = _matched_words(str(told.get("rule_type")), rules, tweet)
     text = marked(_text(tweet, with_quoted="quoted" in found), words)
-    return Sight(str(told.get("created_at_iso") or ""), harmless(tags), _screen_name(tweet), text, found)
+    at = harmless(told.get("created_at_iso") or "", MOST_OF_A_TIME)
+    return Sight(at, harmless(tags), _screen_name(tweet), text, harmless(found))
 
 
 def line(message: Any, width: int | None = None) -> Text:

@@ -582,6 +582,12 @@ def test_the_summary_shows_rules_as_they_are_written(tmp_path: Path) -> None:
     assert result.exit_code == 0, result.output
     assert "[red]storm[/red]" in result.stderr
     assert f"and {len(values) - ROWS} more" in result.stderr
+    told = result.stderr.splitlines()
+    assert told[told.index("by file") + 1 :][:2] == [
+        f"{'file':{len(str(archive))}}  tweets  matched  notices  damaged",
+        f"{archive}       1        1        0        0",
+    ]
+    assert not set("┏━┃│└") & set(result.stderr)
 
 
 def test_rules_that_make_no_sense_are_left_out_aloud(tmp_path: Path) -> None:

@@ -225,6 +225,7 @@ def test_disk(tmp_path: Path) -> None:
     assert [level for level, _ in lines(doctor.disk(wanted(**{**usual, "LOG_DIR": "none"})))] == ["ok"]
     odd = {**usual, "SPOOL_DIR": tmp_path / "file" / "below"}
     assert lines(doctor.disk(wanted(**odd)))[0] == ("error", f"{tmp_path}/file/below cannot be written")
+    assert lines(doctor.disk(wanted(SPOOL_DIR="/proc/spool")))[0] == ("error", "/proc/spool cannot be written")
 
 
 def test_unknown_options_of_kafka_are_told() -> None:

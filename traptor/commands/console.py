@@ -204,10 +204,10 @@ def say_some(lines: Sequence[str], heading: str = "", *, err: bool = False) -> N
         click.echo(f"  … and {len(lines) - MOST_SHOWN} more; --json shows all", err=err)
 
 
-def terminal() -> Console:
-    """Standard output: colours for a person, plain lines for a pipe."""
-    console = Console(highlight=False)
-    return console if console.is_terminal else Console(highlight=False, width=PIPE_COLUMNS)
+def terminal(*, stderr: bool = False) -> Console:
+    """Standard output, or error: colours for a person, plain lines for a pipe. What is said is no markup."""
+    console = Console(stderr=stderr, markup=False, highlight=False)
+    return console if console.is_terminal else Console(stderr=stderr, markup=False, highlight=False, width=PIPE_COLUMNS)
 
 
 def encodable(text: str) -> str:

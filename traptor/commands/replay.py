@@ -15,7 +15,6 @@ import click
 import redis
 from dateutil import parser
 from rich.console import Console
-from rich.table import Table
 
 from traptor import settings
 from traptor.archives import outlets
@@ -23,7 +22,7 @@ from traptor.archives.bookmarks import Bookmarks
 from traptor.archives.replay import Pace, Replay
 from traptor.archives.workers import Task, WorkerDied
 from traptor.commands import results
-from traptor.commands.console import needs_a_person
+from traptor.commands.console import needs_a_person, table, terminal
 from traptor.commands.finite import Finite
 from traptor.exits import Exit, drop_output
 from traptor.printable import harmless
@@ -128,7 +127,7 @@ def replay(  # noqa: PLR0917 - click passes by name
     if out and any(out.resolve().is_relative_to(Path(path).resolve()) for path in paths):
         raise click.UsageError(f"--out {out} is inside what is read: choose another folder")
     wanted = settings.load({"TRAPTOR_TYPE": traptor_type, "TRAPTOR_ID": traptor_id})
-    console = Console(stderr=True, markup=False, highlight=False)
+    console = terminal(stderr=True)
 
     def say(text: str) -> None:
         console.print(harmless(text), soft_wrap=True)
@@ -147,7 +146,7 @@ def replay(  # noqa: PLR0917 - click passes by name
         )
         run.run(stopping)
         signal.alarm(0)
-    console.print(_by_rule(run, task.rules), _by_file(run))
+    _say_tables(console, run, task.rules)
     click.echo(f"replay: {run.summary()}", err=True)
     if report:
         from traptor.archives.report import page
@@ -160,27 +159,24 @@ def replay(  # noqa: PLR0917 - click passes by name
         needs_a_person()
 
 
-def _by_rule(run: Replay, rules: Sequence[Rule]) -> Table:
-    table = Table("rule", "tag", "value", "matches", title="by rule", title_justify="left")
-    matches = run.tally.rules
-    for rule in sorted(rules, key=lambda rule: -matches[rule["rule_id"]])[:ROWS]:
-        told = (rule["rule_id"], rule.get("tag", ""), rule["value"])
-        table.add_row(*map(harmless, told), f"{matches[rule['rule_id']]:,}")
-    return _with_rest(table, len(rules))
-
-
-def _by_file(run: Replay) -> Table:
-    names = ("tweets", "matched", "notices", "damaged")
-    table = Table("file", *names, title="by file", title_justify="left")
-    for path in sorted(run.files, key=lambda path: -run.files[path]["damaged"])[:ROWS]:
-        table.add_row(harmless(path), *(f"{run.files[path][name]:,}" for name in names))
-    return _with_rest(table, len(run.files))
-
-
-def _with_rest(table: Table, rows: int) -> Table:
-    if rows > ROWS:
-        table.caption = f"and {rows - ROWS} more"
-    return table
+def _say_tables(console: Console, run: Replay, rules: Sequence[Rule]) -> None:
+    """The matches of each rule, and what each file had: the first rows."""
+    matches, names = run.tally.rules, ("tweets", "matched", "notices", "damaged")
+    of_rules = [
+        (rule["rule_id"], rule.get("tag", ""), rule["value"], f"{matches[rule['rule_id']]:,}")
+        for rule in sorted(rules, key=lambda rule: -matches[rule["rule_id"]])
+    ]
+    of_files = [
+        (path, *(f"{run.files[path][name]:,}" for name in names))
+        for path in sorted(run.files, key=lambda path: -run.files[path]["damaged"])
+    ]
+    for title, columns, rows in (
+        ("by rule", ("rule", "tag", "value", ">matches"), of_rules),
+        ("by file", ("file", *(f">{name}" for name in names)), of_files),
+    ):
+        console.print(title, table(columns, rows[:ROWS], is_terminal=console.is_terminal), sep="\n")
+        if len(rows) > ROWS:
+            console.print(f"and {len(rows) - ROWS} more")
 
 
 def _told_to_stop(*, is_for_a_reader: bool) -> threading.Event:
