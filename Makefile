@@ -5,7 +5,8 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
 PYTHON ?= python3
-PIP := .venv/bin/pip --quiet --disable-pip-version-check
+# pip 23.0, which Debian 12 has, else warns of packages without a wheel.
+PIP := PIP_USE_PEP517=1 .venv/bin/pip --quiet --disable-pip-version-check
 # jq ends with its input, not by Ctrl-C, so that the last tweets are seen.
 JQ := $(if $(shell command -v jq),| (trap '' INT; jq --unbuffered .))
 # More for pytest, such as `make test TESTS=tests/rules`.

@@ -14,7 +14,7 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 HOST = "127.0.0.1"
@@ -155,6 +155,16 @@ def running() -> bool:
     return not command.exists() or str(properties(HOME)).encode() in command.read_bytes()
 
 
+def run(action: Callable[[], None]) -> None:
+    """What a file or a program does not allow ends it with one line."""
+    try:
+        action()
+    except OSError as error:
+        sys.exit(f"Apache Kafka: {error.filename} cannot be used: {error.strerror}; see to its owner and mode")
+    except subprocess.CalledProcessError as error:
+        sys.exit(f"Apache Kafka: {error.cmd[0]} ended with {error.returncode}; what it said stands above")
+
+
 def say(text: str) -> None:
     print(text, file=sys.stderr)
 
@@ -163,4 +173,4 @@ if __name__ == "__main__":
     actions = {"fetch": fetch, "start": start, "stop": stop}
     parser = argparse.ArgumentParser(prog="python -m scripts.apache_kafka", description=__doc__)
     parser.add_argument("action", choices=actions)
-    actions[parser.parse_args().action]()
+    run(actions[parser.parse_args().action])

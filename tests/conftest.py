@@ -1,4 +1,5 @@
 import logging
+import os
 import socket
 from collections.abc import Iterator
 from typing import Any
@@ -52,6 +53,14 @@ def no_log_of_others() -> Iterator[None]:
         for handler in set(logger.handlers) - before:
             logger.removeHandler(handler)
             handler.close()
+
+
+@pytest.fixture(autouse=True)
+def umask() -> Iterator[None]:
+    """The command sets its own, for the whole process."""
+    before = os.umask(0o022)
+    yield
+    os.umask(before)
 
 
 @pytest.fixture(autouse=True)

@@ -86,6 +86,12 @@ def test_this_machine_is_reached_without_a_proxy(
     assert os.environ["no_proxy"] == expected
 
 
+def test_what_a_command_writes_is_its_owner_s_alone(tmp_path: Path, call: Callable[..., object]) -> None:
+    call("--version")
+    (tmp_path / "page.html").touch()
+    assert (tmp_path / "page.html").stat().st_mode & 0o777 == 0o600
+
+
 def test_the_version() -> None:
     assert CliRunner().invoke(cli.command, ["--version"]).output == f"traptor, version {__version__}\n"
 

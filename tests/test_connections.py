@@ -139,7 +139,8 @@ def test_a_key_that_is_not_utf_8_is_found_as_it_was_listed() -> None:
 
 @pytest.mark.parametrize(
     "host,expected",
-    [("127.0.0.1", True), ("127.8.8.8", True), ("::1", True), ("localhost", True), ("0.0.0.0", False), ("::", False),
+    [("127.0.0.1", True), ("127.8.8.8", True), ("127.1", True), ("::1", True), ("localhost", True),
+     ("LocalHost.", True), ("0", False), ("0.0.0.0", False), ("::", False),
      ("10.0.0.1", False), ("", False), ("collector-1", False)],
 )  # fmt: skip
 def test_whom_an_address_is_open_to(host: str, expected: bool) -> None:

@@ -53,6 +53,13 @@ def test_what_can_be_written(home: Path, name: str, expected: bool) -> None:
     assert folders.can_be_written(home / name) is expected
 
 
+@pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="there is no /proc here")
+@pytest.mark.parametrize("path", ["/proc", "/proc/spool", "/sys/spool"])
+def test_where_root_may_write_and_no_file_can_stand(path: str) -> None:
+    assert not folders.can_be_written(Path(path))
+    assert "cannot be written" in folders.forbidden(Path(path, "track-0.spool"), {"SPOOL_DIR": "environment"})
+
+
 @pytest.mark.parametrize(
     "environ,is_wrong", [({"SPOOL_DIR": NOT_TO_BE_WRITTEN}, True), ({"SPOOL_DIR": "."}, False), ({}, False)]
 )
@@ -66,10 +73,11 @@ def test_one_that_is_set_and_cannot_be_written_is_a_wrong_setting(
     def not_allowed(path: Path) -> None:
         raise PermissionError(path)
 
-    monkeypatch.setattr(os, "statvfs", not_allowed)
-    assert bool(folders.forbidden(spool, made.sources)) is is_wrong
+    if is_wrong:
+        monkeypatch.setattr(os, "statvfs", not_allowed)
+        assert folders.forbidden(spool, made.sources)
     # A disk that is read-only for now keeps nobody from collecting.
-    monkeypatch.setattr(os, "statvfs", lambda path: SimpleNamespace(f_flag=os.ST_RDONLY))
+    monkeypatch.setattr(os, "statvfs", lambda path: SimpleNamespace(f_flag=os.ST_RDONLY, f_blocks=1))
     assert not folders.forbidden(spool, made.sources)
 
 

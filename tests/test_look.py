@@ -120,3 +120,25 @@ def test_a_pipe_of_any_encoding_takes_it(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_each_word_is_explained(value: str, words: list[Any]) -> None:
     found = explainer("track", value).explain(fields.view(tweet("a storm", **hashtag("warning"))))
     assert [part.words for part in found] == words
+
+
+@pytest.mark.parametrize(
+    "text,most", [("storm 👍🏽", 10), ("👩‍👩‍👧 storm", 12), ("❤️ 1️⃣", 5), ("日本 e\u0301", 6), ("🇩🇪", 2)]
+)
+def test_columns_are_those_of_the_terminal_that_takes_most(text: str, most: int) -> None:
+    """By the signs of an emoji that many show one beside the other."""
+    assert look.columns(text) == most
+
+
+@pytest.mark.parametrize("emoji", ["👍🏽", "👩‍👩‍👧", "❤️", "🇩🇪", "日"])
+@pytest.mark.parametrize("width", [60, 79, 80])
+def test_a_line_of_emoji_wraps_in_no_terminal(emoji: str, width: int) -> None:
+    made = look.line(enriched(tweet(f"storm {emoji * 100}")), width).plain
+    assert width - 4 <= look.columns(made) <= width
+
+
+def test_what_is_seen_of_a_tweet_is_bounded() -> None:
+    rules = [{"tag": "t" * 9999, "matched_in": ["w" * 9999, "\x1b"]}]
+    told = {"created_at_iso": "9" * 9999, "rules": rules, "rule_type": "track"}
+    seen = look.sight({**tweet("x" * 9999), "user": {"screen_name": "n" * 9999}, "traptor": told})
+    assert (len(seen.at) < 80, max(map(len, seen)) < 2100) == (True, True)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from traptor.printable import READABLE, cell, from_cell, harmless, in_json, printable
+from traptor.printable import READABLE, cell, counted, from_cell, harmless, in_json, printable
 from traptor.redaction import Secret
 
 
@@ -79,3 +79,8 @@ def test_a_stream_of_any_encoding_takes_every_text(encoding: str, shown: str) ->
     stream.write("a → é ☕😀 ▁█")
     stream.flush()
     assert written.getvalue().decode(encoding) == shown
+
+
+@pytest.mark.parametrize("number,expected", [(0, "0 rules"), (1, "1 rule"), (2, "2 rules"), (2000, "2,000 rules")])
+def test_what_is_counted_is_told_in_its_number(number: int, expected: str) -> None:
+    assert counted(number, "rule") == expected

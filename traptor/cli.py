@@ -136,8 +136,9 @@ def run(
     """Run one Traptor to its end, and say in one line what it did. ``hints`` are kept in sight on a terminal."""
     if missing := [name for name in wanted.needed_keys if not getattr(wanted, name)]:
         raise settings.SettingError(
-            f"{', '.join(missing)}: not set; allowed is the key of your Twitter app"
-            " (environment, localsettings.py, or NAME_FILE). To try without an account: traptor --demo --test"
+            f"{', '.join(missing)}: not set; allowed is the key of your Twitter app, or of the server that"
+            " TWITTER_STREAM_URL names (environment, localsettings.py, or NAME_FILE). To try without an account:"
+            " traptor --demo --test"
         )
     from traptor.delivery.door import OutputError  # here, so that --help and the other subcommands start fast
     from traptor.traptor import Traptor
@@ -193,6 +194,7 @@ def _tell_unexpected(kind: type[BaseException], error: BaseException, trace: Tra
 def main() -> Any:
     """Run the command; every way out has its exit code, whatever becomes of standard error."""
     standard_error.install()
+    os.umask(0o077)  # what is written holds what people have said: whoever wants it shown gives it another mode
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors=READABLE)
     sys.excepthook = _tell_unexpected

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -32,8 +33,18 @@ def can_be_written(path: Path) -> bool:
     """May we write this file, or into this folder, or make it?"""
     there = standing(path)
     if os.path.isdir(there):
-        return os.access(there, os.W_OK | os.X_OK)
+        return os.access(there, os.W_OK | os.X_OK) and _holds_files(there)
     return there == path.absolute() and os.path.isfile(there) and os.access(there, os.W_OK)
+
+
+def _holds_files(folder: Path) -> bool:
+    """Where root may write, as in /proc and /sys, files need not stand: what has no blocks is tried."""
+    try:
+        if not os.statvfs(folder).f_blocks:
+            tempfile.TemporaryFile(dir=folder).close()
+    except OSError:
+        return False
+    return True
 
 
 def standing(path: Path) -> Path:

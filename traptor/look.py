@@ -4,11 +4,14 @@ import contextlib
 import html
 import re
 import sys
+from bisect import bisect_right
 from collections.abc import Iterable, Mapping
 from datetime import datetime
-from itertools import groupby
+from itertools import accumulate, groupby
 from typing import Any, NamedTuple
+from unicodedata import east_asian_width
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.text import Text
 
@@ -24,6 +27,7 @@ WHERE = {
 """The fields in which rules hold, in words."""
 MATCHED, TAG, NAME, DIM = "bold yellow", "cyan", "green", "dim"
 TAG_COLUMNS, NAME_COLUMNS = 12, 16
+MOST_OF_A_TIME = 40
 
 
 def where(field: str) -> str:
@@ -59,7 +63,8 @@ def sight(tweet: Mapping[str, Any]) -> Sight:
     found = ", ".join(where(name) for name in held_in if name not in again)
     words = _matched_words(str(told.get("rule_type")), rules, tweet)
     text = marked(_text(tweet, with_quoted="quoted" in found), words)
-    return Sight(str(told.get("created_at_iso") or ""), harmless(tags), _screen_name(tweet), text, found)
+    at = harmless(told.get("created_at_iso") or "", MOST_OF_A_TIME)
+    return Sight(at, harmless(tags), _screen_name(tweet), text, harmless(found))
 
 
 def line(message: Any, width: int | None = None) -> Text:
@@ -75,17 +80,28 @@ def line(message: Any, width: int | None = None) -> Text:
         (_column(f"@{seen.screen_name}", NAME_COLUMNS), NAME), "  ",
     )  # fmt: skip
     tail = Text(f"  ({seen.where})" if seen.where else "", DIM)
-    text = _cut(seen.text, max(10, width - head.cell_len - tail.cell_len)) if width else seen.text
+    text = _cut(seen.text, max(10, width - columns(head.plain) - columns(tail.plain))) if width else seen.text
     return head + text + tail
 
 
-def _cut(text: Text, columns: int) -> Text:
+def _cut(text: Text, most: int) -> Text:
     """To so many columns, with the first marked word in sight."""
     first = min((span.end for span in text.spans), default=0)
-    if text.cell_len > columns and first >= columns - 1:
-        text = Text("…") + text[first - columns // 2 :]
-    text.truncate(columns, overflow="ellipsis")
-    return text
+    if columns(text.plain) > most and first >= most - 1:
+        text = Text("…") + text[first - most // 2 :]
+    return _truncated(text, most)
+
+
+def _truncated(text: Text, most: int) -> Text:
+    ends = list(accumulate(map(columns, text.plain)))
+    return text[: bisect_right(ends, most - 1)] + "…" if ends and ends[-1] > most else text
+
+
+def columns(text: str) -> int:
+    """The most that a terminal takes for it: many show the parts of an emoji (skin tone, family) one beside the other,
+    where rich counts one sign, and others widen a sign for the VS16 behind it."""
+    wide = sum(east_asian_width(sign) in {"W", "F"} and not cell_len(sign) for sign in text)
+    return sum(map(cell_len, text)) + 2 * wide + text.count("\ufe0f")
 
 
 def _list(value: Any) -> list[Any]:
@@ -103,11 +119,10 @@ def _time(iso: str) -> str:
     return ""
 
 
-def _column(text: str, columns: int) -> str:
+def _column(text: str, least: int) -> str:
     """At least so wide, that what follows stands one below the other; a little more has room."""
-    made = Text(text)
-    made.truncate(2 * columns, overflow="ellipsis")
-    return made.plain + " " * (columns - made.cell_len)
+    made = _truncated(Text(text), 2 * least).plain
+    return made + " " * (least - cell_len(made))
 
 
 def _text(tweet: Mapping[str, Any], *, with_quoted: bool) -> str:

@@ -38,6 +38,11 @@ def harmless(text: object, most: int = MOST_CHARACTERS) -> str:
     return printable(redact(str(text)), most)
 
 
+def counted(number: int, noun: str) -> str:
+    """``1 rule``, ``2,000 rules``."""
+    return f"{number:,} {noun if number == 1 else noun + 's'}"
+
+
 def in_json(text: str) -> str:
     """JSON in which those signs are escaped, too."""
     return _ACTING.sub(lambda sign: json.dumps(sign[0])[1:-1], text)

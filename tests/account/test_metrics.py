@@ -113,6 +113,7 @@ def test_load_balancers_may_ask_in_their_own_way(get: Any) -> None:
     assert get("/healthz?from=balancer").status_code == 200
     answer = requests.head(url, timeout=60)
     assert (answer.status_code, answer.text, answer.headers["Content-Length"]) == (200, "", "10")
+    assert answer.headers["Server"] == "traptor"  # without versions
 
 
 def test_there_is_nothing_else(get: Any) -> None:

@@ -2,10 +2,12 @@ import gzip
 import json
 import multiprocessing
 import os
+import queue
 import re
 import threading
 import zipfile
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -138,6 +140,18 @@ def part(tmp_path: Path) -> Part:
 
 def read(part: Part, skipped_steps: int = 0) -> list[Batch]:
     return list(batches(part, skipped_steps, Enricher(TASK)))
+
+
+def test_of_a_pipe_that_is_quiet_what_came_is_there_at_once() -> None:
+    reader, writer = os.pipe()
+    early: queue.Queue[Batch] = queue.Queue()
+    with ThreadPoolExecutor() as pool, open(reader, "rb"):
+        last = pool.submit(lambda: list(batches(Part("-"), 0, Enricher(TASK), reader, early.put)))
+        with open(writer, "wb", buffering=0) as pipe:
+            for key in (b"1", b"2"):
+                pipe.write(line(id_str=key.decode(), long="x" * 600) + b"\n")
+                assert [found.key for found in early.get(timeout=120).found] == [key]
+        assert [(batch.found, batch.steps, batch.is_last) for batch in last.result(120)] == [([], 2, True)]
 
 
 def test_batches_add_up(part: Part) -> None:
@@ -568,6 +582,12 @@ def test_the_summary_shows_rules_as_they_are_written(tmp_path: Path) -> None:
     assert result.exit_code == 0, result.output
     assert "[red]storm[/red]" in result.stderr
     assert f"and {len(values) - ROWS} more" in result.stderr
+    told = result.stderr.splitlines()
+    assert told[told.index("by file") + 1 :][:2] == [
+        f"{'file':{len(str(archive))}}  tweets  matched  notices  damaged",
+        f"{archive}       1        1        0        0",
+    ]
+    assert not set("┏━┃│└") & set(result.stderr)
 
 
 def test_rules_that_make_no_sense_are_left_out_aloud(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import sys
 import click
 import pytest
 from click.testing import CliRunner
+from kafka.errors import KafkaTimeoutError
 
 from traptor import redaction
 from traptor.commands import console
@@ -96,3 +97,16 @@ def test_a_password_that_fits_no_url_is_refused_and_not_shown(
 def test_where_no_password_is_typed_none_is_told(url: str, capsys: pytest.CaptureFixture[str]) -> None:
     console.look_out_for_password(url, "MYSQL_PASSWORD")
     assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    "error,told",
+    [
+        (KafkaTimeoutError("no broker"), "Kafka cannot be read: KafkaTimeoutError: no broker; start it"),
+        (OSError(111, "Connection refused"), "Kafka cannot be read: ConnectionRefusedError: [Errno 111] Connection"),
+    ],
+)
+def test_an_error_of_kafka_s_is_named_once_with_what_to_do(error: Exception, told: str) -> None:
+    message = console.kafka_fails(error).message
+    assert message.startswith(told)
+    assert "KAFKA_HOSTS" in message

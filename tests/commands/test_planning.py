@@ -1,10 +1,12 @@
-"""The metrics of ``rules rebalance --watch``."""
+"""``rules plan``, and the metrics of ``rules rebalance --watch``."""
 
 import time
 import urllib.request
+from pathlib import Path
 
 import click
 import pytest
+from click.testing import CliRunner
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.servers import HOST, free_port
@@ -26,3 +28,13 @@ def test_each_look_is_counted() -> None:
     assert samples["traptor_orphan_rules", "track"] == 3
     assert samples["traptor_rebalance_look_timestamp_seconds", None] == pytest.approx(time.time(), abs=10)
     planning._metrics(HOST, None)(Balance({}, {}, [], {}))
+
+
+@pytest.mark.parametrize("options,code", [([], 1), (["--type", "track"], 0)])
+def test_a_plan_that_leaves_rules_out_needs_a_person(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: list[str], code: int
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("words.txt").write_text("storm\nflood warning\n")
+    done = CliRunner().invoke(planning.plan, ["words.txt", *options])
+    assert (done.exit_code, "LEFT OUT: 2" in done.stderr) == (code, bool(code)), done.output

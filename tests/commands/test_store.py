@@ -12,7 +12,7 @@ from click.testing import CliRunner
 
 from tests.store import samples
 from traptor.cli import command
-from traptor.commands.export import _spare_a_database
+from traptor.commands import results
 
 
 def test_a_pipe_s_progress_is_told_in_lines_of_its_own(tmp_path: Path) -> None:
@@ -75,4 +75,4 @@ def test_what_is_no_page_is_not_written_over(
 def test_a_pipe_that_is_written_to_is_not_read(tmp_path: Path) -> None:
     """As in ``--out >(gzip)``: whoever opened it would wait for ever."""
     os.mkfifo(tmp_path / "pipe")
-    _spare_a_database(str(tmp_path / "pipe"))
+    results._spare(str(tmp_path / "pipe"), lambda begin: False, "nothing")

@@ -74,6 +74,13 @@ def test_without_any_key_the_ways_to_tweets_are_named() -> None:
     ]
 
 
+@pytest.mark.parametrize("key", ["", "k3y"])
+def test_the_keys_of_a_server_of_v1_1_come_from_whoever_runs_it(key: str) -> None:
+    keys = {"CONSUMER_KEY": key, **dict.fromkeys(("CONSUMER_SECRET", "ACCESS_TOKEN", "ACCESS_TOKEN_SECRET"), "")}
+    [found] = doctor.credentials(wanted(**keys, TWITTER_STREAM_URL="http://127.0.0.1:8080"))
+    assert found.advice == "take them from whoever runs http://127.0.0.1:8080; `traptor simulate` prints its own"
+
+
 class Away(fakeredis.FakeRedis):
     def execute_command(self, *args: Any, **options: Any) -> Any:
         raise redis.ConnectionError("away")
@@ -218,6 +225,7 @@ def test_disk(tmp_path: Path) -> None:
     assert [level for level, _ in lines(doctor.disk(wanted(**{**usual, "LOG_DIR": "none"})))] == ["ok"]
     odd = {**usual, "SPOOL_DIR": tmp_path / "file" / "below"}
     assert lines(doctor.disk(wanted(**odd)))[0] == ("error", f"{tmp_path}/file/below cannot be written")
+    assert lines(doctor.disk(wanted(SPOOL_DIR="/proc/spool")))[0] == ("error", "/proc/spool cannot be written")
 
 
 def test_unknown_options_of_kafka_are_told() -> None:

@@ -117,6 +117,8 @@ def test_there_is_this_and_nothing_else(seen: Seen, path: str, code: int) -> Non
         ("[::1]:8000", 200),
         ("192.168.1.7", 200),
         ("LocalHost:8000", 200),
+        ("localhost.:8000", 200),
+        ("localhost.", 200),
         ("collector:8000", 200),
         ("rebound.example.org:8000", 421),
         ("127.0.0.1.example.org", 421),

@@ -44,7 +44,13 @@ def url(
     gap = {"from": "2026-01-01T00:00:00+00:00", "to": "2026-01-01T00:00:07+00:00", "cause": "stalled", "reconnects": 3}
     redis_db.rpush(keys.gaps("track", 0), json.dumps(gap))
     settings = environment(
-        tmp_path, {"REDIS_URL": redis_server.url, "KAFKA_HOSTS": kafka_broker.hosts, "KAFKA_TOPIC": topic}
+        tmp_path,
+        {
+            "REDIS_URL": redis_server.url,
+            "KAFKA_HOSTS": kafka_broker.hosts,
+            "KAFKA_TOPIC": topic,
+            "KAFKA_NOTICES_TOPIC": f"{topic}-that-is-not-there",
+        },
     )
     command = [sys.executable, "-m", "traptor", "status", "--serve", "0"]
     with subprocess.Popen(command, cwd=tmp_path, env=settings, stderr=subprocess.PIPE) as process:
@@ -78,7 +84,7 @@ def test_a_browser_shows_the_fleet_and_what_strangers_wrote_as_text(
     assert "script-src 'self'" in requests.get(url, timeout=60).headers["Content-Security-Policy"]
     browser.show(url)
     browser.wait_for("None has come since you look")
-    browser.wait_for("nobody collects its 1 rules")
+    browser.wait_for("nobody collects its 1 rule:")
     names = "[...document.querySelectorAll('tbody .name')].map((one) => one.textContent)"
     assert browser.value(names) == ["follow:3", "track:0"]  # what needs a person comes first
     assert browser.value("document.querySelectorAll('tr:last-child svg.spark rect').length") == 3

@@ -1,6 +1,7 @@
 """Rules: read, checked, ordered, joined and written."""
 
 import json
+from types import SimpleNamespace
 from typing import Any
 
 import fakeredis
@@ -280,3 +281,11 @@ def test_how_many_rules_have_been_read_is_told(conn: fakeredis.FakeRedis) -> Non
         conn.hset(f"traptor-track:{name}", mapping={"value": "happy"})
     stored.read_all(conn, "track", progress=Progress(told.append))
     assert told == ["2 track rules read", "3 track rules read"]
+
+
+def test_a_client_of_somebodys_own_is_asked_by_redis_own_methods() -> None:
+    """As people's tests bring one."""
+    real = fakeredis.FakeRedis()
+    stored.write(real, "track", 0, [{"rule_id": "1", "value": "storm"}])
+    plain = SimpleNamespace(scan_iter=real.scan_iter, pipeline=real.pipeline)
+    assert stored.read(plain, "track", 0) == [{"rule_id": "1", "value": "storm"}]  # type: ignore[arg-type]

@@ -1,6 +1,7 @@
 """Apache Kafka's folder, where it is moved or copied."""
 
 import os
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -30,3 +31,18 @@ def test_the_number_of_another_process_is_not_ours(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(apache_kafka, "PID", tmp_path / "pid")
     (tmp_path / "pid").write_text(str(os.getpid()))
     assert not apache_kafka.running()
+
+
+@pytest.mark.parametrize(
+    "error,told",
+    [
+        (PermissionError(13, "Permission denied", ".kafka/jars"), ".kafka/jars cannot be used: Permission denied; see"),
+        (subprocess.CalledProcessError(1, ["mvn", "--quiet"]), "mvn ended with 1"),
+    ],
+)
+def test_what_is_not_allowed_is_one_line(error: Exception, told: str) -> None:
+    def action() -> None:
+        raise error
+
+    with pytest.raises(SystemExit, match=told):
+        apache_kafka.run(action)

@@ -22,7 +22,7 @@ import requests
 from click.testing import CliRunner
 from requests_oauthlib import OAuth1Session
 
-from traptor.commands.simulate import simulate
+from traptor.commands.simulate import assignments, simulate
 from traptor.simulator import CREDENTIAL, Credential, Simulator
 from traptor.simulator.faults import KINDS, parse
 from traptor.simulator.feed import Synthetic, Template, encode
@@ -647,7 +647,13 @@ def test_the_command_says_where_it_listens_and_ends_well(number: signal.Signals,
                 os.kill(process.pid, number)
                 assert list(lines(response)) == []
         assert process.wait(5) == 0
-        assert process.stderr.read() == "ended: 1 requests for a stream, 10 tweets sent\n"
+        assert process.stderr.read().splitlines() == [
+            "to point a Traptor at it:",
+            f"  export TWITTER_STREAM_URL={url}",
+            "  export CONSUMER_KEY=simulator-key CONSUMER_SECRET=simulator-secret",
+            "  export ACCESS_TOKEN=simulator-token ACCESS_TOKEN_SECRET=simulator-token-secret",
+            "ended: 1 request for a stream, 10 tweets sent",
+        ]
         assert process.stdout.read() == ""
 
 
@@ -686,6 +692,19 @@ def test_a_recording_that_is_cut_off_is_named(tmp_path: Path) -> None:
     assert (result.exit_code, "monday.jsonl.gz: Compressed file ended" in result.output) == (2, True), result.output
 
 
+def test_keys_that_somebody_has_chosen_are_not_shown() -> None:
+    assert assignments("http://127.0.0.1:1", CREDENTIAL._replace(access_token_secret="theirs")) == [
+        "  export TWITTER_STREAM_URL=http://127.0.0.1:1"
+    ]
+
+
+def test_a_port_that_is_taken_is_named() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        place = f"127.0.0.1:{taken.getsockname()[1]}"
+        result = CliRunner().invoke(simulate, ["--port", place.partition(":")[2]])
+    assert (result.exit_code, f"Error: {place} cannot be listened on: Address already" in result.output) == (2, True)
+
+
 def test_help_has_worked_examples() -> None:
     result = CliRunner().invoke(simulate, ["--help"])
     assert "python -m traptor simulate --port 8080 --rate 20" in result.output
@@ -693,7 +712,7 @@ def test_help_has_worked_examples() -> None:
 
 @pytest.mark.parametrize("host,is_told", [("127.0.0.1", False), ("0.0.0.0", True)])
 def test_the_command_warns_of_what_it_opens(host: str, is_told: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    def run_briefly(simulator: Simulator) -> None:
+    def run_briefly(simulator: Simulator, _: Credential) -> None:
         with simulator:
             pass
 

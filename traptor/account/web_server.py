@@ -104,5 +104,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     do_HEAD = do_GET
 
+    def version_string(self) -> str:
+        """For the header Server: no versions, for which holes may be known."""
+        return "traptor"
+
     def log_message(self, *args: Any) -> None:
         """A request is not worth a line."""

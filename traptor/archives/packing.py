@@ -64,7 +64,7 @@ class Span(io.RawIOBase):
     It reads a piece at a time, so that an error takes nothing with it that was read before, and asks for no more than
     ``step_bytes`` at once. The first piece is as large as a block of a tar, if there is so much, by which one can tell
     what it is. ``packed_bytes`` tells how much was read of what this comes out of. Raises TooMuchError once it is far
-    more than that.
+    more than that. ``before_reading`` is called before each piece, for which it may have to wait.
     """
 
     def __init__(
@@ -73,8 +73,10 @@ class Span(io.RawIOBase):
         size_bytes: int | None = None,
         packed_bytes: Callable[[], int] | None = None,
         step_bytes: int = BUFFER_BYTES,
+        before_reading: Callable[[], object] = lambda: None,
     ) -> None:
         self.read_bytes = 0
+        self._before_reading = before_reading
         self._opened = opened
         self._size_bytes = size_bytes
         self._packed_bytes = packed_bytes
@@ -99,6 +101,7 @@ class Span(io.RawIOBase):
         wanted = min(len(buffer), self._step_bytes)
         if self._size_bytes is not None:
             wanted = min(wanted, self._size_bytes - self.read_bytes)
+        self._before_reading()
         data = self._opened.read1(wanted)
         if wanted and not data and self._size_bytes is not None:
             raise EOFError(f"ends after {self.read_bytes} of {self._size_bytes} bytes")

@@ -11,11 +11,12 @@ import tarfile
 import tempfile
 import zipfile
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from copy import copy
 from io import BufferedReader
 from itertools import chain
+from multiprocessing import connection
 from typing import IO, NamedTuple
 
 from traptor.archives import companions, forms
@@ -223,11 +224,15 @@ def _zip_names(archive: zipfile.ZipFile, choice: _Choice) -> list[str]:
 
 
 class Reading:
-    """One part while it is read. ``read_bytes`` says how far, in bytes of the file itself."""
+    """One part while it is read. ``read_bytes`` says how far, in bytes of the file itself.
 
-    def __init__(self, part: Part, standard_input: int = 0) -> None:
+    ``when_quiet`` is called when standard input has nothing more for now, before it is waited for.
+    """
+
+    def __init__(self, part: Part, standard_input: int = 0, when_quiet: Callable[[], object] = lambda: None) -> None:
         self._part = part
         self._standard_input = standard_input
+        self._when_quiet = when_quiet
         self._span: Span | None = None
 
     @property
@@ -263,7 +268,11 @@ class Reading:
             with open(self._standard_input if is_piped else path, "rb", closefd=not is_piped) as opened:
                 if start:
                     opened.seek(start)
-                yield Span(opened, size_bytes)
+                yield Span(opened, size_bytes, before_reading=self._look_for_more if is_piped else lambda: None)
+
+    def _look_for_more(self) -> None:
+        if not connection.wait([self._standard_input], 0):
+            self._when_quiet()
 
     def _beside(self) -> Message | Problem | None:
         """What this part's companion has, where there is one in the same folder or zip."""

@@ -173,9 +173,23 @@ class Enricher:
             timeline.note(time_seconds)
 
 
-def batches(part: Part, skipped_steps: int, enricher: Enricher, standard_input: int = 0) -> Iterator[Batch]:
-    """Read one part, past what an earlier run has done of it. The last batch says so."""
-    reading = Reading(part, standard_input)
+def batches(
+    part: Part,
+    skipped_steps: int,
+    enricher: Enricher,
+    standard_input: int = 0,
+    early: Callable[[Batch], object] = lambda _: None,
+) -> Iterator[Batch]:
+    """Read one part, past what an earlier run has done of it. The last batch says so.
+
+    Of a pipe that is quiet for now ``early`` is given what there is.
+    """
+
+    def when_quiet() -> None:
+        if batch.is_begun():
+            early(batch.close(enricher))
+
+    reading = Reading(part, standard_input, when_quiet)
     batch = _Gathering(reading)
     for step in reading:
         batch.steps += 1
@@ -218,6 +232,9 @@ class _Gathering:
         self._found.append(found)
         self._found_bytes += len(found.value)
 
+    def is_begun(self) -> bool:
+        return self.steps > self._closed_at_step
+
     def is_full(self) -> bool:
         return self.steps - self._closed_at_step >= BATCH_STEPS or self._found_bytes >= BATCH_BYTES
 
@@ -242,7 +259,7 @@ def work(pipe: Any, task: Task, standard_input: Any) -> None:
     with suppress(EOFError, ConnectionError):  # the parent wants no more, or has gone
         while True:
             part, skipped_steps = pipe.recv()
-            for batch in batches(part, skipped_steps, enricher, descriptor):
+            for batch in batches(part, skipped_steps, enricher, descriptor, pipe.send):
                 pipe.send(batch)
 
 

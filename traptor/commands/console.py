@@ -102,6 +102,16 @@ def connection(wanted: settings.Settings) -> Iterator["redis.Redis"]:
         raise click.ClickException(str(error)) from None
 
 
+def kafka_fails(error: Exception) -> click.ClickException:
+    """One line for what a client of Kafka raises, which names the error once, and what to do."""
+    from traptor.delivery.reasons import named  # Kafka's client takes its time to import
+
+    return click.ClickException(
+        f"Kafka cannot be read: {harmless(named(error))}; start it, or see to KAFKA_HOSTS and KAFKA_OPTIONS"
+        " (`traptor doctor` looks for more)"
+    )
+
+
 @contextlib.contextmanager
 def progress() -> Iterator[Progress]:
     """Says on standard error for whom a command waits, and on a terminal how far it is."""
@@ -194,10 +204,10 @@ def say_some(lines: Sequence[str], heading: str = "", *, err: bool = False) -> N
         click.echo(f"  … and {len(lines) - MOST_SHOWN} more; --json shows all", err=err)
 
 
-def terminal() -> Console:
-    """Standard output: colours for a person, plain lines for a pipe."""
-    console = Console(highlight=False)
-    return console if console.is_terminal else Console(highlight=False, width=PIPE_COLUMNS)
+def terminal(*, stderr: bool = False) -> Console:
+    """Standard output, or error: colours for a person, plain lines for a pipe. What is said is no markup."""
+    console = Console(stderr=stderr, markup=False, highlight=False)
+    return console if console.is_terminal else Console(stderr=stderr, markup=False, highlight=False, width=PIPE_COLUMNS)
 
 
 def encodable(text: str) -> str:

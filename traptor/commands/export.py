@@ -1,7 +1,5 @@
 """``traptor export``: tweets out of a database."""
 
-import contextlib
-import os
 import sys
 from datetime import UTC, datetime
 from typing import BinaryIO
@@ -9,9 +7,11 @@ from typing import BinaryIO
 import click
 
 from traptor import settings
+from traptor.commands import results
 from traptor.commands.replay import moment
 from traptor.commands.store import opened
 from traptor.exits import Exit, drop_output
+from traptor.printable import counted
 from traptor.store.destination import Selection
 from traptor.store.export import FORMATS
 
@@ -30,7 +30,8 @@ Examples:
 @click.option("--rule", metavar="RULE", help="Only tweets of this rule: its rule_id, its tag or its value.")
 @click.option("--since", type=moment, metavar="TIME", help="Leave out tweets posted before this time (UTC).")
 @click.option("--until", type=moment, metavar="TIME", help="Leave out tweets posted at this time or later.")
-@click.option("--out", type=click.File("wb", lazy=True), default="-", help="A file instead of standard output.")
+@click.option("--out", type=click.File("wb", lazy=True), default="-", callback=results.export,
+              help="A file instead of standard output.")  # fmt: skip
 def export(  # noqa: PLR0917 - click passes by name
     name: str, form: str, rule: str | None, since: float | None, until: float | None, out: BinaryIO
 ) -> None:
@@ -38,7 +39,6 @@ def export(  # noqa: PLR0917 - click passes by name
 
     Lists stand in one column, joined by blanks. Whoever shares tweets with others may share their ids: --format ids.
     """
-    _spare_a_database(out.name)
     selection = Selection(rule, _iso(since), _iso(until))
     try:
         with opened(name, settings.load()) as database:
@@ -48,16 +48,7 @@ def export(  # noqa: PLR0917 - click passes by name
     except BrokenPipeError:
         drop_output()
         sys.exit(Exit.ENDED)
-    click.echo(f"export: {count} tweets", err=True)
-
-
-def _spare_a_database(path: str) -> None:
-    """Raises click.UsageError. A pipe is not looked into: it would be waited for."""
-    if not os.path.isfile(path):
-        return
-    with contextlib.suppress(PermissionError), open(path, "rb") as held:
-        if held.read(16) == b"SQLite format 3\0":
-            raise click.UsageError(f"{path} is a database and is not written over; allowed is another file")
+    click.echo(f"export: {counted(count, 'tweet')}", err=True)
 
 
 def _iso(seconds: float | None) -> str | None:

@@ -30,7 +30,7 @@ from traptor.commands.finite import Finite
 from traptor.fleet import following, roster
 from traptor.fleet.roster import Changes
 from traptor.keys import TYPES
-from traptor.printable import harmless
+from traptor.printable import counted, harmless
 from traptor.redaction import reveal
 from traptor.rules import loading
 from traptor.rules.progress import SILENT, Progress
@@ -190,7 +190,7 @@ def _serve(follower: following.Follower, address: str, port: int) -> None:
 
 
 def _too_strict(loaded: loading.Loaded) -> str:
-    return f"{len(loaded.problems)} rules cannot be loaded: nothing was changed"
+    return f"{counted(len(loaded.problems), 'rule')} cannot be loaded: nothing was changed"
 
 
 def _stay(traptor_type: str, count: int) -> str:

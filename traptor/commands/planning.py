@@ -25,6 +25,7 @@ from traptor.commands.finite import Finite
 from traptor.commands.loading import read, say_changes, say_remarks
 from traptor.fleet import rebalance, roster
 from traptor.keys import TYPES
+from traptor.printable import counted
 from traptor.rules import loading
 from traptor.rules.checked import LIMITS
 from traptor.rules.shards import Shards, needed
@@ -63,15 +64,23 @@ def plan(
 ) -> None:
     """How many Traptors the rules need, and how busy each is. The rules of SOURCE, or those in Redis.
 
-    With --api 2: how many rules on X's server and connections, and what a month of it costs.
+    With --api 2: how many rules on X's server and connections, and what a month of it costs. Exit code 1 if any rule
+    of SOURCE was left out.
     """
     wanted = settings.load()
-    rules, all_shards = _rules(wanted, source, source_format, wanted_type)
-    if (api or wanted.TWITTER_API) == "2":
-        planning_v2.say(wanted, rules, planning_v2.Sample(files, share), as_json=as_json)
-        return
-    if files:
+    is_for_v2 = (api or wanted.TWITTER_API) == "2"
+    if files and not is_for_v2:
         raise click.UsageError("--sample goes with --api 2")
+    rules, all_shards, left_out = _rules(wanted, source, source_format, wanted_type)
+    if is_for_v2:
+        planning_v2.say(wanted, rules, planning_v2.Sample(files, share), as_json=as_json)
+    else:
+        _say_plan(rules, all_shards, as_json=as_json)
+    if left_out:
+        needs_a_person()
+
+
+def _say_plan(rules: dict[str, Sequence[Rule]], all_shards: list[Shards], *, as_json: bool) -> None:
     needs = [_need(name, found) for name, found in rules.items()]
     traptors = [line for shards in all_shards for line in _fullness(shards)]
     if as_json:
@@ -92,19 +101,20 @@ def plan(
 
 def _rules(
     wanted: settings.Settings, source: str | None, source_format: str | None, wanted_type: str | None
-) -> tuple[dict[str, Sequence[Rule]], list[Shards]]:
-    """The rules to plan for, by type, and where they stand, if they are in Redis."""
+) -> tuple[dict[str, Sequence[Rule]], list[Shards], int]:
+    """The rules to plan for, by type; where they stand, if they are in Redis; and how many were left out."""
     if source:
         loaded = read(wanted, source, source_format, wanted_type)
         say_remarks(loaded)
-        return dict(loaded.rules), []
+        return dict(loaded.rules), [], len(loaded.problems)
     types = [wanted_type] if wanted_type else TYPES
     with connection(wanted) as conn, progress() as seen:
         members = roster.look(conn)
         all_shards = [roster.shards(conn, name, members, progress=seen) for name in types]
-    return {
+    held: dict[str, Sequence[Rule]] = {
         shards.traptor_type: [rule for _, rule in shards.held()] for shards in all_shards if shards.by_id
-    }, all_shards
+    }
+    return held, all_shards, 0
 
 
 def _need(traptor_type: str, found: Sequence[Rule]) -> dict[str, Any]:
@@ -212,10 +222,11 @@ def _say(balance: rebalance.Balance, *, as_json: bool, dry_run: bool) -> None:
         if seconds:
             click.echo(f"{name} is silent; its rules move in {seconds:.0f} s: run this again then, or with --after 0")
     for name, (count, why) in balance.away.items():
-        click.echo(f"{count} rules of {name} wait for it {why}")
+        click.echo(f"waiting for {name} {why}: {counted(count, 'rule')}")
     for traptor_type, count in balance.orphans.items():
         if count:
-            click.echo(f"ORPHANS: {count} {traptor_type} rules; start another Traptor of this type", err=True)
+            rules = counted(count, f"{traptor_type} rule")
+            click.echo(f"ORPHANS: {rules}; start another Traptor of this type", err=True)
 
 
 def _metrics(address: str, port: int | None) -> Callable[[rebalance.Balance], None]:

@@ -15,14 +15,14 @@ import click
 import redis
 from dateutil import parser
 from rich.console import Console
-from rich.table import Table
 
 from traptor import settings
 from traptor.archives import outlets
 from traptor.archives.bookmarks import Bookmarks
 from traptor.archives.replay import Pace, Replay
 from traptor.archives.workers import Task, WorkerDied
-from traptor.commands.console import needs_a_person
+from traptor.commands import results
+from traptor.commands.console import needs_a_person, table, terminal
 from traptor.commands.finite import Finite
 from traptor.exits import Exit, drop_output
 from traptor.printable import harmless
@@ -76,30 +76,6 @@ def moment(text: str) -> float:
     return (parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)).timestamp()
 
 
-def writable(context: click.Context, option: click.Parameter, file: Path | None) -> Path | None:
-    """A file that can be written later: hours of work may come before that."""
-    if file and not os.access(file.parent, os.W_OK | os.X_OK):
-        raise click.BadParameter(f"{file} cannot be written: {file.parent} is no folder that we may write into")
-    return file
-
-
-def page_file(context: click.Context, option: click.Parameter, file: Path | None) -> Path | None:
-    """A file for a page: a new one, or one that holds a page already. Tweets, say, are not written over."""
-    if writable(context, option, file) and _holds_something_else(file):
-        raise click.BadParameter(
-            f"{file} is no page and is not written over; allowed is a new file, or an earlier page."
-            " A page of the tweets in it: traptor replay --report page.html " + str(file)
-        )
-    return file
-
-
-def _holds_something_else(file: Path | None) -> bool:
-    if not file or not file.is_file():
-        return False
-    with file.open("rb") as held:
-        return not b"<!doctype html".startswith(held.read(14).lower())
-
-
 @click.command(epilog=EXAMPLES, context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("paths", nargs=-1, required=True, type=click.Path(exists=True, allow_dash=True))
 @click.option("--rules", "rules_file", type=click.Path(exists=True, dir_okay=False, path_type=Path),
@@ -117,10 +93,10 @@ def _holds_something_else(file: Path | None) -> bool:
               help="By the tweets' own time: 1x as it happened, 10x ten times as fast.")  # fmt: skip
 @click.option("--workers", type=click.IntRange(1), default=cores, show_default="cores",
               metavar="N", help="Processes that read.")  # fmt: skip
-@click.option("--state", type=click.Path(dir_okay=False, path_type=Path), callback=writable,
+@click.option("--state", type=click.Path(dir_okay=False, path_type=Path), callback=results.writable,
               help="Remember here how far it got, and go on from there.")  # fmt: skip
 @click.option("--strict", is_flag=True, help="Exit code 1 if anything was damaged.")
-@click.option("--report", type=click.Path(dir_okay=False, path_type=Path), callback=page_file,
+@click.option("--report", type=click.Path(dir_okay=False, path_type=Path), callback=results.page,
               help="Write a report of it: one HTML page.")  # fmt: skip
 def replay(  # noqa: PLR0917 - click passes by name
     paths: tuple[str, ...],
@@ -151,7 +127,7 @@ def replay(  # noqa: PLR0917 - click passes by name
     if out and any(out.resolve().is_relative_to(Path(path).resolve()) for path in paths):
         raise click.UsageError(f"--out {out} is inside what is read: choose another folder")
     wanted = settings.load({"TRAPTOR_TYPE": traptor_type, "TRAPTOR_ID": traptor_id})
-    console = Console(stderr=True, markup=False, highlight=False)
+    console = terminal(stderr=True)
 
     def say(text: str) -> None:
         console.print(harmless(text), soft_wrap=True)
@@ -170,7 +146,7 @@ def replay(  # noqa: PLR0917 - click passes by name
         )
         run.run(stopping)
         signal.alarm(0)
-    console.print(_by_rule(run, task.rules), _by_file(run))
+    _say_tables(console, run, task.rules)
     click.echo(f"replay: {run.summary()}", err=True)
     if report:
         from traptor.archives.report import page
@@ -183,27 +159,24 @@ def replay(  # noqa: PLR0917 - click passes by name
         needs_a_person()
 
 
-def _by_rule(run: Replay, rules: Sequence[Rule]) -> Table:
-    table = Table("rule", "tag", "value", "matches", title="by rule", title_justify="left")
-    matches = run.tally.rules
-    for rule in sorted(rules, key=lambda rule: -matches[rule["rule_id"]])[:ROWS]:
-        told = (rule["rule_id"], rule.get("tag", ""), rule["value"])
-        table.add_row(*map(harmless, told), f"{matches[rule['rule_id']]:,}")
-    return _with_rest(table, len(rules))
-
-
-def _by_file(run: Replay) -> Table:
-    names = ("tweets", "matched", "notices", "damaged")
-    table = Table("file", *names, title="by file", title_justify="left")
-    for path in sorted(run.files, key=lambda path: -run.files[path]["damaged"])[:ROWS]:
-        table.add_row(harmless(path), *(f"{run.files[path][name]:,}" for name in names))
-    return _with_rest(table, len(run.files))
-
-
-def _with_rest(table: Table, rows: int) -> Table:
-    if rows > ROWS:
-        table.caption = f"and {rows - ROWS} more"
-    return table
+def _say_tables(console: Console, run: Replay, rules: Sequence[Rule]) -> None:
+    """The matches of each rule, and what each file had: the first rows."""
+    matches, names = run.tally.rules, ("tweets", "matched", "notices", "damaged")
+    of_rules = [
+        (rule["rule_id"], rule.get("tag", ""), rule["value"], f"{matches[rule['rule_id']]:,}")
+        for rule in sorted(rules, key=lambda rule: -matches[rule["rule_id"]])
+    ]
+    of_files = [
+        (path, *(f"{run.files[path][name]:,}" for name in names))
+        for path in sorted(run.files, key=lambda path: -run.files[path]["damaged"])
+    ]
+    for title, columns, rows in (
+        ("by rule", ("rule", "tag", "value", ">matches"), of_rules),
+        ("by file", ("file", *(f">{name}" for name in names)), of_files),
+    ):
+        console.print(title, table(columns, rows[:ROWS], is_terminal=console.is_terminal), sep="\n")
+        if len(rows) > ROWS:
+            console.print(f"and {len(rows) - ROWS} more")
 
 
 def _told_to_stop(*, is_for_a_reader: bool) -> threading.Event:

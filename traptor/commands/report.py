@@ -9,9 +9,11 @@ import redis
 
 from traptor import settings
 from traptor.archives.tally import Stretch, Tally
+from traptor.commands import results
+from traptor.commands.console import kafka_fails
 from traptor.commands.finite import Finite
-from traptor.commands.replay import page_file
 from traptor.connections import connect_to_redis
+from traptor.printable import counted
 from traptor.store.destinations import ALLOWED, is_destination
 
 EXAMPLES = """
@@ -39,18 +41,18 @@ def report(context: click.Context, place: str, file: Path | None, hours: float) 
     Nothing is committed or written there.
     """
     if is_destination(place):
-        page_file = file or Path(Path(place.removeprefix("sqlite:")).with_suffix(".html").name)
-        _of_database(place, checked_file(context, page_file))
+        file = file or Path(Path(place.removeprefix("sqlite:")).with_suffix(".html").name)
+        _of_database(place, _checked(context, file))
     elif file:
         raise click.UsageError(f"{place} is no destination; allowed are {ALLOWED}")
     else:
-        _of_topic(checked_file(context, Path(place)), hours)
+        _of_topic(_checked(context, Path(place)), hours)
 
 
-def checked_file(context: click.Context, file: Path) -> Path:
+def _checked(context: click.Context, file: Path) -> Path:
     if os.path.isdir(file):
         raise click.UsageError(f"{file} is a folder")
-    return page_file(context, context.command.params[1], file) or file
+    return results.page(context, context.command.params[1], file) or file
 
 
 def _of_database(name: str, file: Path) -> None:
@@ -75,10 +77,10 @@ def _of_database(name: str, file: Path) -> None:
     )
     missing = [Stretch(gap.since, gap.until, f"{gap.traptor} had no stream ({gap.cause})") for gap in found.gaps]
     missing += [
-        Stretch(day, day + 86_400, f"Twitter withheld at least {count:,} tweets") for day, count in found.withheld
+        Stretch(day, day + 86_400, f"Twitter withheld at least {counted(count, 'tweet')}")
+        for day, count in found.withheld
     ]
-    file.write_text(page(tally, rules, [shown], missing), encoding="utf-8")
-    click.echo(f"report: {tally.counts['tweets']} tweets, matched {tally.counts['matched']}, in {file}", err=True)
+    _write(file, page(tally, rules, [shown], missing), tally)
 
 
 def _of_topic(file: Path, hours: float) -> None:
@@ -93,11 +95,16 @@ def _of_topic(file: Path, hours: float) -> None:
     try:
         tally, rules = collected.counted(values)
     except (KafkaError, OSError) as error:
-        raise click.ClickException(f"Kafka cannot be read: {type(error).__name__}: {error}") from None
+        raise kafka_fails(error) from None
     try:
         gaps = collected.gaps(connect_to_redis(wanted), since)
     except redis.RedisError as error:
         click.echo(f"report: Redis cannot be read, so the gaps are told by silence: {error}", err=True)
         gaps = None
-    file.write_text(page(tally, rules, [f"Kafka topic {wanted.KAFKA_TOPIC}"], gaps), encoding="utf-8")
-    click.echo(f"report: {tally.counts['tweets']} tweets, matched {tally.counts['matched']}, in {file}", err=True)
+    _write(file, page(tally, rules, [f"Kafka topic {wanted.KAFKA_TOPIC}"], gaps), tally)
+
+
+def _write(file: Path, html: str, tally: Tally) -> None:
+    file.write_text(html, encoding="utf-8")
+    tweets = counted(tally.counts["tweets"], "tweet")
+    click.echo(f"report: {tweets}, matched {tally.counts['matched']}, in {file}", err=True)

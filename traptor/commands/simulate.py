@@ -12,6 +12,7 @@ import click
 
 from traptor.commands.finite import Finite
 from traptor.connections import is_loopback
+from traptor.printable import counted
 from traptor.simulator.feed import decode
 from traptor.simulator.oauth import CREDENTIAL, Credential
 from traptor.simulator.server import Simulator
@@ -20,10 +21,8 @@ EXAMPLES = """\b
 Examples:
   Made-up tweets, 20 a second, on a port of your choice:
     python -m traptor simulate --port 8080 --rate 20
-  Then point a Traptor at it:
-    TWITTER_STREAM_URL=http://127.0.0.1:8080 CONSUMER_KEY=simulator-key \\
-    CONSUMER_SECRET=simulator-secret ACCESS_TOKEN=simulator-token \\
-    ACCESS_TOKEN_SECRET=simulator-token-secret python -m traptor --test
+  It says which settings point a Traptor at it. Paste these in another terminal, then:
+    python -m traptor --test
   A Twitter for a fleet of which each Traptor has a key of its own:
     python -m traptor simulate --port 8080 --any-credential
   Your own recorded tweets, over and over as if they were new:
@@ -97,22 +96,36 @@ def simulate(
             keep_alive_seconds=keep_alive,
             **options,
         )
-    except (ValueError, OSError) as error:
+    except ValueError as error:
         raise click.UsageError(str(error)) from None
+    except OSError as error:
+        what = error.filename or f"{options['host']}:{options['port']} cannot be listened on"
+        raise click.UsageError(f"{what}: {error.strerror}") from None
     if not is_loopback(options["host"]):
         click.echo(OPEN.format(host=options["host"]), err=True)
-    run(simulator)
+    run(simulator, known)
 
 
-def run(simulator: Simulator) -> None:
+def run(simulator: Simulator, credential: Credential) -> None:
     """Until SIGINT, SIGTERM, or a stop over the control interface."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: simulator.stopping.set())
     with simulator:
         click.echo(f"listening on {simulator.url}", err=True)
+        click.echo("\n".join(["to point a Traptor at it:", *assignments(simulator.url, credential)]), err=True)
         simulator.stopping.wait()
-    requests, tweets = len(simulator.connections), simulator.tweets
-    click.echo(f"ended: {requests} requests for a stream, {tweets} tweets sent", err=True)
+    requests, tweets = counted(len(simulator.connections), "request"), counted(simulator.tweets, "tweet")
+    click.echo(f"ended: {requests} for a stream, {tweets} sent", err=True)
+
+
+def assignments(url: str, credential: Credential) -> list[str]:
+    """The settings that point a Traptor at it, for a shell. Keys that somebody has chosen are theirs, and not shown."""
+    key, secret, token, token_secret = credential
+    keys = [
+        f"  export CONSUMER_KEY={key} CONSUMER_SECRET={secret}",
+        f"  export ACCESS_TOKEN={token} ACCESS_TOKEN_SECRET={token_secret}",
+    ]
+    return [f"  export TWITTER_STREAM_URL={url}", *(keys if credential == CREDENTIAL else [])]
 
 
 def read_faults(file: IO[str]) -> list[Any]:

@@ -17,6 +17,7 @@ from rich.console import Console
 from traptor import logs, settings
 from traptor.commands.console import (
     json_option,
+    kafka_fails,
     look_out_for_password,
     needs_a_person,
     say_json,
@@ -24,6 +25,7 @@ from traptor.commands.console import (
     say_table,
 )
 from traptor.commands.replay import moment
+from traptor.printable import counted
 from traptor.redaction import reveal
 from traptor.store.destination import Apart, Away, Destination, WrongDestination
 from traptor.store.destinations import destination
@@ -140,7 +142,7 @@ def into(  # noqa: PLR0917 - click passes by name
     counts = ", ".join(f"{word} {run.counts[count]}" for count, word in WORDS.items())
     click.echo(f"store: {counts}, in {database.name}", err=True)
     if run.unstored and source:
-        raise click.ClickException(f"{run.unstored} messages of standard input were read and not stored")
+        raise click.ClickException(f"{counted(run.unstored, 'message')} of standard input read and not stored")
 
 
 def _told_to_stop(*, is_from_a_pipe: bool) -> threading.Event:
@@ -196,7 +198,7 @@ def _told() -> Iterator[None]:
     except (WrongDestination, LookupError, Away) as error:
         raise click.ClickException(str(error)) from None
     except KafkaError as error:
-        raise click.ClickException(f"Kafka cannot be read: {type(error).__name__}: {error}") from None
+        raise kafka_fails(error) from None
 
 
 @contextlib.contextmanager
@@ -327,7 +329,7 @@ def check(name: str) -> None:
     wanted = settings.load()
     with opened(name, wanted) as database:
         compared, lacking = missing(database, wanted.KAFKA_HOSTS, wanted.KAFKA_TOPIC, wanted.KAFKA_OPTIONS or {})
-    click.echo(f"store: {compared} messages of {wanted.KAFKA_TOPIC} compared, {len(lacking)} missing")
+    click.echo(f"store: {counted(compared, 'message')} of {wanted.KAFKA_TOPIC} compared, {len(lacking)} missing")
     say_some(lacking, "missing")
     if lacking:
         needs_a_person()

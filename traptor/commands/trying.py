@@ -25,7 +25,7 @@ from traptor.commands.console import (
 from traptor.commands.loading import read, say_remarks
 from traptor.keys import TYPES
 from traptor.look import line, plain_marks, where
-from traptor.printable import harmless
+from traptor.printable import counted, harmless
 from traptor.rules import loading, stored
 from traptor.tweets import fields
 from traptor.tweets.explained import Part, explainer
@@ -169,7 +169,7 @@ def _say_seen(seen: Seen) -> None:
             for part in parts:
                 click.echo(f"    {'yes' if part.holds else 'no ':3}  {harmless(_why(part, seen.text))}")
     if len(others) > MOST_EXPLAINED:
-        click.echo(f"  {len(others) - MOST_EXPLAINED} more do not hold")
+        click.echo(f"  more that do not hold: {len(others) - MOST_EXPLAINED}")
 
 
 def _named(rule: Rule) -> str:
@@ -199,7 +199,7 @@ def _say_trials(loaded: loading.Loaded, trials: Mapping[str, Trial]) -> None:
     for name, rules in loaded.rules.items():
         trial = trials[name]
         counts, matches = trial.tally.counts, trial.tally.rules
-        click.echo(f"{name}: {counts['tweets']:,} tweets, {counts['matched']:,} matched")
+        click.echo(f"{name}: {counted(counts['tweets'], 'tweet')}, {counts['matched']:,} matched")
         ordered = sorted(rules, key=lambda rule: -matches[rule["rule_id"]])
         rows = [
             (rule["value"], rule.get("tag", ""), f"{matches[rule['rule_id']]:,}", _where(trial, rule["rule_id"]))

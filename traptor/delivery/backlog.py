@@ -16,6 +16,7 @@ from traptor.delivery.message import Message
 from traptor.delivery.schema import TABLES
 from traptor.delivery.spool import Spool, SpoolError, SpoolFullError, SpoolLostError
 from traptor.delivery.wishes import Wish, Wishes
+from traptor.printable import counted
 
 GATHER_SECONDS = 0.5
 """How long messages that Kafka does not take may wait in memory before they are written to the spool."""
@@ -110,7 +111,7 @@ class Backlog:
             found, lost = self.spool.changes()
             if lost:
                 self._lost(lost, "spool_lost", self.spool.missing(self._on_both.keys() | self._finished))
-                self._failed(SpoolError(f"{self.spool.path}: another program has taken out {lost} messages"))
+                self._failed(SpoolError(f"{self.spool.path}: another program has taken out {counted(lost, 'message')}"))
             if found:
                 self._counts["taken_up"] += found
                 log.info("spool taken up", extra={"messages": found, "bytes": self.spool.size_bytes})

@@ -14,6 +14,7 @@ from typing import NamedTuple
 from traptor.delivery import schema, spool_file
 from traptor.delivery.message import Message
 from traptor.permissions import private_folder
+from traptor.printable import counted
 
 __all__ = ["Kept", "Message", "Spool", "SpoolError", "file_name"]
 
@@ -227,7 +228,8 @@ class Spool:
                 spool_file.unlink(self.path)
             elif self._beside and self._beside == spool_file.beside(self.path):
                 spool_file.unlink(self.path, spool_file.BESIDE)
-            raise SpoolLostError(f"{self.path}: {gone} by another program, with {lost} messages that waited", lost)
+            waited = counted(lost, "message")
+            raise SpoolLostError(f"{self.path}: {gone} by another program, with {waited} that waited", lost)
         if self._db and not self._beside <= spool_file.beside(self.path):
             self._bring_in()
 

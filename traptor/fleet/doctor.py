@@ -101,7 +101,11 @@ def _weak(wanted: Settings) -> Iterator[Finding]:
 
 def credentials(wanted: Settings) -> Iterator[Finding]:
     missing = [name for name in wanted.needed_keys if not getattr(wanted, name)]
-    if missing:
+    is_elsewhere = wanted.TWITTER_API != "2" and wanted.sources.get("TWITTER_STREAM_URL", "default") != "default"
+    if missing and is_elsewhere:
+        told = f"take them from whoever runs {wanted.TWITTER_STREAM_URL}; `traptor simulate` prints its own"
+        yield error("credential", f"{', '.join(missing)} not set", told)
+    elif missing:
         yield error("credential", f"{', '.join(missing)} not set", "take them from your app's page at Twitter")
         if not any((wanted.BEARER_TOKEN, *wanted.apikeys.values())):
             yield from (warning("api", f"{one.name} {one.text}", one.advice) for one in CHOICES)

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 import redis
 
 from traptor.fleet import roster
+from traptor.printable import counted
 from traptor.rules import loading
 from traptor.rules.checked import predicates
 from traptor.rules.doubts import doubts
@@ -26,7 +27,7 @@ def inspect(conn: "redis.Redis", types: Iterable[str], progress: Progress = SILE
         warnings += _doubtful(shards)
         if shards.by_id and not shards.living:
             count = sum(1 for _ in shards.held())
-            errors.append(f"no {traptor_type} Traptor lives: nobody collects its {count} rules")
+            errors.append(f"no {traptor_type} Traptor lives: nobody collects its {counted(count, 'rule')}")
             continue
         moves, orphans = shards.rebalance(shards.by_id.keys() - shards.living)
         errors += [

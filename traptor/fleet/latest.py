@@ -34,13 +34,16 @@ log = logging.getLogger(__name__)
 
 
 def connect(hosts: str, topics: Sequence[str], options: Mapping[str, Any]) -> Any:
-    """A consumer at the end of these topics, which leaves nothing in Kafka. Raises KafkaError, LookupError."""
+    """A consumer at the end of these topics, of which the first must be there; it leaves nothing in Kafka.
+
+    Raises KafkaError, LookupError.
+    """
     shared = kafka_options.shared(options, KafkaConsumer.DEFAULT_CONFIG)
     with reasons.told():
         consumer = KafkaConsumer(bootstrap_servers=hosts.split(","), **{**CONSUMER, **shared}, group_id=None)
     try:
-        if missing := [topic for topic in topics if not consumer.partitions_for_topic(topic)]:
-            raise LookupError(f"there is no topic {missing[0]}")
+        if not consumer.partitions_for_topic(topics[0]):
+            raise LookupError(f"there is no topic {topics[0]}")
         consumer.subscribe(topics)
     except BaseException:
         consumer.close()

@@ -11,6 +11,7 @@ from traptor.account.state import HEALTHY, State
 from traptor.fleet import roster
 from traptor.fleet.roster import Member, Name
 from traptor.keys import TYPES
+from traptor.printable import counted
 
 LONG_WAIT_SECONDS = 240
 """Twitter asks to call a person when the back-off nears its ceiling of 320 s."""
@@ -42,16 +43,16 @@ def needs(member: Member) -> list[str]:
     now = state(member)
     if member.rules and not member.is_living and now != State.STARTING:
         text = "start it, or move them to one that lives: `rules rebalance`"
-        found.append(f"is {now}, and nobody collects its {member.rules} rules: {text}")
+        found.append(f"is {now}, and nobody collects its {counted(member.rules, 'rule')}: {text}")
     elif now == State.BACKING_OFF:
         if seconds(member.status.get("until")) < -LONG_WAIT_SECONDS:
             found.append(f"waits long before it connects again: {member.status.get('reason')}")
     elif now not in {*HEALTHY, State.STOPPING, "alive", "stopped", "dead", "never seen"}:
         found.append(f"is {now}: {member.status.get('reason') or 'see its log'}")
     if left_out := member.status.get("left_out"):
-        found.append(f"leaves out {left_out} rules: `rules check` says why")
+        found.append(f"leaves out {counted(left_out, 'rule')}: `rules check` says why")
     if apart := member.status.get("apart"):
-        found.append(f"has set {apart} messages apart, which Kafka never takes: `spool list` shows them")
+        found.append(f"has set {counted(apart, 'message')} apart, which Kafka never takes: `spool list` shows them")
     if (v2 := member.status.get("v2")) and 0 < v2["limit"] <= v2["posts"]:
         found.append("has read the posts of V2_MONTHLY_POST_LIMIT: no stream until next month")
     return found
@@ -70,7 +71,7 @@ def spent(member: Member) -> str:
     if not (v2 := member.status.get("v2")):
         return ""
     limit = f", {v2['limit']:,} allowed" if v2["limit"] else ""
-    return f"{v2['posts']:,} of {v2['cap']:,} posts read this month{limit}: {v2['cost']:,.2f} USD"
+    return f"{v2['posts']:,} of {counted(v2['cap'], 'post')} read this month{limit}: {v2['cost']:,.2f} USD"
 
 
 def counted_seconds(member: Member | None, window_seconds: int) -> float:
@@ -212,7 +213,7 @@ def facts(member: Member) -> list[tuple[str, Any]]:
         "tweets/s": _number(said.get("tweets_per_second")), "last 5 minutes": sparkline(said.get("rates") or []),
         "last tweet": _ago(said.get("last_tweet_at")), "last byte": _ago(said.get("last_byte_at")),
         **{name.replace("_", " "): _number(said[name]) for name in _COUNTED if said.get(name)},
-        "spool": f"{_number(said['spool_messages'])} messages, {_bytes(said.get('spool_bytes'))}"
+        "spool": f"{counted(said['spool_messages'], 'message')}, {_bytes(said.get('spool_bytes'))}"
         if said.get("spool_messages") else "",
         "Kafka acknowledges after": f"{said['ack_lag_seconds']:g} s" if said.get("ack_lag_seconds") else "",
         "gaps of the last day": f"{said['gaps_day']}, {span(said.get('gap_seconds_day', 0))} together"
@@ -238,7 +239,7 @@ def complaints(members: Mapping[Name, Member], missing: Mapping[str, int]) -> li
     living = {member.name.traptor_type for member in members.values() if member.is_living}
     found = [f"{name} {text}" for name, member in members.items() for text in needs(member)]
     return found + [
-        f"{count} {name} rules are orphans, for which the living have no room: start another Traptor"
+        f"orphans: {counted(count, f'{name} rule')}, for which the living have no room: start another Traptor"
         for name, count in missing.items()
         if name in living
     ]

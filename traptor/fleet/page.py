@@ -112,7 +112,7 @@ class Page:
 
     def _is_ours(self, host: str) -> bool:
         """A name that a stranger has made to point here (DNS rebinding) is none of ours."""
-        name = re.sub(r":[0-9]*$", "", host.lower())
+        name = re.sub(r"\.?(:[0-9]*)?$", "", host.lower(), count=1)
         try:
             return bool(ipaddress.ip_address(name.strip("[]")))
         except ValueError:

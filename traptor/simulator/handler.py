@@ -37,7 +37,7 @@ class Server(ThreadingHTTPServer):
 class Handler(BaseHTTPRequestHandler):
     """One request per connection, which is closed after the answer."""
 
-    server_version = "traptor-simulator"
+    server_version, sys_version = "traptor-simulator", ""
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
     timeout = REQUEST_SECONDS

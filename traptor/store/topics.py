@@ -15,6 +15,7 @@ from kafka.structs import OffsetAndMetadata
 
 from traptor import kafka_options
 from traptor.delivery import reasons
+from traptor.printable import counted
 from traptor.store.batch import ends
 from traptor.store.destination import MOST_MESSAGES, Message, Partition
 
@@ -145,8 +146,9 @@ class Topics:
             offset = known.get((partition.topic, partition.partition))
             if offset is not None and offset > self._ends[partition]:
                 raise LookupError(
-                    f"{partition.topic}, partition {partition.partition}, has {self._ends[partition]} messages, the"
-                    f" database has {offset} of them: the topic was made anew. To begin it again:"
+                    f"{partition.topic}, partition {partition.partition}, has"
+                    f" {counted(self._ends[partition], 'message')}, the database has"
+                    f" {offset} of them: the topic was made anew. To begin it again:"
                     f" DELETE FROM progress WHERE topic = '{partition.topic}', or the documents of a search server's"
                     " index of that name"
                 )
