@@ -125,6 +125,8 @@ class Answer:
 class FakeKafka:
     """Its log by partition outlives its producers."""
 
+    door: Kafka
+
     def __init__(self, clock: Clock) -> None:
         self.clock = clock
         self.log: dict[tuple[str, int], list[int]] = defaultdict(list)
@@ -199,8 +201,13 @@ class Producer:
             else:
                 self.arrive(place, answer)
                 answer.is_there = True
-                self.kafka.acknowledged.add(answer.number)
+                if self.is_in_use():
+                    self.kafka.acknowledged.add(answer.number)
         self.pending[place] = [answer for answer in self.pending[place] if not answer.is_there]
+
+    def is_in_use(self) -> bool:
+        """One that was given up and is not closed yet tells nobody."""
+        return any(route.broker.producer is self for route in self.kafka.door._routes.values())
 
     def arrive(self, place: tuple[str, int], answer: Answer) -> None:
         """At most once from one producer: it is idempotent."""
@@ -270,7 +277,9 @@ class Delivery(RuleBasedStateMachine):
         self.spool.others = self.others
         connect = self.kafka.connect
         cautious = lambda: connect(is_cautious=True)  # noqa: E731
-        self.door = Kafka(connect, self.spool, self.counts, connect_cautiously=cautious, clock=self.clock)
+        self.door = self.kafka.door = Kafka(
+            connect, self.spool, self.counts, connect_cautiously=cautious, clock=self.clock
+        )
         self.door.open()
         self.door.take_up()
 
