@@ -142,7 +142,7 @@ LIMIT = b'{"limit":{"track":5}}'
 
 @pytest.mark.parametrize(
     "notice,asked,key",
-    [(DELETE, [("forget", b"12")], b"12"), (SCRUB, [("scrub", "3", 12)], b"3"), (LIMIT, [], None)],
+    [(DELETE, [("forget", b"12")], b"12"), (SCRUB, [("scrub", "3", 12)], b"3"), (LIMIT, [], b"limit")],
 )
 def test_a_notice_is_done_and_passes_untouched(notice: bytes, asked: list[Any], key: bytes | None) -> None:
     with_topic, without = Way("notices"), Way()

@@ -174,6 +174,20 @@ def test_the_last_day_has_what_ended_in_it_and_what_is_open(watched: Gaps, clock
     assert watched.of_last_day() == (2, 15)
 
 
+def test_a_gap_that_begins_has_no_length_for_who_asks_meanwhile(clock: Clock) -> None:
+    asked: list[tuple[int, float]] = []
+
+    def monotonic() -> float:
+        if not asked:
+            asked.append((-1, 0.0))
+            asked.append(beginning.of_last_day())
+        return clock.monotonic
+
+    beginning = Gaps("track", 0, lambda gap: None, now=lambda: clock.time, monotonic=monotonic)
+    beginning.begin(NOON, "cut")
+    assert asked[1] == (0, 0.0)
+
+
 def test_records_in_redis_are_bounded_and_end() -> None:
     conn = fakeredis.FakeRedis(decode_responses=True)
     for number in range(KEPT + 5):

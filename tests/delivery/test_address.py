@@ -22,7 +22,8 @@ def test_a_tweet_is_keyed_by_its_id(address: Address, id_str: str, key: bytes | 
     [
         (ONE, DELETE, None, "tweets"),
         (TWO, DELETE, b"12", "notices"),
-        (TWO, {"limit": {"track": 5}}, None, "notices"),
+        (TWO, {"limit": {"track": 5}}, b"limit", "notices"),
+        (TWO, {"unheard of": 1}, b"unknown", "notices"),
     ],
 )
 def test_a_notice_is_keyed_where_it_has_a_topic_of_its_own(

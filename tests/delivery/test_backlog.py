@@ -2,8 +2,9 @@
 
 import contextlib
 import sqlite3
+import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import islice, pairwise
 from pathlib import Path
 
@@ -97,6 +98,24 @@ def test_what_is_delivered_waits_no_more_though_its_row_is_still_there(desk: Des
     assert (desk.spool.count, desk.backlog.waiting()) == (2, 1)
     desk.backlog.tidy()
     assert (desk.spool.count, desk.backlog.waiting(), desk.counts["delivered"]) == (1, 1, 1)
+
+
+def test_a_disk_that_hangs_keeps_nobody_from_asking_what_waits(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(backlog, "ASKING_SECONDS", 0.01)
+    desk.save("1", "2")
+    asked: list[int] = []
+    append = desk.spool.append
+
+    def hanging(messages: Sequence[Message]) -> list[int]:
+        asking = threading.Thread(target=lambda: asked.append(desk.backlog.waiting()), daemon=True)
+        asking.start()
+        asking.join(10)
+        return append(messages)
+
+    assert desk.backlog.waiting() == 2
+    monkeypatch.setattr(desk.spool, "append", hanging)
+    desk.save("3")
+    assert (asked, desk.backlog.waiting()) == ([2], 3)
 
 
 def test_of_what_others_take_only_what_is_nowhere_else_is_lost(desk: Desk) -> None:

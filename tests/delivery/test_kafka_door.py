@@ -25,6 +25,7 @@ from tests.delivery.rig import Producer, Rig
 from tests.servers import wait_until
 from traptor.delivery import backlog, kafka_door, lane, producers, route
 from traptor.delivery.broker import Broker
+from traptor.delivery.door import Trouble
 from traptor.delivery.kafka_door import Kafka
 from traptor.delivery.spool import Message, Spool, SpoolError
 from traptor.delivery.standard_output import StandardOutput
@@ -322,10 +323,10 @@ def test_a_full_spool_drops_the_newest_and_says_so(tmp_path: Path) -> None:
     rig.send("1", "2", "3", "4", "5")
     rig.passes(GATHER)
     assert (rig.waiting_keys(), rig.counts["dropped:spool_full"]) == ([b"1", b"2", b"3"], 2)
-    assert rig.door.is_full()
+    assert Trouble.SPOOL_FULL in rig.door.troubles()
     rig.assert_balanced()
     rig.clock.passes(backlog.FULL_SECONDS + 1)
-    assert not rig.door.is_full()
+    assert Trouble.SPOOL_FULL not in rig.door.troubles()
     rig.close()
 
 
@@ -386,13 +387,13 @@ def test_rows_that_cannot_be_taken_out_hold_nothing_up(rig: Rig) -> None:
         if number == 1:
             rig.send("20")
     assert (len(rig.arrived), rig.door.waiting()) == (21, 0)
-    assert "locked" in rig.door.spool_trouble()
+    assert "locked" in rig.door.troubles()[Trouble.SPOOL_FAILS]
     other.execute("ROLLBACK")
     other.close()
     rig.passes(0.1)
     assert not rig.path.exists()
     rig.passes(backlog.FULL_SECONDS)
-    assert rig.door.spool_trouble() == ""
+    assert Trouble.SPOOL_FAILS not in rig.door.troubles()
 
 
 @pytest.mark.parametrize("is_spooled", [False, True])
@@ -494,7 +495,7 @@ def test_a_file_taken_from_under_us_is_told_at_once(tmp_path: Path) -> None:
     rig.path.unlink()
     rig.passes(0.1)
     assert (rig.counts["dropped:spool_lost"], rig.door.waiting()) == (3, 0)
-    assert "deleted by another program" in rig.door.spool_trouble()
+    assert "deleted by another program" in rig.door.troubles()[Trouble.SPOOL_FAILS]
     rig.send("4")
     rig.passes(GATHER)
     assert rig.waiting_keys() == [b"4"]

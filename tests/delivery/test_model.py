@@ -13,9 +13,10 @@ import time
 import zlib
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
-from unittest.mock import patch
+from unittest.mock import Mock, patch
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
@@ -33,6 +34,7 @@ USERS = 3
 TURNS = 40
 """In so many turns in which nothing is in the way, all moves that can."""
 SECONDS = st.sampled_from([0.1, backlog.GATHER_SECONDS, lane.SLOW_SECONDS + 0.1, route.GIVE_UP_SECONDS + 1])
+MOMENTS = st.integers(1, 8)
 PLACES = st.sampled_from([*(("traptor", partition) for partition in range(MOST_PARTITIONS)), ("notices", 0)])
 
 
@@ -49,14 +51,46 @@ def parts(value: Any) -> Iterator[dict[str, Any]]:
         yield from parts(value.get("quoted_status"))
 
 
+class Others:
+    """What other threads do, a number of moments from now. A moment is whenever delivery asks for an answer, sends,
+    writes or waits."""
+
+    def __init__(self) -> None:
+        self.due: list[tuple[int, Callable[[], object]]] = []
+        self._moments = 0
+        self.thread_moments = 0
+        """So late a thread does its work."""
+
+    def do(self, moments: int, what: Callable[[], object]) -> None:
+        self.due.append((self._moments + moments, what))
+
+    def moment(self) -> None:
+        self._moments += 1
+        for due in [due for due in self.due if due[0] <= self._moments]:
+            self.due.remove(due)
+            due[1]()
+
+    def thread(self, target: Callable[..., object], args: tuple[Any, ...] = (), **_: Any) -> Mock:
+        return Mock(start=lambda: self.start(partial(target, *args)))
+
+    def start(self, work: Callable[[], object]) -> None:
+        if self.thread_moments:
+            self.do(self.thread_moments, work)
+        else:
+            work()
+
+
 class Clock:
-    now = 1000.0
+    def __init__(self, others: Others) -> None:
+        self.others = others
+        self.now = 1000.0
 
     def __call__(self) -> float:
         return self.now
 
     def sleep(self, seconds: float) -> None:
         self.now += seconds
+        self.others.moment()
 
 
 class Answer:
@@ -65,32 +99,41 @@ class Answer:
     def __init__(self, number: int, size_bytes: int, clock: Clock) -> None:
         self.number = number
         self.size_bytes = size_bytes
-        self.is_done = False
+        self.is_there = False
         self.has_arrived = False
         self.exception: BaseException | None = None
         self._clock = clock
+
+    @property
+    def is_done(self) -> bool:
+        """It may come while it is asked for, as librdkafka's do."""
+        self._clock.others.moment()
+        return self.is_there
 
     def failed(self) -> bool:
         return self.exception is not None
 
     def fail(self, error: BaseException) -> None:
-        self.is_done, self.exception = True, error
+        self.is_there, self.exception = True, error
 
     def get(self, timeout: float) -> None:
         self._clock.sleep(timeout)
-        if not self.is_done:
+        if not self.is_there:
             raise KafkaTimeoutError("not in time")
 
 
 class FakeKafka:
     """Its log by partition outlives its producers."""
 
+    door: Kafka
+
     def __init__(self, clock: Clock) -> None:
         self.clock = clock
         self.log: dict[tuple[str, int], list[int]] = defaultdict(list)
         self.acknowledged: set[int] = set()
         self.may_come_again: set[int] = set()
-        """What a restored file has, and memory has not in the same row."""
+        """What a restored file has, and memory has not in the same row; and what was acknowledged in a moment, in which
+        it may be given up."""
         self.partitions = dict(PARTITIONS)
         self.leaderless: set[tuple[str, int]] = set()
         self.deleted: list[tuple[str, int]] = []
@@ -104,6 +147,9 @@ class FakeKafka:
     def connect(self, *, is_cautious: bool = False) -> "Producer":
         self.producers.append(Producer(self, is_cautious))
         return self.producers[-1]
+
+    def places(self) -> list[tuple[str, int]]:
+        return [(topic, number) for topic, count in self.partitions.items() for number in range(count)]
 
     def check(self, number: int, value: dict[str, Any]) -> None:
         """What is handed to a producer."""
@@ -137,11 +183,12 @@ class Producer:
             raise IllegalStateError("closed") from self.fatal
         answer = Answer(read["number"], len(value), self.kafka.clock)
         self.pending[topic, zlib.crc32(key or b"") % self.kafka.partitions[topic]].append(answer)
+        self.kafka.clock.others.moment()
         return answer
 
     def acknowledge(self, place: tuple[str, int], most: int) -> None:
         for answer in self.pending[place][:most]:
-            if answer.is_done:
+            if answer.is_there:
                 continue
             if place[0] == "notices" and self.kafka.is_forbidden:
                 self.die(TopicAuthorizationFailedError())
@@ -153,9 +200,14 @@ class Producer:
                 answer.fail(MessageSizeTooLargeError("too large"))
             else:
                 self.arrive(place, answer)
-                answer.is_done = True
-                self.kafka.acknowledged.add(answer.number)
-        self.pending[place] = [answer for answer in self.pending[place] if not answer.is_done]
+                answer.is_there = True
+                if self.is_in_use():
+                    self.kafka.acknowledged.add(answer.number)
+        self.pending[place] = [answer for answer in self.pending[place] if not answer.is_there]
+
+    def is_in_use(self) -> bool:
+        """One that was given up and is not closed yet tells nobody."""
+        return any(route.broker.producer is self for route in self.kafka.door._routes.values())
 
     def arrive(self, place: tuple[str, int], answer: Answer) -> None:
         """At most once from one producer: it is idempotent."""
@@ -167,7 +219,7 @@ class Producer:
         self.fatal = error
         for answers in self.pending.values():
             for answer in answers:
-                if not answer.is_done:
+                if not answer.is_there:
                     answer.fail(error)
         self.pending.clear()
 
@@ -179,27 +231,23 @@ class Disk(Spool):
     """One that refuses what it is told to."""
 
     is_full = False
+    others: Others
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:
+        self.others.moment()
         if self.is_full:
             raise SpoolError("no space left on device")
         with super()._writing() as db:
             yield db
 
 
-class AtOnce:
-    """A thread that does its work at once."""
-
-    def __init__(self, target: Callable[..., None], args: tuple[Any, ...] = (), **_: Any) -> None:
-        self.start = lambda: target(*args)
-
-
 class Delivery(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.exits = contextlib.ExitStack()
-        self.clock = Clock()
+        self.others = Others()
+        self.clock = Clock(self.others)
         self.kafka = FakeKafka(self.clock)
         self.sent = 0
         self.wall_seconds = 0.0
@@ -212,7 +260,7 @@ class Delivery(RuleBasedStateMachine):
 
     @initialize(room=st.sampled_from([2_000, 1 << 20]))
     def begin(self, room: int) -> None:
-        self.exits.enter_context(patch.object(broker.threading, "Thread", AtOnce))
+        self.exits.enter_context(patch.object(broker.threading, "Thread", self.others.thread))
         self.exits.enter_context(patch.object(broker, "RECONNECT_SECONDS", 0.0))
         self.exits.enter_context(patch.object(broker.gc, "collect"))
         self.exits.enter_context(patch.object(kafka_door.gc, "collect"))
@@ -226,9 +274,12 @@ class Delivery(RuleBasedStateMachine):
     def start(self) -> None:
         self.counts: Counter[str] = Counter()
         self.spool = Disk(self.path, self.room)
+        self.spool.others = self.others
         connect = self.kafka.connect
         cautious = lambda: connect(is_cautious=True)  # noqa: E731
-        self.door = Kafka(connect, self.spool, self.counts, connect_cautiously=cautious, clock=self.clock)
+        self.door = self.kafka.door = Kafka(
+            connect, self.spool, self.counts, connect_cautiously=cautious, clock=self.clock
+        )
         self.door.open()
         self.door.take_up()
 
@@ -256,12 +307,43 @@ class Delivery(RuleBasedStateMachine):
 
     @rule(seconds=SECONDS)
     def time_passes(self, seconds: float) -> None:
-        self.clock.now += seconds
+        self.clock.sleep(seconds)
         self.door.tick()
 
     @rule(place=PLACES, most=st.integers(1, 30))
     def acknowledges(self, place: tuple[str, int], most: int) -> None:
         self.kafka.acknowledge(place, most)
+
+    def is_on_way(self) -> bool:
+        return any(one.on_way for one in self.door._lanes())
+
+    @rule(seconds=SECONDS, moments=MOMENTS, most=st.integers(1, 30))
+    @precondition(lambda self: self.is_on_way())
+    def acknowledges_meanwhile(self, seconds: float, moments: int, most: int) -> None:
+        def acknowledge() -> None:
+            before = self.kafka.acknowledged.copy()
+            for place in self.kafka.places():
+                self.kafka.acknowledge(place, most)
+            self.kafka.may_come_again |= self.kafka.acknowledged - before
+
+        self.others.do(moments, acknowledge)
+        self.time_passes(seconds)
+
+    @rule(seconds=SECONDS, moments=MOMENTS, place=PLACES, first=st.integers(0, 3), most=st.integers(1, 10))
+    @precondition(lambda self: self.is_on_way())
+    def expires_meanwhile(self, seconds: float, moments: int, place: tuple[str, int], first: int, most: int) -> None:
+        self.others.do(moments, lambda: self.expires(place, first, most))
+        self.time_passes(seconds)
+
+    @rule(seconds=SECONDS, moments=MOMENTS)
+    @precondition(lambda self: self.is_on_way())
+    def producer_dies_meanwhile(self, seconds: float, moments: int) -> None:
+        self.others.do(moments, self.producer_dies)
+        self.time_passes(seconds)
+
+    @rule(moments=st.sampled_from([0, 1, 5]))
+    def threads_take_their_time(self, moments: int) -> None:
+        self.others.thread_moments = moments
 
     @rule(place=PLACES, most=st.integers(1, 30))
     def takes_without_a_word(self, place: tuple[str, int], most: int) -> None:
@@ -275,7 +357,7 @@ class Delivery(RuleBasedStateMachine):
         for producer in self.kafka.producers:
             for answer in producer.pending[place][first : first + most]:
                 answer.fail(KafkaTimeoutError("expired"))
-            producer.pending[place] = [answer for answer in producer.pending[place] if not answer.is_done]
+            producer.pending[place] = [answer for answer in producer.pending[place] if not answer.is_there]
 
     @rule(place=PLACES)
     def loses_its_leader(self, place: tuple[str, int]) -> None:
@@ -414,6 +496,7 @@ class Delivery(RuleBasedStateMachine):
             self.forget_wishes()
         for producer in self.kafka.producers:
             producer.die(IllegalStateError("gone"))
+        self.others.due.clear()
         self.was += self.counts
         self.start()
 
@@ -446,9 +529,8 @@ class Delivery(RuleBasedStateMachine):
         """With a disk that still does what it does: what waits on it can be read."""
         for _ in range(TURNS):
             self.time_passes(kafka_door.RETRY_SECONDS)
-            for topic, count in self.kafka.partitions.items():
-                for partition in range(count):
-                    self.kafka.acknowledge((topic, partition))
+            for place in self.kafka.places():
+                self.kafka.acknowledge(place)
             self.door.tick()
 
     @invariant()
@@ -488,6 +570,10 @@ class Delivery(RuleBasedStateMachine):
 
 
 Delivery.TestCase.settings = settings(
-    max_examples=80, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=80,
+    stateful_step_count=40,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=list(HealthCheck),
 )
 TestDelivery = Delivery.TestCase

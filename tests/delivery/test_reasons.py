@@ -1,7 +1,9 @@
 """Why Kafka's clients cannot connect: heard from their logs, the most telling reason first."""
 
 import logging
+import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from kafka.errors import (
@@ -104,6 +106,21 @@ def test_they_are_bounded_and_fit_for_a_terminal() -> None:
     reasons._heard.clear()
     reasons.hear("SaslAuthenticationFailed \x1b]0;owned\x07")
     assert "\x1b" not in reasons.lately()
+
+
+def test_clients_tell_them_in_threads_of_their_own() -> None:
+    def many(client: int) -> None:
+        for number in range(10_000):
+            reasons.hear(f"reason {number} of {client}")
+
+    usual = sys.getswitchinterval()
+    try:
+        sys.setswitchinterval(1e-6)
+        with ThreadPoolExecutor() as threads:
+            list(threads.map(many, range(4)))
+    finally:
+        sys.setswitchinterval(usual)
+    assert len(reasons._heard) == reasons.MOST_HEARD
 
 
 def test_an_error_says_why() -> None:

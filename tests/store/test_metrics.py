@@ -21,3 +21,16 @@ def test_the_account_is_told_to_prometheus(tmp_path: Path) -> None:
         "read": 3, "stored": 1, "merged": 1, "deleted": 0, "apart": 1, "notices": 0, "again": 0, "erased": 0,
     }  # fmt: skip
     assert (values['state{state="stopping"}'], values['state{state="streaming"}']) == ("1.0", "0.0")
+
+
+def test_a_batch_that_is_written_while_they_are_told_is_in_none_of_them(tmp_path: Path) -> None:
+    first, second = messages(tweet(1), tweet(2))
+    store = Store(Reader([first], [second]), SQLite(tmp_path / "tweets.db"), threading.Event())
+    store.step()
+    told = StoreCollector(store).collect()
+    values = [next(told).samples[0].value]
+    store.step()
+    values.append(next(told).samples[0].value)
+    store.run()
+    assert values == [1, 1]
+    assert store.counts["stored"] == 2

@@ -81,8 +81,8 @@ class Gaps:
         if self.open is None:
             now = self._now()
             since = min(since, now)  # one to come was noted before the clock was set back
-            self.open = Gap(self._type, self._id, iso(since), None, cause, self.last_tweet_id)
             self._began_at = self._monotonic() - (now - since).total_seconds()
+            self.open = Gap(self._type, self._id, iso(since), None, cause, self.last_tweet_id)
 
     def tried(self) -> None:
         """One more attempt to connect."""

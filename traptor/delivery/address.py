@@ -17,10 +17,11 @@ class Address(NamedTuple):
         return Message(_key(id_str), value, self.tweets)
 
     def notice(self, notice: Any, value: bytes) -> Message:
-        """Keyed by the id that it speaks of, where it has a topic of its own."""
+        """Where it has a topic of its own, keyed by the id that it speaks of, or by its kind: a topic that is compacted
+        takes nothing without a key."""
         if not self.notices:
             return Message(None, value, self.tweets)
-        return Message(_key(kinds.subject_id(notice)), value, self.notices)
+        return Message(_key(kinds.subject_id(notice) or kinds.kind(notice)), value, self.notices)
 
     def gap(self, key: str, record: dict[str, Any]) -> Message | None:
         """Told only where notices have a topic: whoever reads tweets may not expect it."""

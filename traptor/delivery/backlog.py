@@ -28,6 +28,8 @@ CHANGED = 100
 """Messages that are looked at in one turn for what their authors have taken back."""
 SET_APART = 20
 """Messages that are set apart in one turn, each in a transaction of its own."""
+ASKING_SECONDS = 1.0
+"""How long others wait for the number of what waits, while the disk is at it."""
 LAST_SECONDS = 0.3
 """What a lock of another process may take of each write at the end; before that nobody waits for one."""
 FULL_SECONDS = 10.0
@@ -66,6 +68,7 @@ class Backlog:
         """Up to this row, the lanes know what is in the spool."""
         self._counting = threading.Lock()
         """Held while what waits changes its place, for other threads ask how much there is."""
+        self._waited = 0
         self._apart: deque[tuple[Entry, str]] = deque()
         """To be set apart, with the reason."""
         self._wishes = Wishes()
@@ -77,9 +80,11 @@ class Backlog:
         spool.wait_for_locks(0.0)
 
     def waiting(self) -> int:
-        """Messages in memory and on disk that are not finished."""
-        with self._counting:
-            return self.in_memory + self.spool.count - len(self._finished)
+        """Messages in memory and on disk that are not finished; while the disk hangs, as many as there were."""
+        if self._counting.acquire(timeout=ASKING_SECONDS):
+            self._waited = self.in_memory + self.spool.count - len(self._finished)
+            self._counting.release()
+        return self._waited
 
     def is_full(self) -> bool:
         """Are messages being dropped, for want of room?"""

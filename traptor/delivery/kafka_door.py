@@ -12,7 +12,7 @@ from kafka.errors import KafkaError, RetriableError
 
 from traptor.delivery import reasons
 from traptor.delivery.backlog import Backlog
-from traptor.delivery.door import Trouble
+from traptor.delivery.door import Door, Trouble
 from traptor.delivery.lane import SLOW_SECONDS, Entry, Lane
 from traptor.delivery.message import Message
 from traptor.delivery.producers import NEVER_TAKEN
@@ -36,7 +36,7 @@ CLOSING_SECONDS = 1.0
 log = logging.getLogger(__name__)
 
 
-class Kafka:
+class Kafka(Door):
     """Kafka, and the spool for what it does not take or acknowledge.
 
     ``connect`` makes a producer or raises KafkaError; it is called by a thread of its own until it succeeds, so the
@@ -116,20 +116,12 @@ class Kafka:
         """Does Kafka not take or not acknowledge what it is given, of any topic or partition?"""
         return self._is_slow or (self.waiting() > 0 and any(map(_waits_for_producer, self._routes.values())))
 
-    def is_full(self) -> bool:
-        """Are messages being dropped, for want of room?"""
-        return self._backlog.is_full()
-
-    def spool_trouble(self) -> str:
-        """What is wrong with the spool; empty while nothing is."""
-        return self._backlog.trouble()
-
     def troubles(self) -> dict[str, str]:
         """By the Trouble: why; empty where no reason is known."""
         troubles: dict[str, str] = {}
-        if self.is_full():
+        if self._backlog.is_full():
             troubles[Trouble.SPOOL_FULL] = ""
-        if spool_trouble := self.spool_trouble():
+        if spool_trouble := self._backlog.trouble():
             troubles[Trouble.SPOOL_FAILS] = spool_trouble
         if self.is_down():
             troubles[Trouble.KAFKA_DOWN] = reasons.lately()
@@ -216,7 +208,7 @@ class Kafka:
     def _deliver_until(self, deadline: float) -> None:
         """As long as Kafka may take it, or it has no other place to go."""
         while self.waiting() and self._clock() < deadline:
-            if not any(route.broker.producer for route in self._routes.values()) and not self.spool_trouble():
+            if not any(route.broker.producer for route in self._routes.values()) and not self._backlog.trouble():
                 return
             with contextlib.suppress(SettingError):
                 self.tick()

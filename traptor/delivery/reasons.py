@@ -55,8 +55,8 @@ def hear(reason: str) -> None:
     text = _CHANGING.sub("", reason)
     _heard.pop(text, None)
     _heard[text] = time.monotonic()
-    while len(_heard) > MOST_HEARD:
-        _heard.pop(next(iter(_heard)), None)
+    for oldest in list(_heard)[:-MOST_HEARD]:  # a copy: each client tells it in threads of its own
+        _heard.pop(oldest, None)
 
 
 def lately(seconds: float = LATELY_SECONDS) -> str:

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Protocol
 
-from traptor.delivery.door import OutputError
+from traptor.delivery.door import Door, OutputError
 from traptor.delivery.spool import Message
 
 
@@ -18,15 +18,13 @@ class Lines(Protocol):
     def flush(self) -> object: ...
 
 
-class StandardOutput:
-    """One message per line. Raises BrokenPipeError when the reader has gone, or OutputError."""
+class StandardOutput(Door):
+    """One message per line: what is out is out, and what cannot be written ends the process. Raises BrokenPipeError
+    when the reader has gone, or OutputError."""
 
     def __init__(self, counts: Counter[str], out: Lines | None = None) -> None:
         self.counts = counts
         self._out = out
-
-    def take_up(self) -> None:
-        """Nothing waits here."""
 
     def send(self, messages: Sequence[Message]) -> None:
         """Write and flush them. Of those that are not all written, none counts as delivered."""
@@ -42,29 +40,6 @@ class StandardOutput:
                 raise
             raise OutputError(f"standard output cannot be written: {error.strerror}") from None
         self.counts["delivered"] += len(lines)
-
-    def waiting(self) -> int:
-        """Nothing waits here."""
-        return 0
-
-    def troubles(self) -> dict[str, str]:
-        """What cannot be written ends the process."""
-        return {}
-
-    def gauges(self) -> dict[str, float]:
-        return {}
-
-    def forget(self, key: bytes) -> None:
-        """What is out is out."""
-
-    def scrub(self, user_id: str, up_to_id: int) -> None:
-        """What is out is out."""
-
-    def tick(self) -> None:
-        """Nothing waits here."""
-
-    def close(self, timeout_seconds: float) -> None:
-        """Nothing waits here."""
 
     def give_up_in(self, seconds: float) -> None:
         """Whoever reads us may have stopped reading without closing: then a write never returns. Main thread only."""

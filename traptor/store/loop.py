@@ -110,7 +110,7 @@ class Store:
                 return
             counts = self._destination.set_apart(messages[0], str(error))
         self._waiting.pop(0)
-        self.counts.update(counts)
+        self.counts = self.counts + counts  # another thread, which reads them, has all of a batch or nothing
         self._reader.stored(messages)
 
     def _seen(self) -> State:

@@ -28,9 +28,9 @@ class StoreCollector(Collector):
         self._store = store
 
     def collect(self) -> Iterator[Metric]:
-        store = self._store
+        store, counts = self._store, self._store.counts
         for name, meaning in COUNTERS.items():
-            yield CounterMetricFamily(f"traptor_store_{name}", meaning, value=store.counts[name])
+            yield CounterMetricFamily(f"traptor_store_{name}", meaning, value=counts[name])
         yield GaugeMetricFamily("traptor_store_behind", "messages that wait in Kafka", value=store.behind)
         yield GaugeMetricFamily(
             "traptor_store_seconds_since_last_message",
