@@ -130,6 +130,12 @@ def test_a_user_without_leave(doctor: Doctor, redis_db: redis.Redis, redis_serve
         (["traptor*"], ["+@all"], "error", ["SETEX track:doctor-", "SET stats:track:", "SET limit:track:"]),
         (["*"], ["+@all", "-multi", "-watch"], "error", ["WATCH and MULTI traptor:lease:"]),
         (["*"], ["+@all", "-rpush", "-mget"], "error", ["RPUSH traptor:gaps:track:", "MGET stats:track:"]),
+        (
+            ["*"],
+            ["+@all", "-evalsha", "-blpop"],
+            "error",
+            ["EVALSHA traptor:brought:", "BLPOP traptor:handover:"],
+        ),
         (["*"], ["+@all", "-publish", "-renamenx"], "warning", ["RENAMENX traptor-track:", "PUBLISH traptor-notify"]),
     ],
 )
@@ -145,7 +151,8 @@ def test_what_a_user_may_not_do(
 ) -> None:
     redis_db.acl_setuser("limited", enabled=True, passwords=["+pass"], keys=patterns, channels=["*"], commands=commands)
     try:
-        _, findings = doctor(REDIS_URL=redis_server.url.replace("redis://", "redis://limited:pass@"))
+        url = redis_server.url.replace("redis://", "redis://limited:pass@")
+        _, findings = doctor(REDIS_URL=url, DEDUPE_ACROSS="true")
     finally:
         redis_db.acl_deluser("limited")
     [told] = [text for one, text in said(findings, "redis") if one == level]

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import requests
 from birdy.twitter import TwitterApiError, TwitterClientError
 
 from traptor import folders, keys, redis_options
+from traptor.account.claims import CLAIM
 from traptor.fleet import kafka_check, roster
 from traptor.fleet.finding import Finding, error, ok, warning
 from traptor.logs import NO_FILE
@@ -139,7 +141,8 @@ def redis_server(conn: "redis.Redis", wanted: Settings) -> Iterator[Finding]:
 def _permissions(conn: "redis.Redis", wanted: Settings) -> Iterator[Finding]:
     """Do on keys of our own, which look like theirs, what a Traptor and ``rules`` do. All are gone a moment later."""
     own, channel = (wanted.TRAPTOR_TYPE, f"doctor-{os.getpid()}"), wanted.REDIS_PUBSUB_CHANNEL
-    if refused := _refused(_as_traptor(conn, channel, *own)):
+    attempts = _as_traptor(conn, channel, *own)
+    if refused := _refused(chain(attempts, _as_one_of_many(conn, own[1])) if wanted.DEDUPE_ACROSS else attempts):
         yield error("redis", f"refuses {', '.join(refused)}", "give its user these commands, keys and the channel")
     else:
         yield ok("redis", "allows what a Traptor does")
@@ -185,6 +188,11 @@ def _as_traptor(conn: Any, channel: str, traptor_type: str, traptor_id: str) -> 
     )
     yield f"WATCH and MULTI {lease}", partial(_held_once, conn, lease)
     yield f"SUBSCRIBE {channel}", partial(_subscribe, conn, channel)
+
+
+def _as_one_of_many(conn: Any, traptor_id: str) -> Iterator[_Attempt]:
+    brought = keys.brought(traptor_id)
+    yield f"EVALSHA {brought} (DEDUPE_ACROSS)", partial(conn.register_script(CLAIM), [brought], ["doctor", 5, "0"])
 
 
 def _as_rules(conn: Any, channel: str, traptor_type: str, traptor_id: str) -> Iterator[_Attempt]:
