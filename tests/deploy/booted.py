@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Self
 
 from tests.deploy.hosts import Host
-from tests.servers import wait_until
+from tests.servers import PATIENCE_SECONDS, wait_until
 
 UNIFIED = {"SYSTEMD_NSPAWN_UNIFIED_HIERARCHY": "1"}
 """Today's systemd boots under no other cgroups, whatever those of this machine are."""
@@ -46,6 +46,6 @@ class BootedHost(Host):
         told = self.run("systemctl", "show", unit, *(f"--property={name}" for name in properties))
         return dict(line.split("=", 1) for line in told.splitlines())
 
-    def wait_for(self, unit: str, timeout_seconds: float = 90, **wanted: str) -> None:
+    def wait_for(self, unit: str, timeout_seconds: float = PATIENCE_SECONDS, **wanted: str) -> None:
         """Until its properties are these."""
         wait_until(lambda: self.show(unit, *wanted) == wanted, f"{unit} {wanted}", timeout_seconds)

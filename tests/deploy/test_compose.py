@@ -128,8 +128,11 @@ def prometheus(path: str) -> Any:
 
 
 def scraped() -> set[tuple[str, str]]:
-    """Job and instance of what Prometheus reaches."""
-    targets = prometheus("targets")["activeTargets"]
+    """Job and instance of what Prometheus reaches; of nothing while it starts."""
+    try:
+        targets = prometheus("targets")["activeTargets"]
+    except requests.RequestException:
+        return set()
     return {(one["labels"]["job"], one["labels"]["instance"]) for one in targets if one["health"] == "up"}
 
 
@@ -160,6 +163,7 @@ def test_prometheus_finds_the_stores() -> None:
 
 @pytest.mark.parametrize("service", [*SERVICES, *OF_STORES])
 def test_a_killed_container_comes_back(stores: Project, service: str) -> None:
+    wait_until(lambda: stores.state(service)["pid"] != 0, f"{service} to be killed")
     before = stores.state(service)
     os.kill(before["pid"], signal.SIGKILL)
     wait_until(lambda: stores.state(service)["pid"] not in {0, before["pid"]}, f"another {service}", PATIENCE_SECONDS)

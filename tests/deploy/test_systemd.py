@@ -145,7 +145,7 @@ def test_a_crash_is_restarted(machine: BootedHost, unit: str) -> None:
 
 def test_it_streams_again(machine: BootedHost, twitter: Simulator) -> None:
     """The credential is free again by then."""
-    twitter.wait_for_sent(twitter.tweets + 50, 60)
+    twitter.wait_for_sent(twitter.tweets + 50)
 
 
 @pytest.mark.parametrize("unit", UNITS)
