@@ -14,6 +14,7 @@ import redis
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.servers import wait_until
 from traptor import keys
 from traptor.fleet import rebalance, roster
 from traptor.fleet.rebalance import Balance, Policy
