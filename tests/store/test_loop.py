@@ -124,11 +124,12 @@ def test_a_database_that_is_away_is_waited_for_and_nothing_is_lost(faults: list[
     assert reader.held >= len(faults) // 2
 
 
-def test_a_kafka_that_is_away_is_waited_for() -> None:
+def test_a_kafka_that_is_away_is_waited_for(caplog: pytest.LogCaptureFixture) -> None:
     states: list[State] = []
     reader, database = Reader(KafkaTimeoutError("slow"), TWEETS), Database()
     run(reader, database, Clock(), lambda store: states.append(store.state))
     assert (database.stored, states[0], states[-1]) == (TWEETS, State.KAFKA_DOWN, State.STREAMING)
+    assert [vars(one)["error"] for one in caplog.records if "Kafka" in one.message] == ["KafkaTimeoutError: slow"]
 
 
 @pytest.mark.parametrize("bad", [[0], [3], [7], [0, 7], list(range(8))])

@@ -13,6 +13,7 @@ from kafka.errors import KafkaError, KafkaTimeoutError
 from traptor.archives.outlets import NotWritten
 from traptor.delivery import broker
 from traptor.delivery.producers import CAUTIOUS, NEVER_TAKEN
+from traptor.delivery.reasons import named
 
 WINDOW_BYTES = 16 << 20
 """What may be on its way to Kafka without an acknowledgement; half of what a producer has room for."""
@@ -128,7 +129,7 @@ class Topic:
         self._begin(cautiously=is_refusal)
 
     def _wait_after(self, error: Exception) -> None:
-        click.echo(f"replay: Kafka does not answer, trying again: {type(error).__name__}: {error}", err=True)
+        click.echo(f"replay: Kafka does not answer, trying again: {named(error)}", err=True)
         self._stopping.wait(RETRY_SECONDS)
         self._give_up_if_told()
 
@@ -137,5 +138,5 @@ class Topic:
             raise NotWritten("stopped while Kafka did not answer: the last tweets are not acknowledged")
 
     def _refused(self, key: bytes, error: Exception) -> None:
-        click.echo(f"replay: Kafka will never take tweet {key.decode()}: {type(error).__name__}: {error}", err=True)
+        click.echo(f"replay: Kafka will never take tweet {key.decode()}: {named(error)}", err=True)
         self.counts["refused"] += 1

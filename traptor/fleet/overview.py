@@ -42,7 +42,7 @@ def needs(member: Member) -> list[str]:
     found = []
     now = state(member)
     if member.rules and not member.is_living and now != State.STARTING:
-        text = "start it, or move them to one that lives: `rules rebalance`"
+        text = "start it, or let one that lives collect: `rules rebalance`"
         found.append(f"is {now}, and nobody collects its {counted(member.rules, 'rule')}: {text}")
     elif now == State.BACKING_OFF:
         if seconds(member.status.get("until")) < -LONG_WAIT_SECONDS:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from kafka.errors import KafkaError
 
 from traptor.account.state import QUIET_SECONDS, State
+from traptor.delivery.reasons import named
 from traptor.store.destination import Away, Destination, Message, Refused
 from traptor.store.topics import Reader
 
@@ -121,7 +122,7 @@ class Store:
     def _wait(self, state: State, what: str, error: Exception) -> None:
         """Twice as long as the last time, still in the group."""
         if self.state != state:
-            log.warning(what, extra={"error": f"{type(error).__name__}: {error}"})
+            log.warning(what, extra={"error": named(error)})
         self._note(state)
         until = self._clock() + self._wait_seconds
         self._wait_seconds = min(2 * self._wait_seconds, LONGEST_WAIT_SECONDS)
