@@ -324,7 +324,7 @@ class Kafka(Door):
             route.expired(self._clock())
             log.warning("Kafka does not take messages: they are sent again", extra=_facts(route, error, len(failed)))
         else:
-            if isinstance(error, NEVER_TAKEN):
+            if _is_refusal(error):
                 route.suspects += len(failed) + sum(len(one.on_way) for one in route.lanes)
             self._give_up(route, error)
         lane.again.extendleft(reversed(failed))
@@ -353,6 +353,11 @@ class Kafka(Door):
 def _may_pass(error: BaseException) -> bool:
     """Is the producer as good as before, and the message too?"""
     return isinstance(error, RetriableError)
+
+
+def _is_refusal(error: BaseException) -> bool:
+    """Is it to blame, or another of its batch? Of that both clients tell by an error that has no name of its own."""
+    return isinstance(error, NEVER_TAKEN) or type(error) is KafkaError
 
 
 def _waits_for_producer(route: Route) -> bool:
