@@ -12,7 +12,7 @@ from kafka.errors import KafkaError, KafkaTimeoutError
 
 from traptor.archives.outlets import NotWritten
 from traptor.delivery import broker
-from traptor.delivery.producers import CAUTIOUS, NEVER_TAKEN
+from traptor.delivery.producers import CAUTIOUS, NEVER_TAKEN, is_refusal
 
 WINDOW_BYTES = 16 << 20
 """What may be on its way to Kafka without an acknowledgement; half of what a producer has room for."""
@@ -121,11 +121,11 @@ class Topic:
         self._waiting.extendleft((key, value) for _, key, value in reversed(self._window))
         self._window.clear()
         self._window_bytes = 0
-        is_refusal = isinstance(error, NEVER_TAKEN)
-        if not is_refusal:
+        is_refused = is_refusal(error)
+        if not is_refused:
             self._wait_after(error)
         broker.close(self._producer, 0.0)
-        self._begin(cautiously=is_refusal)
+        self._begin(cautiously=is_refused)
 
     def _wait_after(self, error: Exception) -> None:
         click.echo(f"replay: Kafka does not answer, trying again: {type(error).__name__}: {error}", err=True)

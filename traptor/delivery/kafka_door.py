@@ -15,7 +15,7 @@ from traptor.delivery.backlog import Backlog
 from traptor.delivery.door import Door, Trouble
 from traptor.delivery.lane import SLOW_SECONDS, Entry, Lane
 from traptor.delivery.message import Message
-from traptor.delivery.producers import NEVER_TAKEN
+from traptor.delivery.producers import NEVER_TAKEN, is_refusal
 from traptor.delivery.route import Route
 from traptor.delivery.spool import Spool
 from traptor.delivery.wishes import Wish
@@ -324,7 +324,7 @@ class Kafka(Door):
             route.expired(self._clock())
             log.warning("Kafka does not take messages: they are sent again", extra=_facts(route, error, len(failed)))
         else:
-            if _is_refusal(error):
+            if is_refusal(error):
                 route.suspects += len(failed) + sum(len(one.on_way) for one in route.lanes)
             self._give_up(route, error)
         lane.again.extendleft(reversed(failed))
@@ -353,11 +353,6 @@ class Kafka(Door):
 def _may_pass(error: BaseException) -> bool:
     """Is the producer as good as before, and the message too?"""
     return isinstance(error, RetriableError)
-
-
-def _is_refusal(error: BaseException) -> bool:
-    """Is it to blame, or another of its batch? Of that both clients tell by an error that has no name of its own."""
-    return isinstance(error, NEVER_TAKEN) or type(error) is KafkaError
 
 
 def _waits_for_producer(route: Route) -> bool:
