@@ -16,7 +16,7 @@ import pytest
 from click.testing import CliRunner, Result
 from hypothesis import given
 from hypothesis import strategies as st
-from kafka.errors import KafkaTimeoutError, MessageSizeTooLargeError
+from kafka.errors import KafkaError, KafkaTimeoutError, MessageSizeTooLargeError
 
 from traptor.archives import compliance, topic
 from traptor.archives.bookmarks import DONE, Bookmarks
@@ -371,6 +371,7 @@ class Future:
 
 NEVER = TimeoutError()
 AWAY, LARGE = KafkaTimeoutError("away"), MessageSizeTooLargeError("large")
+BESIDE = KafkaError("another of its batch is invalid")
 
 
 class Producer:
@@ -418,9 +419,18 @@ class Kafka:
         ([[None, AWAY], [AWAY]], [b"1", b"2", b"3"], {"written": 3}, [False] * 3),
         ([[None, LARGE], [LARGE, None]], [b"1", b"3"], {"written": 2, "refused": 1}, [False, True, False]),
         ([[LARGE], [None]], [b"1", b"2", b"3"], {"written": 3}, [False, True, False]),
+        ([[BESIDE], [None]], [b"1", b"2", b"3"], {"written": 3}, [False, True, False]),
         ([[LARGE], [AWAY], [None]], [b"1", b"2", b"3"], {"written": 3}, [False, True, False]),
     ],
-    ids=["taken", "away", "away twice", "one is refused", "refused with others", "away while they are tried"],
+    ids=[
+        "taken",
+        "away",
+        "away twice",
+        "one is refused",
+        "refused with others",
+        "beside one that is",
+        "away while they are tried",
+    ],
 )
 def test_what_kafka_does_not_take_is_sent_again(
     monkeypatch: pytest.MonkeyPatch,

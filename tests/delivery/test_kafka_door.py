@@ -15,6 +15,7 @@ from unittest.mock import MagicMock
 import pytest
 from kafka.errors import (
     IllegalStateError,
+    KafkaError,
     KafkaTimeoutError,
     MessageSizeTooLargeError,
     NotEnoughReplicasError,
@@ -270,13 +271,16 @@ def refused_alone(rig: Rig, *keys: str) -> None:
 
 
 @pytest.mark.parametrize("is_spooled", [False, True])
-def test_what_the_broker_refuses_for_good_is_set_apart_alone(rig: Rig, is_spooled: bool) -> None:
+@pytest.mark.parametrize(
+    "error", [MessageSizeTooLargeError("too large"), KafkaError("another of its batch is invalid")]
+)
+def test_what_the_broker_refuses_for_good_is_set_apart_alone(rig: Rig, error: KafkaError, is_spooled: bool) -> None:
     rig.send("1", "2", "3")
     if is_spooled:
         rig.passes(SLOW + 1)
     idempotent = rig.producer
     idempotent.acknowledge(1)
-    idempotent.fail(MessageSizeTooLargeError("too large"))
+    idempotent.fail(error)
     rig.passes(0.1)
     rig.wait_for_producer()
     assert rig.producer.is_cautious

@@ -12,7 +12,7 @@ from kafka.errors import KafkaError, KafkaTimeoutError
 
 from traptor.archives.outlets import NotWritten
 from traptor.delivery import broker
-from traptor.delivery.producers import CAUTIOUS, NEVER_TAKEN
+from traptor.delivery.producers import CAUTIOUS, NEVER_TAKEN, is_refusal
 from traptor.delivery.reasons import named
 
 WINDOW_BYTES = 16 << 20
@@ -122,11 +122,11 @@ class Topic:
         self._waiting.extendleft((key, value) for _, key, value in reversed(self._window))
         self._window.clear()
         self._window_bytes = 0
-        is_refusal = isinstance(error, NEVER_TAKEN)
-        if not is_refusal:
+        is_refused = is_refusal(error)
+        if not is_refused:
             self._wait_after(error)
         broker.close(self._producer, 0.0)
-        self._begin(cautiously=is_refusal)
+        self._begin(cautiously=is_refused)
 
     def _wait_after(self, error: Exception) -> None:
         click.echo(f"replay: Kafka does not answer, trying again: {named(error)}", err=True)

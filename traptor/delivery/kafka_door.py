@@ -15,7 +15,7 @@ from traptor.delivery.backlog import Backlog
 from traptor.delivery.door import Door, Trouble
 from traptor.delivery.lane import SLOW_SECONDS, Entry, Lane
 from traptor.delivery.message import Message
-from traptor.delivery.producers import NEVER_TAKEN
+from traptor.delivery.producers import NEVER_TAKEN, is_refusal
 from traptor.delivery.route import Route
 from traptor.delivery.spool import Spool
 from traptor.delivery.wishes import Wish
@@ -324,7 +324,7 @@ class Kafka(Door):
             route.expired(self._clock())
             log.warning("Kafka does not take messages: they are sent again", extra=_facts(route, error, len(failed)))
         else:
-            if isinstance(error, NEVER_TAKEN):
+            if is_refusal(error):
                 route.suspects += len(failed) + sum(len(one.on_way) for one in route.lanes)
             self._give_up(route, error)
         lane.again.extendleft(reversed(failed))

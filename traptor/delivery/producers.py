@@ -12,6 +12,7 @@ from kafka.errors import (
     InvalidRecordError,
     InvalidTimestampError,
     KafkaConfigurationError,
+    KafkaError,
     MessageSizeTooLargeError,
     RecordListTooLargeError,
 )
@@ -58,6 +59,12 @@ CAUTIOUS = {"enable_idempotence": False, "batch_size": 1, "linger_ms": 0}
 An idempotent one of kafka-python refuses everything, for the same reason, from the first message on that a broker
 refuses; and of a batch it does not say which message is to blame.
 """
+
+
+def is_refusal(error: BaseException) -> bool:
+    """Is a message to blame, or another of its batch? Of that both clients tell by an error without a name."""
+    return isinstance(error, NEVER_TAKEN) or type(error) is KafkaError
+
 
 _is_cautious = ContextVar("_is_cautious", default=False)
 
