@@ -329,9 +329,9 @@ def test_a_look_is_skipped_while_somebody_else_changes_rules_and_told_once_if_th
     with RulesLock(conn):
         thread = threading.Thread(target=rebalance.watch, args=(conn, CHANNEL, AT_ONCE, watch.stop, watch.take_up))
         thread.start()
-        thread.join(0.1)
+        wait_until(lambda: any(record.levelname == "WARNING" for record in own(caplog)), "what is told")
         assert watch.balances == []
-    thread.join(10)
+    thread.join(120)
     assert len(watch.balances) == 1
     [told] = [record for record in own(caplog) if record.levelname == "WARNING"]
     assert "rules are being changed by" in vars(told)["reason"]
