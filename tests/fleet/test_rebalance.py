@@ -324,6 +324,7 @@ def test_a_look_is_skipped_while_somebody_else_changes_rules_and_told_once_if_th
     conn: fakeredis.FakeRedis, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(rebalance, "WATCH_SECONDS", 0.01)
+    monkeypatch.setattr(rebalance, "REST", 0)
     monkeypatch.setattr(rebalance, "MANY_SKIPPED", 3)
     watch = Watch(looks=1)
     with RulesLock(conn):
