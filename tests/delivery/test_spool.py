@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import queue
 import resource
 import shutil
 import signal
@@ -10,12 +11,15 @@ import sqlite3
 import stat
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from traptor.delivery import spool as spool_module
+from traptor.delivery import spool_file
 from traptor.delivery.spool import Message, Spool, SpoolDamagedError, SpoolError, SpoolLostError
 
 ROOT = Path(__file__).parents[2]
@@ -127,6 +131,8 @@ def test_a_second_run_takes_up_what_the_first_left(spool: Spool, path: Path) -> 
 
 KILLED = """
 import os, pathlib, signal, sys
+from traptor.delivery import spool as spool_module
+from traptor.delivery import spool_file
 from traptor.delivery.spool import Message, Spool
 spool = Spool(pathlib.Path(sys.argv[1]), 1 << 20)
 for number in range(50):
@@ -350,3 +356,22 @@ def test_the_room_of_the_file_is_not_needed_to_read_or_to_end_it(spool: Spool, p
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
         signal.signal(signal.SIGXFSZ, before)
+
+
+def test_a_disk_that_is_slow_has_one_checkpoint_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked, go_on = queue.SimpleQueue[Path](), threading.Event()
+
+    def slow(path: Path) -> None:
+        asked.put(path)
+        go_on.wait(10)
+
+    monkeypatch.setattr(spool_module, "CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr(spool_file, "checkpoint", slow)
+    with contextlib.closing(Spool(tmp_path / "track-0.spool", 1 << 20)) as used:
+        used.append([Message(b"1", b"{}", "traptor")])
+        asked.get(timeout=10)
+        threads = threading.active_count()
+        for _ in range(5):
+            used.append([Message(b"2", b"{}", "traptor")])
+        assert threading.active_count() <= threads
+        go_on.set()

@@ -87,6 +87,8 @@ class Spool:
         """The files beside it that have our latest transactions, and what its users share."""
         self._is_alone = False
         self._checkpoint_at = 0.0
+        self._checkpointing = threading.Lock()
+        """Held by the thread that does it, however slow the disk is: there is no second one."""
         self._found = 0
         self._lost = 0
         self._version = 0
@@ -356,9 +358,13 @@ class Spool:
     def _checkpoint_if_due(self) -> None:
         """Bring the latest transactions into the file, by a thread: it alone waits for the disk to have written."""
         now = time.monotonic()
-        if not self._is_alone and now >= self._checkpoint_at:
+        if not self._is_alone and now >= self._checkpoint_at and not self._checkpointing.locked():
             self._checkpoint_at = now + CHECKPOINT_SECONDS
-            threading.Thread(target=spool_file.checkpoint, args=(self.path,), name="traptor-spool", daemon=True).start()
+            threading.Thread(target=self._checkpoint, name="traptor-spool", daemon=True).start()
+
+    def _checkpoint(self) -> None:
+        with self._checkpointing:
+            spool_file.checkpoint(self.path)
 
     def _open(self) -> sqlite3.Connection:
         private_folder(self.path.parent)
