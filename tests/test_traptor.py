@@ -797,6 +797,15 @@ def test_rules_are_known_before_it_is_our_turn(conn: fakeredis.FakeRedis) -> Non
     assert one._is_noticed()
 
 
+def test_rules_that_are_removed_before_it_is_our_turn_are_known_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    one = made()
+    for found, is_known in (([{"rule_id": "1", "value": "storm"}], True), (None, True), ([], False)):
+        monkeypatch.setattr(one._watch, "found", lambda found=found: found)
+        one._stand_by()
+        assert one._knows_rules is is_known
+    assert one.redis_rules == []
+
+
 # Side roads
 
 

@@ -121,7 +121,7 @@ def hashes(conn: "redis.Redis", names: Sequence[bytes]) -> list[Any]:
     It takes a third of the time of redis-py's pipeline, which is for a client of somebody's own. Raises
     redis.RedisError.
     """
-    if not isinstance(conn, redis.Redis):
+    if not isinstance(conn, _Client):
         with conn.pipeline(transaction=False) as pipe:
             for name in names:
                 pipe.hgetall(name)
@@ -145,8 +145,7 @@ def _hash(connection: Any) -> Any:
         answer = connection.read_response()
     except redis.ResponseError as error:
         return error
-    found = answer if isinstance(answer, dict) else dict(zip(answer[::2], answer[1::2], strict=True))
-    return msgspec.convert(found, dict[str, str] if connection.encoder.decode_responses else dict[bytes, bytes])
+    return msgspec.convert(dict(zip(answer[::2], answer[1::2], strict=True)), dict[str, str])
 
 
 def is_loopback(host: str) -> bool:

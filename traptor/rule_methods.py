@@ -58,8 +58,8 @@ class RuleMethods:
         now = self._vitals.progress_at
         if self._watch.is_due(now, noticed=self._is_noticed()):
             self._watch.look(now, self._next_look(), self._pulse.wake)
-        if found := self._watch.found():
-            self.redis_rules, self._knows_rules = found, True
+        if (found := self._watch.found()) is not None:
+            self.redis_rules, self._knows_rules = found, bool(found)
 
     def _wait_for_rules(self) -> None:
         """Wait for rules to appear in Redis, looking every ``rule_check_interval`` seconds and at every notice.

@@ -271,7 +271,7 @@ class Traptor(RuleMethods, DictMethods):
 
     def _report_end(self) -> None:
         self._report()
-        if self._source.most_repeated and (ids := self._recent.ids()):
+        if self._source.most_repeated and not self._journal.is_silent and (ids := self._recent.ids()):
             self._journal.keep_recent(ids)
 
     def summary(self) -> dict[str, int]:
@@ -384,11 +384,8 @@ class Traptor(RuleMethods, DictMethods):
     def _take_name(self) -> None:
         """What an earlier process of our name has left is ours, once that has delivered what it received."""
         self._journal.is_silent = self._turn.credential.predecessor() is not None
-        if self._journal.is_silent:
-            return
-        self._door.take_up()
-        if self._source.most_repeated and not self._recent.ids():
-            self._recent.learn(self._journal.recent())
+        if not self._journal.is_silent:
+            self._door.take_up()
 
     def _hold_back(self, wait: Wait) -> None:
         """Not now."""
@@ -494,7 +491,14 @@ class Traptor(RuleMethods, DictMethods):
                 break
             self._turn.listen(self._pulse.wake)
             self._pulse.wait()
-        self._take_name()
+        if not self._turn.credential.lost:
+            self._take_name()
+            self._learn_recent()
+
+    def _learn_recent(self) -> None:
+        """What came last before this process began may come once more."""
+        if self._source.most_repeated and not self._recent.ids():
+            self._recent.learn(self._journal.recent())
 
     def _main_loop(self) -> None:
         """Handle what the stream brings until it ends, or until told to stop or to restart.

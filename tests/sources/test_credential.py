@@ -6,6 +6,7 @@ from typing import Any
 
 import fakeredis
 import pytest
+import redis
 
 from traptor import keys
 from traptor.sources.backoff import Kind
@@ -187,21 +188,37 @@ def test_who_waits_for_another_gives_it_time_when_redis_is_back(
     server: fakeredis.FakeServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However long that took: the other one streams on without Redis as well; to connect would throw it out."""
+    now = time.monotonic()
+    monkeypatch.setattr(time, "monotonic", lambda: now)
     first, second = credential(server), credential(server, traptor_id=1)
     first.take()
     assert second.take() is not None
-    began, seconds = time.monotonic(), TTL_SECONDS * 2
-    monkeypatch.setattr(time, "monotonic", lambda: began + seconds)
+    now += 2 * TTL_SECONDS
     server.connected = False
     assert second.take() is not None
-    seconds += TTL_SECONDS * 2
+    now += 2 * TTL_SECONDS
     server.connected = True
     fakeredis.FakeRedis(server=server).flushall()
     assert second.take() is not None
-    seconds += TTL_SECONDS - 1
+    now += TTL_SECONDS - 1
     assert second.take() is not None
-    seconds += 2
+    now += 2
     assert second.take() is None
+
+
+def test_who_has_left_long_ago_is_not_remembered_when_redis_was_away(server: fakeredis.FakeServer) -> None:
+    first, second = credential(server), credential(server, traptor_id=1)
+    first.take()
+    assert second.take() is not None
+    first.release()
+    assert second.take() is None
+    server.connected = False
+    with pytest.raises(redis.RedisError):
+        second.renew()
+    server.connected = True
+    fakeredis.FakeRedis(server=server).flushall()
+    second.renew()
+    assert not second.lost
 
 
 def test_a_lease_that_was_lost_is_noticed(server: fakeredis.FakeServer) -> None:
@@ -291,7 +308,9 @@ def test_a_wait_that_is_longer_than_what_is_remembered_stays(server: fakeredis.F
     assert one.wait_seconds() > 490
 
 
-def test_what_was_handed_over_while_redis_was_away_for_us_is_free(server: fakeredis.FakeServer) -> None:
+def test_patience_with_another_ends_without_redis_coming_back_any_later(
+    server: fakeredis.FakeServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     first, second = credential(server), credential(server, traptor_id=1)
     first.take()
     second.take()
@@ -299,7 +318,11 @@ def test_what_was_handed_over_while_redis_was_away_for_us_is_free(server: fakere
     second.take()
     server.connected = True
     first.release()
-    assert second.take() is None
+    for after_seconds, is_free in ((TTL_SECONDS - 1, False), (TTL_SECONDS + 1, True)):
+        now = time.monotonic() + after_seconds
+        with monkeypatch.context() as moved:
+            moved.setattr(time, "monotonic", lambda now=now: now)
+            assert (second.take() is None) is is_free
 
 
 def test_a_stream_is_handed_over_before_what_it_brought_is_delivered(server: fakeredis.FakeServer) -> None:

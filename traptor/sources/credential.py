@@ -51,6 +51,7 @@ class Credential:
         """Do we know the back-off that Redis remembers?"""
         self._other: dict[str, Any] | None = None
         """Who else has the lease, by our last look."""
+        self._patient_until = 0.0
 
     def wait_seconds(self) -> float:
         return max(0.0, self.not_before - time.monotonic())
@@ -60,6 +61,8 @@ class Credential:
 
         Without Redis it counts as ours until ``renew`` finds otherwise, but not while another is known to have it.
         """
+        if time.monotonic() < self._patient_until:
+            return self._other
         try:
             holder = self._lease.take()
             if holder is None and not self._is_recalled:
@@ -70,6 +73,9 @@ class Credential:
             if self._other is None:
                 log.warning("no lease on the credential, going on without", extra={"error": str(error)})
                 self._held, self.lost = True, False
+            else:
+                # Each look at a Redis that is away holds the main loop up.
+                self._patient_until = time.monotonic() + TTL_SECONDS
             return self._other
         self._other = holder
         self._held = self._is_recalled = holder is None
@@ -127,15 +133,19 @@ class Credential:
         if self._held:
             try:
                 leave()
-                self._tell_waiting()
             except redis.RedisError as error:
                 log.warning("lease not released: it ends by itself", extra={"error": str(error)})
+            else:
+                self._tell_waiting()
 
     def _tell_waiting(self) -> None:
-        with self._conn.pipeline(transaction=True) as pipe:
-            pipe.lpush(keys.handover(self.name), self._lease.own)
-            pipe.expire(keys.handover(self.name), TTL_SECONDS)
-            pipe.execute()
+        try:
+            with self._conn.pipeline(transaction=True) as pipe:
+                pipe.lpush(keys.handover(self.name), self._lease.own)
+                pipe.expire(keys.handover(self.name), TTL_SECONDS)
+                pipe.execute()
+        except redis.RedisError as error:
+            log.warning("who waits for the credential is not told: it looks each second", extra={"error": str(error)})
 
     def is_told(self) -> bool:
         """Has somebody handed the credential over, or its name? Waits for that, for a second at most."""

@@ -87,7 +87,8 @@ class Lease:
         }
         if staying := [holder for holder in others.values() if not holder.get("leaves")]:
             return staying[0]
-        self._left = next((self._others[key] for key in others), None)
+        self._others = {key: self._others[key] for key in others}
+        self._left = next(iter(self._others.values()), None)
         for key in self._keys:
             if key not in others:
                 pipe.set(key, self.own, ex=TTL_SECONDS)

@@ -86,6 +86,8 @@ class Turn:
 
         def listening() -> None:
             if self.credential.is_told():
+                with contextlib.suppress(redis.RedisError):  # the side road does it again
+                    self.credential.renew()
                 wake()
 
         if self._listening is None or self._listening.done():
@@ -97,8 +99,6 @@ class Turn:
             log.info("the stream is open: what it brings waits until the process before us has delivered")
         while predecessor := self.credential.predecessor():
             yield predecessor
-            with contextlib.suppress(redis.RedisError):  # then the time of the other's lease runs out
-                self.credential.renew()
 
     def exchange(self, credential: Credential) -> None:
         """Go on with this one; whoever waits may have the other."""
