@@ -326,7 +326,7 @@ def test_orphans_need_a_person(traptor: Traptor, redis_db: redis.Redis) -> None:
     live(redis_db, "locations:1")
     done = traptor("rules", "rebalance", "--after", 0)
     assert done.returncode == 1
-    assert "ORPHANS: 1 locations rules" in done.stderr
+    assert "ORPHANS: 1 locations rule;" in done.stderr
 
 
 def test_a_writer_waits_for_another(redis_server: RedisServer, redis_db: redis.Redis, tmp_path: Path) -> None:

@@ -220,6 +220,14 @@ def test_get_takes_the_predicates_from_the_address() -> None:
             assert ids([next(lines(response))]) == [1]
 
 
+def test_who_has_gone_is_not_replaced() -> None:
+    with Simulator(tweets=[], credentials=[CREDENTIAL]) as twitter:
+        for _ in range(20):
+            with request(twitter):
+                pass
+        assert {twitter.wait_for_close(number).cause for number in range(1, 21)} == {"client went away"}
+
+
 def test_a_newer_connection_ends_the_older() -> None:
     with (
         Simulator(tweets=[], credentials=[CREDENTIAL, OTHER_CREDENTIAL]) as twitter,

@@ -278,8 +278,9 @@ class Simulator:
         """One standing connection per account: the older one is told, and ended."""
         if stream.connection in account.connections:
             for older in self._streams_of(account):
-                last = as_message(notices.disconnect(7))
-                older.end(f"replaced by connection {stream.connection.number}", last)
+                if not older.is_left():
+                    last = as_message(notices.disconnect(7))
+                    older.end(f"replaced by connection {stream.connection.number}", last)
         self._streams.append(stream)
 
     def _open_streams(self) -> list[Stream]:

@@ -76,6 +76,13 @@ class Stream:
         self._cause = self._cause or cause
         self.wake()
 
+    def is_left(self) -> bool:
+        """From any thread: has its client gone, though that may not have been looked at yet?"""
+        try:
+            return not self._socket.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+        except OSError as error:
+            return not isinstance(error, BlockingIOError)
+
     def last_words(self, code: int) -> Message:
         """The disconnect message with this code."""
         return as_message(notices.disconnect(code))
