@@ -12,6 +12,8 @@ from traptor import redaction
 LOOPBACK = ("127.", "localhost", "::1")
 MOST_OF_AN_ID = 60
 
+pytest.register_assert_rewrite("tests.store.facts", "tests.store.sql_facts")
+
 # How long an example takes says how busy the machine is.
 settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("any machine")

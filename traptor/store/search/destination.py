@@ -216,6 +216,7 @@ class Search:
         return False
 
     def _remove(self, index: str, query: Query, order: str) -> None:
+        self._server.refresh(index)
         for hits in self._server.pages(index, query, [{order: "asc"}], _source=False):
             self._server.put([Action("delete", {"_index": index, "_id": hit["_id"]}) for hit in hits])
 
