@@ -15,6 +15,7 @@ from bench import faults
 from scripts import apache_kafka
 from tests.servers import FarKafka, KafkaCluster, Readable
 from traptor.delivery import producers
+from traptor.delivery.door import Trouble
 from traptor.delivery.kafka_door import Kafka
 from traptor.delivery.spool import Message, Spool
 from traptor.settings import KAFKA_CLIENTS, KAFKA_PYTHON
@@ -78,7 +79,7 @@ class Sender:
     def until(self, condition: Callable[[], bool], timeout_seconds: float = 30) -> None:
         deadline = time.monotonic() + timeout_seconds
         while not condition():
-            assert time.monotonic() < deadline, (self.counts, self.door.waiting(), self.door.spool_trouble())
+            assert time.monotonic() < deadline, (self.counts, self.door.waiting(), self.door.troubles())
             self.door.tick()
             time.sleep(0.02)
 
@@ -147,7 +148,7 @@ def test_a_full_disk_keeps_nothing_back(link: FarKafka, topic: str, small_disk: 
     sender.until(lambda: sender.spool.count == 400)
     faults.fill_disk(sender.spool.path, 0)
     sender.send(range(400, 500))
-    sender.until(lambda: "full" in sender.door.spool_trouble())
+    sender.until(lambda: "full" in sender.door.troubles().get(Trouble.SPOOL_FAILS, ""))
     if ending == "restart":
         sender.door.close(1)
         assert sender.counts["dropped:unsaved"] == 100
