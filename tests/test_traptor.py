@@ -778,6 +778,23 @@ def test_who_is_held_back_leaves_the_spool_to_whoever_still_uses_it(conn: fakere
         first._turn.credential.release()
 
 
+def test_who_knows_of_no_rules_has_the_name_before_it_waits_for_them(conn: fakeredis.FakeRedis) -> None:
+    """Else it would say nothing of itself for as long as there are none."""
+    first, one = made(conn=conn), made(conn=conn)
+    first._turn.credential.take()
+    first._turn.credential.hand_over()
+
+    def left() -> None:
+        first._turn.credential.release()
+        one._turn._listening.result(10)  # type: ignore[union-attr]
+
+    one._pulse = MagicMock(wait=left)
+    one._wait_for_rules = MagicMock(side_effect=one.stop)  # type: ignore[method-assign]
+    one._collect()
+    assert one._wait_for_rules.called
+    assert not one._journal.is_silent
+
+
 def test_rules_are_known_before_it_is_our_turn(conn: fakeredis.FakeRedis) -> None:
     """They are read while another has the credential, and again once there is a stream."""
     first, one = made(conn=conn), made(conn=conn)

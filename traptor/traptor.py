@@ -348,6 +348,8 @@ class Traptor(RuleMethods, DictMethods):
     def _collect(self) -> None:
         """Wait until it is our turn, read the rules, connect, and collect until something ends it."""
         self._wait_for_turn()
+        if not self._knows_rules:
+            self._wait_for_predecessor()  # where there are none, nobody knows for how long
         self._wait_for_rules()
         if self._stopping:
             return
@@ -478,13 +480,14 @@ class Traptor(RuleMethods, DictMethods):
         """The server can have none of the rules."""
         self.logger.error("none of the rules can be on the server: no stream")
         self._vitals.enter(State.WAITING_FOR_RULES, "none of the rules can be on the server")
+        self._wait_for_predecessor()
         self._pulse.pause(self.rule_check_interval, self._is_noticed)
 
     # Collecting
 
     def _wait_for_predecessor(self) -> None:
-        """Leave what comes in the stream's buffer, and then in its socket, until whoever has handed the credential over
-        to us has delivered what it received: a delete must not overtake its tweet.
+        """Until whoever has handed the credential over to us has delivered what it received. What our stream brings is
+        left in its buffer, and then in its socket, meanwhile: a delete must not overtake its tweet.
         """
         for _ in self._turn.inheriting():
             if time.monotonic() >= self._stop_by - DELIVERY_SECONDS:
