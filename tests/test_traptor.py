@@ -779,7 +779,7 @@ def test_who_is_held_back_leaves_the_spool_to_whoever_still_uses_it(conn: fakere
 
 
 def test_who_knows_of_no_rules_has_the_name_before_it_waits_for_them(conn: fakeredis.FakeRedis) -> None:
-    """Else it would say nothing of itself for as long as there are none."""
+    """Else it would say nothing of itself for as long as it waits."""
     first, one = made(conn=conn), made(conn=conn)
     first._turn.credential.take()
     first._turn.credential.hand_over()
@@ -788,10 +788,11 @@ def test_who_knows_of_no_rules_has_the_name_before_it_waits_for_them(conn: faker
         first._turn.credential.release()
         one._turn._listening.result(10)  # type: ignore[union-attr]
 
-    one._pulse = MagicMock(wait=left)
-    one._wait_for_rules = MagicMock(side_effect=one.stop)  # type: ignore[method-assign]
+    waits = MagicMock(wait=left, result=lambda look: look())
+    waits.pause.side_effect = lambda *_: one.stop()
+    one._pulse = waits
     one._collect()
-    assert one._wait_for_rules.called
+    assert waits.pause.called
     assert not one._journal.is_silent
 
 

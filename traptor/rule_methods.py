@@ -52,6 +52,7 @@ class RuleMethods:
     _vitals: Vitals
     _pulse: Pulse
     _side_roads: SideRoads
+    _wait_for_predecessor: Callable[[], None]
 
     def _stand_by(self) -> None:
         """Know the rules before it is our turn, however many they are: look when a notice may have come."""
@@ -74,6 +75,7 @@ class RuleMethods:
             self.redis_rules = found
             if found:
                 return
+            self._wait_for_predecessor()  # there is no hurry
             self._vitals.rules = checked.facts(self.traptor_type, found)
             if self._vitals.phase is not State.WAITING_FOR_RULES:
                 self.logger.info("waiting for rules", extra={"keys": keys.rules(self.traptor_type, self.traptor_id)})

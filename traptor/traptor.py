@@ -348,8 +348,6 @@ class Traptor(RuleMethods, DictMethods):
     def _collect(self) -> None:
         """Wait until it is our turn, read the rules, connect, and collect until something ends it."""
         self._wait_for_turn()
-        if not self._knows_rules:
-            self._wait_for_predecessor()  # where there are none, nobody knows for how long
         self._wait_for_rules()
         if self._stopping:
             return

@@ -205,10 +205,10 @@ def test_a_stall_ends_the_stream(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_keep_alives_hold_a_quiet_stream_open(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(v1, "STALL_SECONDS", 1.0)
+    monkeypatch.setattr(v1, "STALL_SECONDS", 2.0)
     with streaming(tweets=[], keep_alive_seconds=0.05) as (_, filter_stream):
         opened_at = filter_stream.last_byte
-        idle = takewhile(lambda _: filter_stream.last_byte < opened_at + 1.5, filter_stream.messages())
+        idle = takewhile(lambda _: filter_stream.last_byte < opened_at + 2.5, filter_stream.messages())
         assert set(idle) == {None}
 
 
