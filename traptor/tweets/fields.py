@@ -5,6 +5,7 @@ Only these are decoded; everything else passes through unread.
 
 import json
 import math
+import sys
 from collections.abc import Mapping
 from typing import Any, NoReturn
 
@@ -97,6 +98,8 @@ class Tweet(Struct, gc=False):
 
 _decode_tweet = msgspec.json.Decoder(Tweet).decode
 
+_READS_ANY_DEPTH = sys.version_info >= (3, 14)
+"""Does msgspec read what is nested as deeply as its stack allows? Before, it stopped as Python does, at a thousand."""
 MAX_DEPTH = 320
 """Of a message that is taken apart. Twitter's have about ten levels."""
 
@@ -114,8 +117,8 @@ def decode(raw: bytes) -> Any:
     """
     if not raw.isascii():
         raw.decode("utf-8")
-    if raw.count(b"[") + raw.count(b"{") > MAX_DEPTH:
-        load(raw)  # since Python 3.14 msgspec reads what is nested as deeply as its stack allows
+    if _READS_ANY_DEPTH and raw.count(b"[") + raw.count(b"{") > MAX_DEPTH:
+        load(raw)
     try:
         tweet = _decode_tweet(raw)
     except (msgspec.DecodeError, RecursionError):
