@@ -130,6 +130,20 @@ def test_a_turn_sends_a_share_of_each_lane(tmp_path: Path, monkeypatch: pytest.M
     rig.close()
 
 
+def test_what_waits_gets_less_however_much_comes_between_two_turns(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kafka_door, "TURN_MESSAGES", 2)
+    rig = Rig(tmp_path, is_up=False)
+    rig.send("1", "2", "3")
+    rig.is_up.set()
+    rig.wait_for_producer()
+    for came, sent in (("4", 2), ("5", 4), ("6", 6), ("7", 7)):
+        rig.send(came)
+        assert on_way(rig) == [str(number).encode() for number in range(1, sent + 1)]
+    rig.close()
+
+
 def test_a_producer_that_takes_nothing_rests(rig: Rig) -> None:
     rig.producer.raises = KafkaTimeoutError("no metadata")
     rig.send("1")

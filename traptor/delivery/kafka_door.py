@@ -140,7 +140,7 @@ class Kafka(Door):
 
     def send(self, messages: Sequence[Message]) -> None:
         """Take messages. They go to Kafka at once if nothing older waits in their lane, or else after what does."""
-        now, may_wait = self._clock(), True
+        now, may_wait, is_behind = self._clock(), True, False
         for message in messages:
             route = self._route(message.topic)
             lane, entry = route.lane(message.key), Entry(message, now)
@@ -153,6 +153,9 @@ class Kafka(Door):
                     self._produce(route, lane, entry)
                     continue
             self._backlog.add(lane, entry)
+            is_behind = True
+        if is_behind:
+            self._send_what_waits()  # between two turns more may come than a turn sends
 
     def _wait_for_room(self, route: Route, lane: Lane) -> None:
         """The stream is read by a thread of its own meanwhile."""
@@ -232,10 +235,9 @@ class Kafka(Door):
 
     def _send_what_waits(self) -> None:
         now = self._clock()
-        for route in self._routes.values():
-            share = TURN_MESSAGES // len(route.lanes) + 1
-            for lane in route.lanes:
-                self._send_some(route, lane, now, share)
+        behind = [(route, lane) for route in self._routes.values() for lane in route.lanes if not lane.is_clear()]
+        for route, lane in behind:
+            self._send_some(route, lane, now, max(1, TURN_MESSAGES // len(behind)))
 
     def _send_some(self, route: Route, lane: Lane, now: float, most: int) -> None:
         """What waits in this lane, the oldest first."""
