@@ -153,7 +153,8 @@ class Traptor(RuleMethods, DictMethods):
         self._enrichment = Enrichment(*name, [])
         self._watch = Watch(wanted.RULE_REFRESH_INTERVAL, wanted.RESTART_MIN_INTERVAL, self.rule_check_interval)
         self._listener = notices.Listener(self.pubsub_conn, self.traptor_notify_channel, *name)
-        self._turn = Turn(Credential(self.redis_conn, wanted.credential, *name))
+        self._pulse = Pulse(self._tick, lambda: self._stopping)
+        self._turn = Turn(Credential(self.redis_conn, wanted.credential, *name), self._pulse.wake)
         self._gaps = Gaps(*name, self._tell_gap)
         self._vitals = Vitals(
             *name, self._source, account=self.account, gaps=self._gaps, turn=self._turn, watch=self._watch
@@ -169,7 +170,6 @@ class Traptor(RuleMethods, DictMethods):
         self._metrics_server: Server | None = None
         self._reporter = Reporter(None)
         self._side_roads = SideRoads(lambda error: self._reporter.report(error))  # noqa: PLW0108 - it is another one later
-        self._pulse = Pulse(self._tick, lambda: self._stopping)
         self._limit_watch = counters.LimitWatch()
         self._tweet_limit: int | None = None
         self._knows_rules = self._stopping = False
@@ -271,7 +271,8 @@ class Traptor(RuleMethods, DictMethods):
 
     def _report_end(self) -> None:
         self._report()
-        if self._source.most_repeated and not self._journal.is_silent and (ids := self._recent.ids()):
+        is_ours = self._source.most_repeated and not self._turn.credential.has_namesake()
+        if is_ours and (ids := self._recent.ids()):
             self._journal.keep_recent(ids)
 
     def summary(self) -> dict[str, int]:
@@ -378,26 +379,21 @@ class Traptor(RuleMethods, DictMethods):
             if self._stopping or (not wait.reason and self._is_early()):
                 break
             self._hold_back(wait)
-        if not self._stopping:
-            self._take_name()
-
-    def _take_name(self) -> None:
-        """What an earlier process of our name has left is ours, once that has delivered what it received."""
-        self._journal.is_silent = self._turn.credential.predecessor() is not None
-        if not self._journal.is_silent:
-            self._door.take_up()
+        self._take_up()
 
     def _hold_back(self, wait: Wait) -> None:
         """Not now."""
         if wait.reason:
             self._vitals.enter(State.BACKING_OFF, wait.reason)
-        if wait.holder is None:
-            self._take_name()
-        else:
-            self._journal.is_silent = wait.holder == (self.traptor_type, self.traptor_id)
-            self._turn.listen(self._pulse.wake)
+        if wait.is_held:
             self._stand_by()
+        self._take_up()
         self._pulse.wait(wait.seconds)
+
+    def _take_up(self) -> None:
+        """What an earlier process of our name has left is ours, once that has delivered what it received."""
+        if self._turn.credential.has_name():
+            self._door.take_up()
 
     def _is_early(self) -> bool:
         """May we connect before the back-off is over, for new rules?"""
@@ -485,19 +481,14 @@ class Traptor(RuleMethods, DictMethods):
 
     def _wait_for_predecessor(self) -> None:
         """Until whoever has handed the credential over to us has delivered what it received. What our stream brings is
-        left in its buffer, and then in its socket, meanwhile: a delete must not overtake its tweet.
+        left in its buffer, and then in its socket, meanwhile: a delete must not overtake its tweet. What came last
+        before us may come once more.
         """
         for _ in self._turn.inheriting():
             if time.monotonic() >= self._stop_by - DELIVERY_SECONDS:
                 break
-            self._turn.listen(self._pulse.wake)
             self._pulse.wait()
-        if not self._turn.credential.lost:
-            self._take_name()
-            self._learn_recent()
-
-    def _learn_recent(self) -> None:
-        """What came last before this process began may come once more."""
+        self._take_up()
         if self._source.most_repeated and not self._recent.ids():
             self._recent.learn(self._journal.recent())
 
@@ -571,8 +562,13 @@ class Traptor(RuleMethods, DictMethods):
             self._turn.credential.renew()
 
     def _report(self) -> None:
-        """Write counters, status, sign of life and gaps to Redis. Raises redis.RedisError; the next one catches up."""
+        """Write counters, status, sign of life and gaps to Redis, unless another process of our name writes its own.
+
+        Raises redis.RedisError; the next one catches up.
+        """
         self._source.report(self.redis_conn)
+        if self._turn.credential.has_namesake():
+            return
         rolling = [*self.rule_counters.values(), *([self.limit_counter] if self.limit_counter else [])]
         until = self._vitals.collected_until()
         life = journal.life(self._gaps, self.account.counts["withheld"], until, stopped=self._stopping)
