@@ -7,10 +7,9 @@ import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from traptor import exits, folders, kafka_options, keys, logs, settings
+from traptor import exits, keys, logs, settings
 from traptor.account import claims, counters, heartbeat, journal, metrics
 from traptor.account.gaps import Gap, Gaps
 from traptor.account.intake import Intake
@@ -21,11 +20,11 @@ from traptor.account.vitals import Vitals
 from traptor.account.web_server import Server
 from traptor.connections import connect_to_redis
 from traptor.delivery.address import Address
-from traptor.delivery.door import OutputError
-from traptor.delivery.spool import Message, Spool, file_name
+from traptor.delivery.door import Door, OutputError
 from traptor.delivery.standard_output import StandardOutput
 from traptor.dict_methods import DictMethods
 from traptor.exits import Exit
+from traptor.kafka_methods import KafkaMethods
 from traptor.passage import Passage, portions
 from traptor.reports import Reporter
 from traptor.rule_methods import RuleMethods
@@ -41,9 +40,6 @@ from traptor.threads import Pulse, SideRoads, say_farewell
 from traptor.tweets.duplicates import RecentIds
 from traptor.tweets.enrichment import Enrichment
 
-if TYPE_CHECKING:
-    from traptor.delivery.kafka_door import Kafka
-
 __all__ = ["MyBirdyClient", "Traptor", "main"]
 
 PORTION_MESSAGES = 100
@@ -56,7 +52,7 @@ DELIVERY_SECONDS = 2.0
 """What is left of the time to stop for what we have received ourselves."""
 
 
-class Traptor(RuleMethods, DictMethods):
+class Traptor(RuleMethods, KafkaMethods, DictMethods):
     """Reads rules from Redis, opens a birdy stream, enriches, and delivers to Kafka.
 
     ``redis_conn``, ``pubsub_conn`` and ``heartbeat_conn`` are redis-py clients, or anything that behaves like them.
@@ -164,7 +160,7 @@ class Traptor(RuleMethods, DictMethods):
         self._intake = Intake(self._vitals, self._gaps, self._turn, self._recent)
         self._address = Address(self.kafka_topic, wanted.KAFKA_NOTICES_TOPIC)
         self._passage = Passage(self._source, self._intake, self._address, self._count_matches, claims.claiming(wanted))
-        self._door: Kafka | StandardOutput = StandardOutput(counts)
+        self._door: Door = StandardOutput(counts)
         self._journal = Journal(self.heartbeat_conn, *name, max(15, round(3 * wanted.HEARTBEAT_INTERVAL)))
         self._latency = metrics.Latency()
         self._metrics_server: Server | None = None
@@ -193,17 +189,6 @@ class Traptor(RuleMethods, DictMethods):
     @birdy_conn.setter
     def birdy_conn(self, client: Any) -> None:
         self._source.client = client
-
-    @property
-    def kafka_conn(self) -> Any:
-        """The producer; None while there is none."""
-        return getattr(self._door, "producer", None)
-
-    @kafka_conn.setter
-    def kafka_conn(self, producer: Any) -> None:
-        if isinstance(self._door, StandardOutput):
-            self._door = self._make_kafka_door()
-        self._door.producer = producer
 
     # The whole life
 
@@ -294,51 +279,6 @@ class Traptor(RuleMethods, DictMethods):
         self._metrics_server = metrics.serve_vitals(self.settings, self._vitals, self._latency)
         self._setup_kafka()
         self._setup_birdy()
-
-    def _setup_kafka(self) -> None:
-        """Set up the door: Kafka, looked for in the background until it is there, or standard output."""
-        if not self.kafka_enabled or self.test:
-            self._door = StandardOutput(self.account.counts, self.output)
-        else:
-            from traptor.delivery import producers  # here and below, since Kafka's client takes its time to import
-
-            options = self.settings.KAFKA_OPTIONS or {}
-            producers.check(options, self.settings.KAFKA_CLIENT)
-            self._vitals.accept(kafka_options.risks(options))
-            self._door = self._make_kafka_door()
-            if told := folders.forbidden(self._door.spool.path, self.settings.sources):
-                raise settings.SettingError(f"SPOOL_DIR: {told}")
-            folders.tell(self._door.spool.path, self.settings.sources)
-            self._door.open()
-        self._vitals.door = self._door
-
-    def _make_kafka_door(self) -> "Kafka":
-        from traptor.delivery import producers
-        from traptor.delivery.kafka_door import Kafka
-
-        path = Path(self.settings.SPOOL_DIR) / file_name(self.traptor_type, self.traptor_id)
-        return Kafka(
-            self._make_producer,
-            Spool(path, self.settings.SPOOL_MAX_BYTES),
-            self.account.counts,
-            self._acknowledged,
-            connect_cautiously=partial(producers.cautiously, self._make_producer),
-            topic=self.kafka_topic,
-        )
-
-    def _make_producer(self) -> Any:
-        """What ``_create_kafka_producer`` returns or, as the original's did, sets as ``kafka_conn``."""
-        producer = self._create_kafka_producer() or self.kafka_conn
-        if producer is None:
-            raise TypeError("_create_kafka_producer neither returned a producer nor set kafka_conn")
-        return producer
-
-    def _create_kafka_producer(self) -> Any:
-        """Create the Kafka producer. Raises kafka.errors.KafkaError where no broker answers."""
-        from traptor.delivery import producers
-
-        options = self.settings.KAFKA_OPTIONS or {}
-        return producers.connect(self.kafka_hosts, self.kafka_topic, options, client=self.settings.KAFKA_CLIENT)
 
     def _setup_birdy(self) -> None:
         """Create ``self.birdy_conn``. Connects to nothing yet."""
@@ -537,11 +477,6 @@ class Traptor(RuleMethods, DictMethods):
     def _has_reached_tweet_limit(self) -> bool:
         counts = self.account.counts
         return self._tweet_limit is not None and counts["matched"] + counts["unmatched"] >= self._tweet_limit
-
-    def _acknowledged(self, delivered: Sequence[Message], now: float) -> None:
-        """Kafka has them."""
-        tweet_ids = [message.key for message in delivered if message.key and message.topic == self.kafka_topic]
-        self._latency.observe(tweet_ids, now)
 
     # Side roads: each runs in a thread of its own, and only sets flags
 
