@@ -43,6 +43,7 @@ def kept(server: fakeredis.FakeServer) -> dict[str, Any]:
         (Kind.NETWORK, True, 0.25, 0.275),
         (Kind.HTTP, False, 5, 5.5),
         (Kind.RATE_LIMITED, False, 60, 66),
+        (Kind.STILL_COUNTED, True, 0.5, 0.55),
     ],
 )
 def test_a_failure_sets_the_time_of_the_next_try(

@@ -22,7 +22,7 @@ LONGEST_SECONDS = 86_400.0
 """No remembered wait is longer, whatever the clock of the host that set it."""
 TOLD_SECONDS = 1
 """How long to wait for word at a time; Redis before version 6 knows whole seconds alone."""
-EARLY = {backoff.Kind.DROPPED, backoff.Kind.NETWORK}
+EARLY = {backoff.Kind.DROPPED, backoff.Kind.NETWORK, backoff.Kind.STILL_COUNTED}
 """Waits of our own making, which new rules may cut short; the others Twitter has asked for."""
 
 log = logging.getLogger(__name__)

@@ -170,7 +170,8 @@ class Turn:
         if status is None or backoff.is_refusal(status, self._unauthorized or 1):
             advice = backoff.advice(status, headers, time.time())
             return Verdict(cause, facts, refusal=f"{status} {error}: {advice}", answer=error)
-        return self._wait(backoff.kind_of(status), cause, facts, asked_seconds(error))
+        kind = getattr(error, "kind", backoff.kind_of(status))
+        return self._wait(kind, cause, facts, asked_seconds(error))
 
     def _wait(self, kind: Kind, cause: str, facts: dict[str, Any], asked_seconds: float | None = None) -> Verdict:
         wait_seconds = self.credential.failed(kind, asked_seconds)
