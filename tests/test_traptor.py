@@ -765,6 +765,25 @@ def test_the_credential_is_handed_over_with_the_stream_and_the_name_with_the_spo
     assert (bool(conn.get(lease)), bool(conn.get(name))) == (False, False)
 
 
+@pytest.mark.parametrize(
+    "is_stopping,silent_seconds,stop_timeout,is_renewed",
+    [(False, 1, 60, True), (False, 20, 60, False), (True, 20, 60, True), (True, 20, 0, False)],
+)
+def test_the_lease_is_ours_for_as_long_as_we_deliver_at_the_end(
+    conn: fakeredis.FakeRedis, *, is_stopping: bool, silent_seconds: float, stop_timeout: float, is_renewed: bool
+) -> None:
+    """The main loop waits for the door then, however long STOP_TIMEOUT is."""
+    one = made(conn=conn)
+    one.settings = settings.load({"STOP_TIMEOUT": stop_timeout, **APIKEYS})
+    one._turn.credential.take()
+    conn.expire(keys.name("track", 0), 5)
+    one._vitals.progress_at -= silent_seconds
+    if is_stopping:
+        one.stop()
+    one._hold_credential()
+    assert (conn.ttl(keys.name("track", 0)) > 5) is is_renewed
+
+
 def test_who_is_held_back_leaves_the_spool_to_whoever_still_uses_it(conn: fakeredis.FakeRedis) -> None:
     """It has the credential already, and waits out a back-off."""
     first, one = made(conn=conn), made(conn=conn)

@@ -492,8 +492,8 @@ class Traptor(RuleMethods, KafkaMethods, DictMethods):
         return heartbeat.beat(heartbeat_conn, self.traptor_type, self.traptor_id, self.settings.HEARTBEAT_INTERVAL)
 
     def _hold_credential(self) -> None:
-        """Renew the lease, for as long as the main loop makes progress."""
-        if self._vitals.is_alive():
+        """Renew the lease, for as long as the main loop makes progress, or has time left to deliver at the end."""
+        if self._vitals.is_alive() or (self._stopping and time.monotonic() < self._stop_by):
             self._turn.credential.renew()
 
     def _report(self) -> None:
