@@ -407,6 +407,24 @@ def test_a_replaced_opening_is_honoured() -> None:
         one._create_birdy_stream()
 
 
+@pytest.mark.parametrize("is_told", [False, True])
+def test_a_stream_that_opens_when_we_are_told_to_stop_is_closed(is_told: bool) -> None:
+    one, opened, told = with_rules(), MagicMock(), threading.Event()
+
+    def opening(*_: object, **__: object) -> Any:
+        if is_told:
+            one.stop()
+            told.wait(60)
+        return opened
+
+    one._source.open = opening  # type: ignore[method-assign]
+    one._create_birdy_stream()
+    told.set()
+    wait_until(lambda: one.birdy_stream is opened, "a stream")
+    wait_until(lambda: opened.close.called or not is_told, "it to be closed")
+    assert opened.close.called is is_told
+
+
 def answer(status: int | None, **headers: str) -> TwitterApiError:
     return TwitterApiError("an answer", response=MagicMock(status_code=status, headers=headers))
 

@@ -385,13 +385,20 @@ class Traptor(RuleMethods, KafkaMethods, DictMethods):
         self.birdy_stream = None
         self._vitals.enter(State.CONNECTING)
         self._gaps.tried()
-        create = getattr(self, f"_create_twitter_{self.traptor_type}_stream")
-        if verdict := self._turn.attempt(partial(self._pulse.result, create)):
+        if verdict := self._turn.attempt(partial(self._pulse.result, self._create_twitter_stream)):
             self._no_stream(verdict)
         elif self.birdy_stream is not None:
             self._stream_opened()
         elif not self._stopping:
             self._nothing_to_ask_for()
+
+    def _create_twitter_stream(self) -> None:
+        """In the background, by the method for our type of rules. Whoever follows has the credential, once we are to
+        stop: a stream that is open only then would stand in its way.
+        """
+        getattr(self, f"_create_twitter_{self.traptor_type}_stream")()
+        if self._stopping:
+            self._close_stream()
 
     def _create_twitter_track_stream(self) -> None:
         """Create ``self.birdy_stream``, under the name for this type of rules, for each may be replaced by itself."""
