@@ -407,6 +407,24 @@ def test_a_replaced_opening_is_honoured() -> None:
         one._create_birdy_stream()
 
 
+@pytest.mark.parametrize("is_told", [False, True])
+def test_a_stream_that_opens_when_we_are_told_to_stop_is_closed(is_told: bool) -> None:
+    one, opened, told = with_rules(), MagicMock(), threading.Event()
+
+    def opening(*_: object, **__: object) -> Any:
+        if is_told:
+            one.stop()
+            told.wait(60)
+        return opened
+
+    one._source.open = opening  # type: ignore[method-assign]
+    one._create_birdy_stream()
+    told.set()
+    wait_until(lambda: one.birdy_stream is opened, "a stream")
+    wait_until(lambda: opened.close.called or not is_told, "it to be closed")
+    assert opened.close.called is is_told
+
+
 def answer(status: int | None, **headers: str) -> TwitterApiError:
     return TwitterApiError("an answer", response=MagicMock(status_code=status, headers=headers))
 
@@ -765,6 +783,25 @@ def test_the_credential_is_handed_over_with_the_stream_and_the_name_with_the_spo
     assert (bool(conn.get(lease)), bool(conn.get(name))) == (False, False)
 
 
+@pytest.mark.parametrize(
+    "is_stopping,silent_seconds,stop_timeout,is_renewed",
+    [(False, 1, 60, True), (False, 20, 60, False), (True, 20, 60, True), (True, 20, 0, False)],
+)
+def test_the_lease_is_ours_for_as_long_as_we_deliver_at_the_end(
+    conn: fakeredis.FakeRedis, *, is_stopping: bool, silent_seconds: float, stop_timeout: float, is_renewed: bool
+) -> None:
+    """The main loop waits for the door then, however long STOP_TIMEOUT is."""
+    one = made(conn=conn)
+    one.settings = settings.load({"STOP_TIMEOUT": stop_timeout, **APIKEYS})
+    one._turn.credential.take()
+    conn.expire(keys.name("track", 0), 5)
+    one._vitals.progress_at -= silent_seconds
+    if is_stopping:
+        one.stop()
+    one._hold_credential()
+    assert (conn.ttl(keys.name("track", 0)) > 5) is is_renewed
+
+
 def test_who_is_held_back_leaves_the_spool_to_whoever_still_uses_it(conn: fakeredis.FakeRedis) -> None:
     """It has the credential already, and waits out a back-off."""
     first, one = made(conn=conn), made(conn=conn)
@@ -774,7 +811,8 @@ def test_who_is_held_back_leaves_the_spool_to_whoever_still_uses_it(conn: fakere
     for is_left in (False, True):
         one._turn.credential.take()
         one._hold_back(Wait("", 0.01))
-        assert (one._door.take_up.called, one._journal.is_silent) == (is_left, not is_left)
+        one._report()
+        assert (one._door.take_up.called, bool(conn.exists(keys.status("track", 0)))) == (is_left, is_left)
         first._turn.credential.release()
 
 
@@ -793,7 +831,7 @@ def test_who_knows_of_no_rules_has_the_name_before_it_waits_for_them(conn: faker
     one._pulse = waits
     one._collect()
     assert waits.pause.called
-    assert not one._journal.is_silent
+    assert one._turn.credential.has_name()
 
 
 def test_rules_are_known_before_it_is_our_turn(conn: fakeredis.FakeRedis) -> None:
@@ -811,7 +849,7 @@ def test_rules_are_known_before_it_is_our_turn(conn: fakeredis.FakeRedis) -> Non
     one._wait_for_turn()
     one._wait_for_rules()
     assert [rule["value"] for rule in one.redis_rules] == ["storm"]
-    assert one._journal.is_silent
+    assert one._turn.credential.has_namesake()
     assert one._is_noticed()
 
 

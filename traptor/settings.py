@@ -149,7 +149,13 @@ class Settings:
         "directory of the spool: what waits while Kafka is away; unset, and not to be written: one of the user's own",
     )
     SPOOL_MAX_BYTES: int = _setting(1 << 30, whole(0), "size up to which messages are spooled", unit="bytes")
-    STOP_TIMEOUT: float = _setting(8.0, seconds(), "time to deliver what was received when told to stop", unit="s")
+    STOP_TIMEOUT: float = _setting(
+        8.0,
+        seconds(),
+        "time to deliver what was received when told to stop; where Redis is away for 15 s of it, "
+        "the process that follows may deliver some of that as well",
+        unit="s",
+    )
     DEDUPE_WINDOW: int = _setting(10_000, whole(0), "tweets among which duplicates are found and dropped")
     DEDUPE_ACROSS: bool = _setting(
         False,

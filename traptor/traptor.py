@@ -7,10 +7,9 @@ import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from traptor import exits, folders, kafka_options, keys, logs, settings
+from traptor import exits, keys, logs, settings
 from traptor.account import claims, counters, heartbeat, journal, metrics
 from traptor.account.gaps import Gap, Gaps
 from traptor.account.intake import Intake
@@ -21,11 +20,11 @@ from traptor.account.vitals import Vitals
 from traptor.account.web_server import Server
 from traptor.connections import connect_to_redis
 from traptor.delivery.address import Address
-from traptor.delivery.door import OutputError
-from traptor.delivery.spool import Message, Spool, file_name
+from traptor.delivery.door import Door, OutputError
 from traptor.delivery.standard_output import StandardOutput
 from traptor.dict_methods import DictMethods
 from traptor.exits import Exit
+from traptor.kafka_methods import KafkaMethods
 from traptor.passage import Passage, portions
 from traptor.reports import Reporter
 from traptor.rule_methods import RuleMethods
@@ -41,9 +40,6 @@ from traptor.threads import Pulse, SideRoads, say_farewell
 from traptor.tweets.duplicates import RecentIds
 from traptor.tweets.enrichment import Enrichment
 
-if TYPE_CHECKING:
-    from traptor.delivery.kafka_door import Kafka
-
 __all__ = ["MyBirdyClient", "Traptor", "main"]
 
 PORTION_MESSAGES = 100
@@ -56,7 +52,7 @@ DELIVERY_SECONDS = 2.0
 """What is left of the time to stop for what we have received ourselves."""
 
 
-class Traptor(RuleMethods, DictMethods):
+class Traptor(RuleMethods, KafkaMethods, DictMethods):
     """Reads rules from Redis, opens a birdy stream, enriches, and delivers to Kafka.
 
     ``redis_conn``, ``pubsub_conn`` and ``heartbeat_conn`` are redis-py clients, or anything that behaves like them.
@@ -153,7 +149,8 @@ class Traptor(RuleMethods, DictMethods):
         self._enrichment = Enrichment(*name, [])
         self._watch = Watch(wanted.RULE_REFRESH_INTERVAL, wanted.RESTART_MIN_INTERVAL, self.rule_check_interval)
         self._listener = notices.Listener(self.pubsub_conn, self.traptor_notify_channel, *name)
-        self._turn = Turn(Credential(self.redis_conn, wanted.credential, *name))
+        self._pulse = Pulse(self._tick, lambda: self._stopping)
+        self._turn = Turn(Credential(self.redis_conn, wanted.credential, *name), self._pulse.wake)
         self._gaps = Gaps(*name, self._tell_gap)
         self._vitals = Vitals(
             *name, self._source, account=self.account, gaps=self._gaps, turn=self._turn, watch=self._watch
@@ -163,13 +160,12 @@ class Traptor(RuleMethods, DictMethods):
         self._intake = Intake(self._vitals, self._gaps, self._turn, self._recent)
         self._address = Address(self.kafka_topic, wanted.KAFKA_NOTICES_TOPIC)
         self._passage = Passage(self._source, self._intake, self._address, self._count_matches, claims.claiming(wanted))
-        self._door: Kafka | StandardOutput = StandardOutput(counts)
+        self._door: Door = StandardOutput(counts)
         self._journal = Journal(self.heartbeat_conn, *name, max(15, round(3 * wanted.HEARTBEAT_INTERVAL)))
         self._latency = metrics.Latency()
         self._metrics_server: Server | None = None
         self._reporter = Reporter(None)
         self._side_roads = SideRoads(lambda error: self._reporter.report(error))  # noqa: PLW0108 - it is another one later
-        self._pulse = Pulse(self._tick, lambda: self._stopping)
         self._limit_watch = counters.LimitWatch()
         self._tweet_limit: int | None = None
         self._knows_rules = self._stopping = False
@@ -193,17 +189,6 @@ class Traptor(RuleMethods, DictMethods):
     @birdy_conn.setter
     def birdy_conn(self, client: Any) -> None:
         self._source.client = client
-
-    @property
-    def kafka_conn(self) -> Any:
-        """The producer; None while there is none."""
-        return getattr(self._door, "producer", None)
-
-    @kafka_conn.setter
-    def kafka_conn(self, producer: Any) -> None:
-        if isinstance(self._door, StandardOutput):
-            self._door = self._make_kafka_door()
-        self._door.producer = producer
 
     # The whole life
 
@@ -271,7 +256,8 @@ class Traptor(RuleMethods, DictMethods):
 
     def _report_end(self) -> None:
         self._report()
-        if self._source.most_repeated and not self._journal.is_silent and (ids := self._recent.ids()):
+        is_ours = self._source.most_repeated and not self._turn.credential.has_namesake()
+        if is_ours and (ids := self._recent.ids()):
             self._journal.keep_recent(ids)
 
     def summary(self) -> dict[str, int]:
@@ -293,51 +279,6 @@ class Traptor(RuleMethods, DictMethods):
         self._metrics_server = metrics.serve_vitals(self.settings, self._vitals, self._latency)
         self._setup_kafka()
         self._setup_birdy()
-
-    def _setup_kafka(self) -> None:
-        """Set up the door: Kafka, looked for in the background until it is there, or standard output."""
-        if not self.kafka_enabled or self.test:
-            self._door = StandardOutput(self.account.counts, self.output)
-        else:
-            from traptor.delivery import producers  # here and below, since Kafka's client takes its time to import
-
-            options = self.settings.KAFKA_OPTIONS or {}
-            producers.check(options, self.settings.KAFKA_CLIENT)
-            self._vitals.accept(kafka_options.risks(options))
-            self._door = self._make_kafka_door()
-            if told := folders.forbidden(self._door.spool.path, self.settings.sources):
-                raise settings.SettingError(f"SPOOL_DIR: {told}")
-            folders.tell(self._door.spool.path, self.settings.sources)
-            self._door.open()
-        self._vitals.door = self._door
-
-    def _make_kafka_door(self) -> "Kafka":
-        from traptor.delivery import producers
-        from traptor.delivery.kafka_door import Kafka
-
-        path = Path(self.settings.SPOOL_DIR) / file_name(self.traptor_type, self.traptor_id)
-        return Kafka(
-            self._make_producer,
-            Spool(path, self.settings.SPOOL_MAX_BYTES),
-            self.account.counts,
-            self._acknowledged,
-            connect_cautiously=partial(producers.cautiously, self._make_producer),
-            topic=self.kafka_topic,
-        )
-
-    def _make_producer(self) -> Any:
-        """What ``_create_kafka_producer`` returns or, as the original's did, sets as ``kafka_conn``."""
-        producer = self._create_kafka_producer() or self.kafka_conn
-        if producer is None:
-            raise TypeError("_create_kafka_producer neither returned a producer nor set kafka_conn")
-        return producer
-
-    def _create_kafka_producer(self) -> Any:
-        """Create the Kafka producer. Raises kafka.errors.KafkaError where no broker answers."""
-        from traptor.delivery import producers
-
-        options = self.settings.KAFKA_OPTIONS or {}
-        return producers.connect(self.kafka_hosts, self.kafka_topic, options, client=self.settings.KAFKA_CLIENT)
 
     def _setup_birdy(self) -> None:
         """Create ``self.birdy_conn``. Connects to nothing yet."""
@@ -378,26 +319,21 @@ class Traptor(RuleMethods, DictMethods):
             if self._stopping or (not wait.reason and self._is_early()):
                 break
             self._hold_back(wait)
-        if not self._stopping:
-            self._take_name()
-
-    def _take_name(self) -> None:
-        """What an earlier process of our name has left is ours, once that has delivered what it received."""
-        self._journal.is_silent = self._turn.credential.predecessor() is not None
-        if not self._journal.is_silent:
-            self._door.take_up()
+        self._take_up()
 
     def _hold_back(self, wait: Wait) -> None:
         """Not now."""
         if wait.reason:
             self._vitals.enter(State.BACKING_OFF, wait.reason)
-        if wait.holder is None:
-            self._take_name()
-        else:
-            self._journal.is_silent = wait.holder == (self.traptor_type, self.traptor_id)
-            self._turn.listen(self._pulse.wake)
+        if wait.is_held:
             self._stand_by()
+        self._take_up()
         self._pulse.wait(wait.seconds)
+
+    def _take_up(self) -> None:
+        """What an earlier process of our name has left is ours, once that has delivered what it received."""
+        if self._turn.credential.has_name():
+            self._door.take_up()
 
     def _is_early(self) -> bool:
         """May we connect before the back-off is over, for new rules?"""
@@ -449,13 +385,20 @@ class Traptor(RuleMethods, DictMethods):
         self.birdy_stream = None
         self._vitals.enter(State.CONNECTING)
         self._gaps.tried()
-        create = getattr(self, f"_create_twitter_{self.traptor_type}_stream")
-        if verdict := self._turn.attempt(partial(self._pulse.result, create)):
+        if verdict := self._turn.attempt(partial(self._pulse.result, self._create_twitter_stream)):
             self._no_stream(verdict)
         elif self.birdy_stream is not None:
             self._stream_opened()
         elif not self._stopping:
             self._nothing_to_ask_for()
+
+    def _create_twitter_stream(self) -> None:
+        """In the background, by the method for our type of rules. Whoever follows has the credential, once we are to
+        stop: a stream that is open only then would stand in its way.
+        """
+        getattr(self, f"_create_twitter_{self.traptor_type}_stream")()
+        if self._stopping:
+            self._close_stream()
 
     def _create_twitter_track_stream(self) -> None:
         """Create ``self.birdy_stream``, under the name for this type of rules, for each may be replaced by itself."""
@@ -485,19 +428,14 @@ class Traptor(RuleMethods, DictMethods):
 
     def _wait_for_predecessor(self) -> None:
         """Until whoever has handed the credential over to us has delivered what it received. What our stream brings is
-        left in its buffer, and then in its socket, meanwhile: a delete must not overtake its tweet.
+        left in its buffer, and then in its socket, meanwhile: a delete must not overtake its tweet. What came last
+        before us may come once more.
         """
         for _ in self._turn.inheriting():
             if time.monotonic() >= self._stop_by - DELIVERY_SECONDS:
                 break
-            self._turn.listen(self._pulse.wake)
             self._pulse.wait()
-        if not self._turn.credential.lost:
-            self._take_name()
-            self._learn_recent()
-
-    def _learn_recent(self) -> None:
-        """What came last before this process began may come once more."""
+        self._take_up()
         if self._source.most_repeated and not self._recent.ids():
             self._recent.learn(self._journal.recent())
 
@@ -547,11 +485,6 @@ class Traptor(RuleMethods, DictMethods):
         counts = self.account.counts
         return self._tweet_limit is not None and counts["matched"] + counts["unmatched"] >= self._tweet_limit
 
-    def _acknowledged(self, delivered: Sequence[Message], now: float) -> None:
-        """Kafka has them."""
-        tweet_ids = [message.key for message in delivered if message.key and message.topic == self.kafka_topic]
-        self._latency.observe(tweet_ids, now)
-
     # Side roads: each runs in a thread of its own, and only sets flags
 
     def _send_heartbeat_message(self) -> None:
@@ -566,13 +499,18 @@ class Traptor(RuleMethods, DictMethods):
         return heartbeat.beat(heartbeat_conn, self.traptor_type, self.traptor_id, self.settings.HEARTBEAT_INTERVAL)
 
     def _hold_credential(self) -> None:
-        """Renew the lease, for as long as the main loop makes progress."""
-        if self._vitals.is_alive():
+        """Renew the lease, for as long as the main loop makes progress, or has time left to deliver at the end."""
+        if self._vitals.is_alive() or (self._stopping and time.monotonic() < self._stop_by):
             self._turn.credential.renew()
 
     def _report(self) -> None:
-        """Write counters, status, sign of life and gaps to Redis. Raises redis.RedisError; the next one catches up."""
+        """Write counters, status, sign of life and gaps to Redis, unless another process of our name writes its own.
+
+        Raises redis.RedisError; the next one catches up.
+        """
         self._source.report(self.redis_conn)
+        if self._turn.credential.has_namesake():
+            return
         rolling = [*self.rule_counters.values(), *([self.limit_counter] if self.limit_counter else [])]
         until = self._vitals.collected_until()
         life = journal.life(self._gaps, self.account.counts["withheld"], until, stopped=self._stopping)

@@ -300,14 +300,3 @@ def test_what_is_no_list_of_gaps_is_written_over(conn: Any) -> None:
     one.add(Gap("track", 0, gaps.iso(after(0)), gaps.iso(after(1)), "cut", None))
     one.write([], {}, {})
     assert conn.llen("traptor:gaps:track:0") == 1
-
-
-def test_who_waits_for_another_of_its_name_writes_nothing(conn: Any, watched: Gaps) -> None:
-    one = Journal(conn, "track", 0, 15)
-    one.is_silent = True
-    one.add(Gap("track", 0, gaps.iso(after(0)), gaps.iso(after(1)), "cut", None))
-    one.write([], {}, {})
-    assert conn.keys() == []
-    one.is_silent = False
-    one.write([], {}, {})
-    assert len(conn.keys()) == 2

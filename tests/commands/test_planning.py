@@ -38,3 +38,11 @@ def test_a_plan_that_leaves_rules_out_needs_a_person(
     Path("words.txt").write_text("storm\nflood warning\n")
     done = CliRunner().invoke(planning.plan, ["words.txt", *options])
     assert (done.exit_code, "LEFT OUT: 2" in done.stderr) == (code, bool(code)), done.output
+
+
+@pytest.mark.parametrize("options", [[], ["--api", "2"]])
+def test_a_plan_for_no_rules_is_no_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: list[str]) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("rules.csv").write_text("type,value\nnone,storm\n")
+    done = CliRunner().invoke(planning.plan, ["rules.csv", *options])
+    assert (done.exit_code, done.stdout) == (1, "there are no rules to plan for\n")

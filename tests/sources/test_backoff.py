@@ -24,6 +24,7 @@ def waits(kind: Kind, count: int) -> list[float]:
         (Kind.NETWORK, [0.25, 0.5, 0.75, 1.0]),
         (Kind.HTTP, [5, 10, 20, 40, 80, 160, 320, 320]),
         (Kind.RATE_LIMITED, [60, 120, 240, 480, 960, 1920, 3600, 3600]),
+        (Kind.STILL_COUNTED, [0.5, 1, 2, 4, 8, 8]),
     ],
 )
 def test_waits_grow_as_twitter_asks(kind: Kind, expected: list[float]) -> None:

@@ -43,6 +43,7 @@ def kept(server: fakeredis.FakeServer) -> dict[str, Any]:
         (Kind.NETWORK, True, 0.25, 0.275),
         (Kind.HTTP, False, 5, 5.5),
         (Kind.RATE_LIMITED, False, 60, 66),
+        (Kind.STILL_COUNTED, True, 0.5, 0.55),
     ],
 )
 def test_a_failure_sets_the_time_of_the_next_try(
@@ -335,6 +336,7 @@ def test_a_stream_is_handed_over_before_what_it_brought_is_delivered(server: fak
     assert second.is_told()
     assert second.take() is None
     assert second.predecessor()
+    assert (second.has_name(), second.has_namesake()) == (False, True)
     first.renew()
     second.renew()
     assert (first.lost, second.lost) == (False, False)
@@ -342,6 +344,7 @@ def test_a_stream_is_handed_over_before_what_it_brought_is_delivered(server: fak
     assert second.is_told()
     second.renew()
     assert second.predecessor() is None
+    assert (second.has_name(), second.has_namesake()) == (True, False)
     assert credential(server).take()
 
 
@@ -351,6 +354,27 @@ def test_another_traptor_with_the_credential_waits_for_nothing_else(server: fake
     first.hand_over()
     assert second.take() is None
     assert second.predecessor() is None
+
+
+@pytest.mark.parametrize(
+    "holds,traptor_id,token,has_name,has_namesake",
+    [
+        (False, 0, "the-token", True, False),
+        (True, 0, "the-token", False, True),
+        (True, 0, "another-token", False, True),
+        (True, 1, "the-token", False, False),
+        (True, 1, "another-token", True, False),
+    ],
+)
+def test_who_writes_under_our_name_and_who_takes_up_what_it_left(
+    server: fakeredis.FakeServer, *, holds: bool, traptor_id: int, token: str, has_name: bool, has_namesake: bool
+) -> None:
+    other, one = credential(server, traptor_id=traptor_id, ACCESS_TOKEN=token), credential(server)
+    if holds:
+        other.take()
+    assert (one.has_name(), one.has_namesake()) == (False, False)
+    one.take()
+    assert (one.has_name(), one.has_namesake()) == (has_name, has_namesake)
 
 
 def test_a_name_that_another_has_taken_instead_is_lost(server: fakeredis.FakeServer) -> None:

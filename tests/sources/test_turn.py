@@ -52,14 +52,14 @@ def test_first_the_credential_is_waited_for_then_the_source_then_the_back_off(cl
     second.credential.failed(Kind.NETWORK)
     waits = second.waits(lambda: closed[0])
     held = next(waits)
-    assert (held.holder, held.seconds) == (("track", 0), float("inf"))
+    assert (held.is_held, held.seconds) == (True, float("inf"))
     assert held.reason.startswith("credential in use by ")
     assert held.reason.endswith(", track:0")
     first.credential.release()
-    assert next(waits) == ("the budget is spent", float("inf"), None)
+    assert next(waits) == ("the budget is spent", float("inf"), False)
     closed.pop(0)
-    reason, seconds, holder = next(waits)
-    assert (reason, holder) == ("", None)
+    reason, seconds, is_held = next(waits)
+    assert (reason, is_held) == ("", False)
     assert 0.25 <= seconds <= 0.275
     clock.now += 1
     assert list(waits) == []

@@ -1,6 +1,8 @@
+import math
 import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
@@ -105,9 +107,16 @@ TWEETS = messages(*(tweet(id_) for id_ in range(1, 9)))
 AWAY = [Away("gone")] * 7
 
 
-def run(reader: Reader, database: Any, clock: Clock, tell: Callable[[Store], None] = lambda _: None) -> Store:
+def run(
+    reader: Reader,
+    database: Any,
+    clock: Clock,
+    tell: Callable[[Store], None] = lambda _: None,
+    *,
+    patience_seconds: float = math.inf,
+) -> Store:
     stopping: threading.Event = clock  # type: ignore[assignment]
-    store = Store(reader, database, stopping, tell, clock)
+    store = Store(reader, database, stopping, tell, clock, patience_seconds=patience_seconds)
     store.run()
     return store
 
@@ -130,6 +139,30 @@ def test_a_kafka_that_is_away_is_waited_for(caplog: pytest.LogCaptureFixture) ->
     run(reader, database, Clock(), lambda store: states.append(store.state))
     assert (database.stored, states[0], states[-1]) == (TWEETS, State.KAFKA_DOWN, State.STREAMING)
     assert [vars(one)["error"] for one in caplog.records if "Kafka" in one.message] == ["KafkaTimeoutError: slow"]
+
+
+GONE = KafkaTimeoutError("gone")
+
+
+@pytest.mark.parametrize(
+    "batches, faults, told",
+    [
+        ([GONE] * 4, [], None),
+        ([GONE] * 4 + [TWEETS] + [GONE] * 4, [], None),
+        ([GONE] * 6, [], "gone"),
+        ([TWEETS], AWAY[:4], None),
+        ([TWEETS], AWAY[:6], "gone"),
+    ],
+)
+def test_patience_is_for_what_is_away_without_end(
+    batches: list[Any], faults: list[Exception], told: str | None
+) -> None:
+    """The waits are 0.5, 1, 2, 4 and 8 seconds."""
+    reader, database, clock = Reader(*batches), Database(*faults), Clock()
+    with pytest.raises((Away, KafkaTimeoutError), match=told) if told else nullcontext():
+        run(reader, database, clock, patience_seconds=10)
+    assert told is None or 10 <= clock.now <= 18
+    assert reader.batches == []
 
 
 @pytest.mark.parametrize("bad", [[0], [3], [7], [0, 7], list(range(8))])

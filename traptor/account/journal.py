@@ -34,8 +34,6 @@ class Journal:
         self._status_ttl_seconds = status_ttl_seconds
         self._gaps: deque[Gap] = deque(maxlen=KEPT)
         self._writing = threading.Lock()
-        self.is_silent = False
-        """Another process of our name is at work, and writes its own."""
         self.knows_last_life = False
         """Until the last run's sign of life has been read, it is not written over."""
 
@@ -45,8 +43,6 @@ class Journal:
 
     def write(self, rolling: Iterable[counters.RollingCounter], status: dict[str, Any], life: dict[str, Any]) -> None:
         """Counters, status, sign of life, and the gaps that are over."""
-        if self.is_silent:
-            return
         texts = {self._status_key: (json.dumps(status), self._status_ttl_seconds)}
         if self.knows_last_life:
             texts[self._life_key] = (json.dumps(life), KEPT_SECONDS)

@@ -72,7 +72,9 @@ def plan(
     if files and not is_for_v2:
         raise click.UsageError("--sample goes with --api 2")
     rules, all_shards, left_out = _rules(wanted, source, source_format, wanted_type)
-    if is_for_v2:
+    if not rules and not as_json:
+        click.echo("there are no rules to plan for")
+    elif is_for_v2:
         planning_v2.say(wanted, rules, planning_v2.Sample(files, share), as_json=as_json)
     else:
         _say_plan(rules, all_shards, as_json=as_json)

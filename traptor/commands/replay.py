@@ -24,6 +24,7 @@ from traptor.archives.workers import Task, WorkerDied
 from traptor.commands import results
 from traptor.commands.console import needs_a_person, table, terminal
 from traptor.commands.finite import Finite
+from traptor.connections import connect_to_redis
 from traptor.exits import Exit, drop_output
 from traptor.printable import harmless
 from traptor.rules import checked, loading, stored
@@ -31,6 +32,8 @@ from traptor.tweets.rule import Rule, version
 
 LAST_SECONDS = 5
 """How long a reader of standard output may hold us up once we are told to stop."""
+REDIS = ("REDIS_URL", "REDIS_HOST", "REDIS_PORT")
+"""Who sets one of these has a Redis."""
 ROWS = 30
 """Of a table in the summary."""
 
@@ -132,7 +135,7 @@ def replay(  # noqa: PLR0917 - click passes by name
     def say(text: str) -> None:
         console.print(harmless(text), soft_wrap=True)
 
-    found = _rules(rules_file, wanted, say)
+    found = _rules(rules_file, wanted, say, every_tweet=every_tweet)
     if not found and not every_tweet:
         raise click.UsageError("there are no rules, so nothing would match; --all passes every tweet")
     task = Task(wanted.TRAPTOR_TYPE, wanted.TRAPTOR_ID, found, every_tweet, since, until, sample, describe=bool(report))
@@ -219,12 +222,24 @@ def _end_without_output(code: int = Exit.ENDED) -> NoReturn:
     sys.exit(code)
 
 
-def _rules(file: Path | None, wanted: settings.Settings, say: Callable[[str], None]) -> list[Rule]:
-    """The rules that make sense; the others are told. How many one connection may ask for is no matter here."""
+def _rules(
+    file: Path | None, wanted: settings.Settings, say: Callable[[str], None], *, every_tweet: bool
+) -> list[Rule]:
+    """The rules that make sense; the others are told. How many one connection may ask for is no matter here.
+
+    Who wants every tweet, and has named no Redis, may have none.
+    """
     if file:
         return _rules_of_a_file(file, wanted.TRAPTOR_TYPE, say)
     found: list[Rule] = []
-    for rule in _redis_rules(wanted):
+    try:
+        rules = stored.read(connect_to_redis(wanted), wanted.TRAPTOR_TYPE, wanted.TRAPTOR_ID)
+    except redis.RedisError as error:
+        if not every_tweet or any(wanted.sources.get(name, "default") != "default" for name in REDIS):
+            raise click.UsageError(f"Redis cannot be read: {error}; --rules FILE needs no Redis") from None
+        say("replay: no Redis and no --rules: no tweet is matched")
+        return []
+    for rule in rules:
         try:
             checked.predicates(wanted.TRAPTOR_TYPE, rule)
         except ValueError as error:
@@ -248,15 +263,6 @@ def _rules_of_a_file(file: Path, traptor_type: str, say: Callable[[str], None]) 
     return sorted(
         ({**rule, "rule_id": rule["rule_id"] or loading.content_id(rule["value"])} for rule in rules), key=checked.order
     )
-
-
-def _redis_rules(wanted: settings.Settings) -> list[dict[str, str]]:
-    from traptor.connections import connect_to_redis
-
-    try:
-        return stored.read(connect_to_redis(wanted), wanted.TRAPTOR_TYPE, wanted.TRAPTOR_ID)
-    except redis.RedisError as error:
-        raise click.UsageError(f"Redis cannot be read: {error}; --rules FILE needs no Redis") from None
 
 
 def _bookmarks(state: Path | None, task: Task) -> Bookmarks:

@@ -2,6 +2,7 @@
 
 import contextlib
 import gc
+import math
 import re
 import signal
 import sys
@@ -55,6 +56,9 @@ LIVE_SECONDS, PLAIN_SECONDS = 0.5, 10.0
 LAST_SECONDS, AGAIN_SECONDS = 5.0, 1.0
 """How long a server may hold us up once we are told to stop, and then each further thing that is to be ended."""
 
+
+PATIENCE_SECONDS = 60.0
+"""Who is to end where the topic ends now waits so long for what is away."""
 
 INTO = "into"
 
@@ -135,7 +139,8 @@ def into(  # noqa: PLR0917 - click passes by name
     database = _named(name, wanted, keep_raw=raw, keep=keep)
     reader = _reader(source, wanted, database, group or database.group, begin=begin, once=once)
     with _progress(is_from_a_pipe=bool(source)) as tell:
-        run = Store(reader, database, stopping, tell)
+        patience_seconds = PATIENCE_SECONDS if once and not source else math.inf
+        run = Store(reader, database, stopping, tell, patience_seconds=patience_seconds)
         with _metrics(wanted, run), _told():
             run.run()
             signal.setitimer(signal.ITIMER_REAL, 0)

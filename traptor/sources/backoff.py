@@ -19,6 +19,8 @@ class Kind(StrEnum):
     HTTP = "http"
     RATE_LIMITED = "rate-limited"
     """HTTP 420 or 429."""
+    STILL_COUNTED = "still-counted"
+    """The server has not noticed yet that a stream of ours has just ended."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,7 @@ POLICIES = {
     Kind.HTTP: Policy(first_seconds=5.0, ceiling_seconds=320.0, doubles=True),
     # Twitter states no ceiling for 420; an hour is long enough to be let in again.
     Kind.RATE_LIMITED: Policy(first_seconds=60.0, ceiling_seconds=3600.0, doubles=True),
+    Kind.STILL_COUNTED: Policy(first_seconds=0.5, ceiling_seconds=8.0, doubles=True),
 }
 JITTER = 0.1
 

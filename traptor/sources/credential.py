@@ -22,7 +22,7 @@ LONGEST_SECONDS = 86_400.0
 """No remembered wait is longer, whatever the clock of the host that set it."""
 TOLD_SECONDS = 1
 """How long to wait for word at a time; Redis before version 6 knows whole seconds alone."""
-EARLY = {backoff.Kind.DROPPED, backoff.Kind.NETWORK}
+EARLY = {backoff.Kind.DROPPED, backoff.Kind.NETWORK, backoff.Kind.STILL_COUNTED}
 """Waits of our own making, which new rules may cut short; the others Twitter has asked for."""
 
 log = logging.getLogger(__name__)
@@ -93,8 +93,10 @@ class Credential:
 
     def is_rival(self, holder: Mapping[str, Any]) -> bool:
         """Is it another process of our type and id, with another credential?"""
-        is_namesake = (holder.get("type"), holder.get("id")) == self._traptor
-        return is_namesake and holder.get("credential", self.name) != self.name
+        return self._is_namesake(holder) and holder.get("credential", self.name) != self.name
+
+    def _is_namesake(self, holder: Mapping[str, Any]) -> bool:
+        return (holder.get("type"), holder.get("id")) == self._traptor
 
     def _tell_rival(self, holder: dict[str, Any]) -> None:
         """Leave word for it. Raises redis.RedisError."""
@@ -115,6 +117,14 @@ class Credential:
     def predecessor(self) -> dict[str, Any] | None:
         """Who has handed the credential over to us, and still delivers under our name what it has received."""
         return self._lease.predecessor() if self._held else None
+
+    def has_name(self) -> bool:
+        """Is our name ours, and the spool that goes by it?"""
+        return self._held and self.predecessor() is None
+
+    def has_namesake(self) -> bool:
+        """Is another process of our name at work, by our last look? It writes itself what stands in Redis under it."""
+        return self.predecessor() is not None or self._is_namesake(self._other or {})
 
     def hand_over(self) -> None:
         """Our stream is closed: whoever waits may open one. Our name stays ours until ``release``, so that what we have

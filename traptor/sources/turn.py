@@ -37,20 +37,24 @@ class Verdict(NamedTuple):
 
 
 class Wait(NamedTuple):
-    """Why we may not connect yet, empty for a back-off; how long that lasts, where it is known; and the type and id of
-    whoever has the credential.
+    """Why we may not connect yet, empty for a back-off; how long that lasts, where it is known; and whether another
+    has the credential.
     """
 
     reason: str
     seconds: float = math.inf
-    holder: tuple[Any, Any] | None = None
+    is_held: bool = False
 
 
 class Turn:
-    """One Traptor's tries to connect with its credential, and the stream that is open. Times by time.monotonic()."""
+    """One Traptor's tries to connect with its credential, and the stream that is open. Times by time.monotonic().
 
-    def __init__(self, credential: Credential) -> None:
+    ``wake`` is called as soon as somebody hands over what we wait for.
+    """
+
+    def __init__(self, credential: Credential, wake: Callable[[], None] = lambda: None) -> None:
         self.credential = credential
+        self._wake = wake
         self._unauthorized = 0
         self._disconnect_code: int | None = None
         self._opened_at = 0.0
@@ -66,39 +70,41 @@ class Turn:
         told = ""
         for wait in self._waits(closed):
             if wait.reason not in {"", told}:
-                what = "waiting for the credential" if wait.holder else "no stream for now"
+                what = "waiting for the credential" if wait.is_held else "no stream for now"
                 log.warning(what, extra={"reason": wait.reason})
                 told = wait.reason
             yield wait
 
     def _waits(self, closed: Callable[[], str]) -> Iterator[Wait]:
         while (holder := self.credential.take()) is not None:
+            self._listen()
             who = "{host} pid {pid}, {type}:{id}".format_map(defaultdict(str, holder))
             what = "name" if self.credential.is_rival(holder) else "credential"
-            yield Wait(f"{what} in use by {who}", holder=(holder.get("type"), holder.get("id")))
+            yield Wait(f"{what} in use by {who}", is_held=True)
         while reason := closed():
             yield Wait(reason)
         while left := self.credential.wait_seconds():
             yield Wait("", left)
-
-    def listen(self, wake: Callable[[], None]) -> None:
-        """Have ``wake`` called as soon as somebody hands over what we wait for, within the next second."""
-
-        def listening() -> None:
-            if self.credential.is_told():
-                with contextlib.suppress(redis.RedisError):  # the side road does it again
-                    self.credential.renew()
-                wake()
-
-        if self._listening is None or self._listening.done():
-            self._listening = in_background(listening, lambda: None)
 
     def inheriting(self) -> Iterator[dict[str, Any]]:
         """Who still delivers under our name, each time this is asked, until nobody does."""
         if self.credential.predecessor():
             log.info("the stream is open: what it brings waits until the process before us has delivered")
         while predecessor := self.credential.predecessor():
+            self._listen()
             yield predecessor
+
+    def _listen(self) -> None:
+        """Hear of a hand-over, for the next second."""
+
+        def listening() -> None:
+            if self.credential.is_told():
+                with contextlib.suppress(redis.RedisError):  # the side road does it again
+                    self.credential.renew()
+                self._wake()
+
+        if self._listening is None or self._listening.done():
+            self._listening = in_background(listening, lambda: None)
 
     def exchange(self, credential: Credential) -> None:
         """Go on with this one; whoever waits may have the other."""
@@ -164,7 +170,8 @@ class Turn:
         if status is None or backoff.is_refusal(status, self._unauthorized or 1):
             advice = backoff.advice(status, headers, time.time())
             return Verdict(cause, facts, refusal=f"{status} {error}: {advice}", answer=error)
-        return self._wait(backoff.kind_of(status), cause, facts, asked_seconds(error))
+        kind = getattr(error, "kind", backoff.kind_of(status))
+        return self._wait(kind, cause, facts, asked_seconds(error))
 
     def _wait(self, kind: Kind, cause: str, facts: dict[str, Any], asked_seconds: float | None = None) -> Verdict:
         wait_seconds = self.credential.failed(kind, asked_seconds)

@@ -1,6 +1,7 @@
 """From a reader into a database: read, write, wait for what is away."""
 
 import logging
+import math
 import threading
 import time
 from collections import Counter
@@ -27,7 +28,10 @@ log = logging.getLogger(__name__)
 
 
 class Store:
-    """One run. ``stopping`` ends it; ``tell`` is called after each step. ``counts`` are those of Destination.write."""
+    """One run. ``stopping`` ends it; ``tell`` is called after each step. ``counts`` are those of Destination.write.
+
+    What is away for ``patience_seconds`` is waited for no longer.
+    """
 
     def __init__(
         self,
@@ -36,6 +40,8 @@ class Store:
         stopping: threading.Event,
         tell: Callable[["Store"], None] = lambda _: None,
         clock: Callable[[], float] = time.monotonic,
+        *,
+        patience_seconds: float = math.inf,
     ) -> None:
         self.counts: Counter[str] = Counter()
         self.state = State.STARTING
@@ -50,14 +56,18 @@ class Store:
         self._stopping = stopping
         self._tell = tell
         self._clock = clock
-        self._tidied_at = clock()
+        self._patience_seconds = patience_seconds
+        self._tidied_at = self._moved_at = clock()
         self._wait_seconds = FIRST_WAIT_SECONDS
 
     def seconds_since_last_message(self) -> float:
         return self._clock() - self.last_message_at if self.last_message_at is not None else 0.0
 
     def run(self) -> None:
-        """Until it is told to stop, or the reader has no more. Raises WrongDestination, LookupError."""
+        """Until it is told to stop, or the reader has no more.
+
+        Raises WrongDestination, LookupError; Away, KafkaError once patience is over.
+        """
         try:
             while not self._stopping.is_set() and (self._waiting or not self._reader.is_finished()):
                 self.step()
@@ -77,7 +87,7 @@ class Store:
         except KafkaError as error:
             self._wait(State.KAFKA_DOWN, "Kafka cannot be read: trying again", error)
         else:
-            self._wait_seconds = FIRST_WAIT_SECONDS
+            self._wait_seconds, self._moved_at = FIRST_WAIT_SECONDS, self._clock()
             self._note(self._seen())
 
     def _move(self) -> None:
@@ -121,6 +131,8 @@ class Store:
 
     def _wait(self, state: State, what: str, error: Exception) -> None:
         """Twice as long as the last time, still in the group."""
+        if self._clock() - self._moved_at >= self._patience_seconds:
+            raise error
         if self.state != state:
             log.warning(what, extra={"error": named(error)})
         self._note(state)

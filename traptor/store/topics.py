@@ -172,17 +172,22 @@ class Topics:
         return self._ends[partition]
 
     def _look(self, *, is_quiet: bool) -> None:
-        """Ask how much there is; without an answer, Kafka is away."""
+        """Ask how much there is; without an answer, Kafka is away: raises KafkaError where it is to be read once."""
         self._is_connected |= not is_quiet
-        now = time.monotonic()
-        if self._once or now - self._looked_at < LOOK_SECONDS or not self._consumer.assignment():
+        now, mine = time.monotonic(), list(self._consumer.assignment())
+        if (self._once and not is_quiet) or now - self._looked_at < LOOK_SECONDS or not mine:
             return
-        self._looked_at = now
         try:
-            self._ends.update(self._consumer.end_offsets(list(self._consumer.assignment())))
-            self._is_connected = True
+            ends = self._consumer.end_offsets(mine)
         except KafkaError:
+            if self._once:
+                raise
             self._is_connected = False
+        else:
+            self._is_connected = True
+            if not self._once:
+                self._ends.update(ends)
+        self._looked_at = now
 
     def hold(self) -> None:
         if self._consumer:

@@ -1,6 +1,5 @@
 """X API v2 as the source of a Traptor, as far as it can be seen without a stream."""
 
-import contextlib
 import json
 import time
 from collections import Counter
@@ -16,6 +15,8 @@ from birdy.twitter import TwitterApiError, TwitterClientError
 from traptor import settings
 from traptor.rules.checked import Problem
 from traptor.rules.stored import write
+from traptor.sources.credential import Credential
+from traptor.sources.turn import Turn
 from traptor.sources.v2.answers import TooManyConnections
 from traptor.sources.v2.client import Synchronised
 from traptor.sources.v2.rules import ServerRule, label
@@ -174,19 +175,22 @@ def test_what_was_missed_is_asked_for() -> None:
     assert client.opened[0][0] == 5
 
 
-@pytest.mark.parametrize("seconds,refusals,tries", [(1, 2, 3), (1, 9, 4), (60, 9, 1), (None, 9, 1)])
+@pytest.mark.parametrize(
+    "seconds,wait_seconds,is_ours_to_cut_short", [(1, 0.5, True), (60, 60, False), (None, 60, False)]
+)
 def test_a_stream_that_has_just_ended_may_be_counted_still(
-    monkeypatch: pytest.MonkeyPatch, seconds: int | None, refusals: int, tries: int
+    seconds: int | None, wait_seconds: float, is_ours_to_cut_short: bool
 ) -> None:
     """One that ended a while ago, or was never ours, is somebody else's."""
-    answers = [*[TooManyConnections("429")] * refusals, "a stream"]
     client = Placing()
-    client.open = MagicMock(side_effect=answers)  # type: ignore[method-assign]
-    monkeypatch.setattr(time, "sleep", lambda seconds: None)
+    refused = TooManyConnections("too many", response=MagicMock(status_code=429, headers={}))
+    client.open = MagicMock(side_effect=refused)  # type: ignore[method-assign]
     since = None if seconds is None else datetime.now(UTC) - timedelta(seconds=seconds)
-    with contextlib.suppress(TooManyConnections):
-        source(client).open("storm", [STORM], missed_since=since)
-    assert client.open.call_count == tries
+    turn = Turn(Credential(fakeredis.FakeRedis(), {}, "track", 0))
+    verdict = turn.attempt(lambda: source(client).open("storm", [STORM], missed_since=since))
+    assert verdict
+    assert wait_seconds <= verdict.wait_seconds <= wait_seconds * 1.1
+    assert turn.credential.may_connect_early is is_ours_to_cut_short
 
 
 HERE = Match(0, ("text",))

@@ -7,6 +7,7 @@ import requests
 from birdy.twitter import TwitterApiError, TwitterRateLimitError
 
 from traptor.sources import answers, connecting
+from traptor.sources.backoff import Kind
 
 ANSWER_BYTES = 16 << 20
 """No answer about rules is larger: a thousand rules have 1.2 MB."""
@@ -20,6 +21,7 @@ class TooManyConnections(TwitterRateLimitError):  # type: ignore[misc]
     """The app has as many streams as it may have. ``standing`` describes them, where X tells."""
 
     standing: tuple[str, ...] = ()
+    kind = Kind.RATE_LIMITED
 
     def __str__(self) -> str:
         return f"{super().__str__()}{'; standing: ' if self.standing else ''}{', '.join(self.standing)}"

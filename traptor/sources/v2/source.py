@@ -1,7 +1,6 @@
 """X API v2 as a source: rules are on the server and change there, on the open stream; its posts are paid for."""
 
 import logging
-import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
@@ -9,6 +8,7 @@ from typing import Any
 
 from traptor.rules.checked import Problem, RuleSet
 from traptor.settings import Settings
+from traptor.sources.backoff import Kind
 from traptor.sources.lease import credential_hash
 from traptor.sources.v2.answers import TooManyConnections
 from traptor.sources.v2.budget import Budget
@@ -22,8 +22,7 @@ POSTS_PER_SECOND = 250
 """At most so many come; a backfill brings as many once more."""
 
 JUST_ENDED = timedelta(seconds=10)
-STILL_COUNTED_SECONDS = (0.5, 1.0, 2.0)
-"""X may count a stream that has just ended for a moment more: waits before it is taken for one that stands."""
+"""X may count a stream for a moment more; after that it is taken for one that stands."""
 
 log = logging.getLogger(__name__)
 
@@ -102,16 +101,13 @@ class V2Source:
             )
         if missed_since is None:
             return self.client.open()
-        for wait_seconds in STILL_COUNTED_SECONDS if datetime.now(UTC) - missed_since < JUST_ENDED else ():
-            try:
-                return self._open_again(missed_since)
-            except TooManyConnections:
-                time.sleep(wait_seconds)
-        return self._open_again(missed_since)
-
-    def _open_again(self, missed_since: datetime) -> Any:
-        minutes, hours = self._wanted.V2_BACKFILL_MINUTES, self._wanted.V2_RECOVERY_HOURS
-        return self.client.open(minutes, missed=recoverable(missed_since, datetime.now(UTC), minutes, hours))
+        now, minutes, hours = datetime.now(UTC), self._wanted.V2_BACKFILL_MINUTES, self._wanted.V2_RECOVERY_HOURS
+        try:
+            return self.client.open(minutes, missed=recoverable(missed_since, now, minutes, hours))
+        except TooManyConnections as refused:
+            if now - missed_since < JUST_ENDED:
+                refused.kind = Kind.STILL_COUNTED
+            raise
 
     # Its tweets
 
