@@ -48,7 +48,6 @@ class Contender:
 
 
 def contenders(tweets_each: int) -> list[Contender]:
-    slow = tweets_each // 10
     return [
         Contender("relay", "track", 400, (*BASELINE, "relay"), tweets_each),
         *(Contender("traptor", "track", count, TRAPTOR, tweets_each) for count in (1, 50, 400)),
@@ -56,12 +55,11 @@ def contenders(tweets_each: int) -> list[Contender]:
         Contender("traptor, to nowhere", "track", 400, (*TRAPTOR, "--test"), tweets_each, to_kafka=False),
         Contender("relay", "track", 400, (*BASELINE, "relay"), tweets_each, client=CONFLUENT),
         Contender("traptor", "track", 400, TRAPTOR, tweets_each, client=CONFLUENT),
-        Contender("loop", "track", 400, (*BASELINE, "loop"), slow),
+        Contender("loop", "track", 400, (*BASELINE, "loop"), tweets_each, client=CONFLUENT),
         Contender("relay", "follow", 5000, (*BASELINE, "relay"), tweets_each),
         *(Contender("traptor", "follow", count, TRAPTOR, tweets_each) for count in (1, 500, 5000)),
         Contender("relay", "follow", 5000, (*BASELINE, "relay"), tweets_each, client=CONFLUENT),
         Contender("traptor", "follow", 5000, TRAPTOR, tweets_each, client=CONFLUENT),
-        Contender("loop", "follow", 5000, (*BASELINE, "loop"), slow),
         Contender("relay", "locations", 25, (*BASELINE, "relay"), tweets_each),
         *(Contender("traptor", "locations", count, TRAPTOR, tweets_each) for count in (1, 25)),
     ]
@@ -150,7 +148,7 @@ def table(rounds: list[Round]) -> Table:
     made = Table("program", "client", "rules", *figures, box=MARKDOWN)
     for contender in rounds[0]:
         relay = _baseline(rounds[0], contender, "relay", contender.client)
-        loop = _baseline(rounds[0], contender, "loop", KAFKA_PYTHON)
+        loop = _baseline(rounds[0], contender, "loop", CONFLUENT)
         own = [results[contender] for results in rounds]
         made.add_row(
             contender.name,
