@@ -1,9 +1,9 @@
 """How fast a replay is: ``python -m bench.replay``, and with ``--array MB`` how much memory a large array takes.
 
-One worker and one rule set on each packing, beside zcat | jq. Both read the same tweets and write those that match, to
-a reader that counts them. jq's filter looks in the same fields for the same words, and must find as many. CPU is of the
-whole process tree, its start included. The array comes through a pipe, made as it is read, and must not take more than
-MOST_MEMORY_MB.
+One worker, then two, and one rule set on each packing, beside zcat | jq. All read the same tweets, in FILES files, and
+write those that match, to a reader that counts them. jq's filter looks in the same fields for the same words, and must
+find as many. CPU is of the whole process tree, its start included. The array comes through a pipe, made as it is read,
+and must not take more than MOST_MEMORY_MB.
 """
 
 import argparse
@@ -26,6 +26,7 @@ from bench.tweets import rules, tweets
 from traptor.simulator.feed import encode
 
 TERMS = 50
+FILES = 4
 MOST_MEMORY_MB = 100
 JQ = r"""
 def links: .expanded_url, .display_url;
@@ -53,7 +54,7 @@ class Run(NamedTuple):
 
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__)
-    arguments.add_argument("--tweets", type=int, default=20_000)
+    arguments.add_argument("--tweets", type=int, default=40_000)
     arguments.add_argument("--array", type=int, metavar="MB", help="only the memory that an array of so many MB takes")
     parsed = arguments.parse_args()
     if parsed.array:
@@ -66,24 +67,27 @@ def speed(count: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
         terms = [rule for rule in rules("track", 10 * TERMS) if rule["value"].isalpha()][: 2 * TERMS]
         wanted = terms[:TERMS]  # so that half of the tweets match
-        text = b"".join(encode(tweet) + b"\r\n" for tweet in tweets(terms, "track", count))
+        lines = [encode(tweet) + b"\r\n" for tweet in tweets(terms, "track", count)]
+        parts = [b"".join(lines[first::FILES]) for first in range(FILES)]
+        text_bytes = sum(map(len, lines))
         file_of_rules = Path(folder) / "rules.jsonl"
         file_of_rules.write_text("".join(json.dumps(rule) + "\n" for rule in wanted))
         jq = JQ.replace("TERMS", "|".join(rule["value"] for rule in wanted))
-        print(f"{count:,} tweets, {len(text) / count / 1000:.1f} KB each, {len(text) / 1e6:.0f} MB\n")
+        print(f"{count:,} tweets, {text_bytes / count / 1000:.1f} KB each, {text_bytes / 1e6:.0f} MB\n")
         print(f"{'':7}{'':>14}{'file MB/s':>11}{'text MB/s':>11}{'tweets/s':>10}{'CPU µs/tweet':>14}{'matched':>9}")
         for name, (pack, unpack) in PACKINGS.items():
-            file = Path(folder) / f"tweets.{name}"
-            file.write_bytes(pack(text))
-            sizes = (file.stat().st_size, len(text), count)
-            ours = replayed(file, file_of_rules)
+            files = [Path(folder) / f"{number}.{name}" for number in range(FILES)]
+            for file, part in zip(files, parts, strict=True):
+                file.write_bytes(pack(part))
+            sizes = (sum(file.stat().st_size for file in files), text_bytes, count)
+            ours, by_two = (replayed(files, file_of_rules, workers) for workers in (1, 2))
             show(name, "replay", ours, sizes)
+            show("", "2 workers", by_two, sizes)
+            show_ratio(by_two, ours)
             if shutil.which("jq") and shutil.which(unpack[0]):
-                theirs = measured(f"{unpack[0]} {file} | jq -c '{jq}'")
+                theirs = measured(f"{' '.join([*unpack, *map(str, files)])} | jq -c '{jq}'")
                 show("", f"{unpack[0]} | jq", theirs, sizes)
-                assert ours.matched == theirs.matched, "the filters are not equivalent"
-                print(f"{'':7}{'ratio':>14}{'':>22}{theirs.wall_seconds / ours.wall_seconds:>10.1f}"
-                      f"{theirs.cpu_seconds / ours.cpu_seconds:>14.1f}")  # fmt: skip
+                show_ratio(ours, theirs)
 
 
 def memory(size_mb: int) -> None:
@@ -115,8 +119,11 @@ def memory(size_mb: int) -> None:
     assert peak_mb < MOST_MEMORY_MB
 
 
-def replayed(file: Path, file_of_rules: Path) -> Run:
-    return measured(f"{sys.executable} -m traptor replay --workers 1 --rules {file_of_rules} {file} 2>/dev/null")
+def replayed(files: list[Path], file_of_rules: Path, workers: int) -> Run:
+    named = " ".join(map(str, files))
+    return measured(
+        f"{sys.executable} -m traptor replay --workers {workers} --rules {file_of_rules} {named} 2>/dev/null"
+    )
 
 
 def measured(command: str) -> Run:
@@ -138,6 +145,12 @@ def show(name: str, what: str, run: Run, sizes: tuple[int, int, int]) -> None:
         f"{name:7}{what:>14}{file_bytes / 1e6 / run.wall_seconds:>11.1f}{text_bytes / 1e6 / run.wall_seconds:>11.1f}"
         f"{count / run.wall_seconds:>10,.0f}{run.cpu_seconds / count * 1e6:>14.1f}{run.matched:>9,}"
     )
+
+
+def show_ratio(fast: Run, slow: Run) -> None:
+    assert fast.matched == slow.matched, "the filters are not equivalent"
+    wall, cpu = slow.wall_seconds / fast.wall_seconds, slow.cpu_seconds / fast.cpu_seconds
+    print(f"{'':7}{'ratio':>14}{'':>22}{wall:>10.2f}{cpu:>14.2f}")
 
 
 if __name__ == "__main__":
