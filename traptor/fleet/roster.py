@@ -4,7 +4,7 @@ import contextlib
 import math
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -125,16 +125,17 @@ def shards(
     members: Mapping[Name, Member],
     *,
     living: Iterable[int] | None = None,
+    rule_ids: Collection[str] | None = None,
     progress: Progress = SILENT,
 ) -> Shards:
     """The rules of one type as they stand, with what matched. ``living`` takes some for living that may not be.
 
-    Raises redis.RedisError.
+    With ``rule_ids`` only the rules under these are read, and the others are not there. Raises redis.RedisError.
     """
     of_type = of_types(members, [traptor_type])
     if living is None:
         living = [member.name.traptor_id for member in of_type if member.is_living]
-    held = stored.read_all(conn, traptor_type, _listed(of_type), progress)
+    held = stored.read_all(conn, traptor_type, _listed(of_type, rule_ids), progress)
     matches = _matches(conn, traptor_type, held)
     progress.step(f"planning {traptor_type}")
     return Shards(
@@ -205,8 +206,11 @@ def of_types(members: Mapping[Name, Member], types: Iterable[str]) -> list[Membe
     return [member for name in types for member in members.values() if member.name.traptor_type == name]
 
 
-def _listed(members: Iterable[Member]) -> dict[int, list[str]]:
-    return {member.name.traptor_id: member.rule_ids for member in members}
+def _listed(members: Iterable[Member], wanted: Collection[str] | None = None) -> dict[int, list[str]]:
+    return {
+        member.name.traptor_id: [one for one in member.rule_ids if wanted is None or one in wanted]
+        for member in members
+    }
 
 
 def homes_of(conn: "redis.Redis", traptor_type: str) -> dict[Place, Place]:
@@ -235,16 +239,20 @@ def change(
     *,
     dry_run: bool = False,
     living: Iterable[int] | None = None,
+    rule_ids: Collection[str] | None = None,
     wait_seconds: float = math.inf,
     progress: Progress = SILENT,
 ) -> tuple[Changes, list[Name]]:
     """Plan and make changes of all these types at once, while nobody else does. Returns them and who was told.
 
-    Raises Locked and redis.RedisError.
+    ``living`` and ``rule_ids`` are those of ``shards``. Raises Locked and redis.RedisError.
     """
     with RulesLock(conn, wait_seconds, progress) as lock:
         members = look(conn)
-        changes = {name: plan(shards(conn, name, members, living=living, progress=progress)) for name in types}
+        changes = {
+            name: plan(shards(conn, name, members, living=living, rule_ids=rule_ids, progress=progress))
+            for name in types
+        }
         return (changes, []) if dry_run else apply(conn, lock, channel, changes, progress=progress)
 
 
