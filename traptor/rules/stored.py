@@ -1,6 +1,5 @@
 """Rules as Redis has them: read whole or not at all, and written."""
 
-import sys
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
@@ -8,7 +7,7 @@ from typing import Any
 import redis
 
 from traptor import keys
-from traptor.connections import hashes
+from traptor.connections import hashes, text
 from traptor.rules.checked import order
 from traptor.rules.progress import SILENT, Progress
 
@@ -96,23 +95,13 @@ def _rule(rule_id: str, fields: Any) -> dict[str, str]:
     if isinstance(fields, redis.ResponseError):
         if not str(fields).startswith("WRONGTYPE"):
             raise fields
-        return {"rule_id": _text(rule_id)}
-    # The names are the same ones half a million times.
-    rule = {sys.intern(_text(name)): _text(value) for name, value in fields.items()}
-    return {"rule_id": _text(rule_id), **rule} if rule else {}
+        return {"rule_id": text(rule_id)}
+    return {"rule_id": text(rule_id), **fields} if fields else {}
 
 
 def _as_listed(key: str | bytes) -> str:
     """With lone surrogates for bytes that are not UTF-8: none of them is lost."""
     return key.decode("utf-8", "surrogateescape") if isinstance(key, bytes) else key
-
-
-def _text(value: str | bytes) -> str:
-    """To be shown, with U+FFFD for what is not UTF-8."""
-    if isinstance(value, str) and value.isascii():
-        return value
-    found = value if isinstance(value, bytes) else value.encode("utf-8", "surrogateescape")
-    return found.decode("utf-8", "replace")
 
 
 def write(conn: "redis.Redis", traptor_type: str, traptor_id: int, rules: Iterable[Mapping[str, Any]]) -> None:
