@@ -271,6 +271,7 @@ def test_counts_are_of_the_traptor_and_the_rule_id_in_the_hash(conn: fakeredis.F
     hold(conn, 2, CAT)
     conn.mset({"stats:track:0:abc": 5, "stats:track:1:1": 3, "stats:track:2:1": 4})
     shards = roster.shards(conn, "track", roster.look(conn))
+    shards.count_matches(shards.by_id)
     assert {traptor_id: shard.matches for traptor_id, shard in shards.by_id.items()} == {0: 5, 1: 3, 2: 4}
     members = roster.look(conn).values()
     assert [rule["matches"] for rule in roster.all_rules(conn, members)] == [5, 3, 4]

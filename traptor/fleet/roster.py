@@ -128,7 +128,7 @@ def shards(
     rule_ids: Collection[str] | None = None,
     progress: Progress = SILENT,
 ) -> Shards:
-    """The rules of one type as they stand, with what matched. ``living`` takes some for living that may not be.
+    """The rules of one type as they stand; they ask for what matched. ``living`` takes some for living that may not be.
 
     With ``rule_ids`` only the rules under these are read, and the others are not there. Raises redis.RedisError.
     """
@@ -136,13 +136,12 @@ def shards(
     if living is None:
         living = [member.name.traptor_id for member in of_type if member.is_living]
     held = stored.read_all(conn, traptor_type, _listed(of_type, rule_ids), progress)
-    matches = _matches(conn, traptor_type, held)
     progress.step(f"planning {traptor_type}")
     return Shards(
         traptor_type,
         held,
         living=living,
-        matches=matches,
+        matches=lambda ids: _matches(conn, traptor_type, {one: held[one] for one in held.keys() & ids}),
         hampered=[member.name.traptor_id for member in of_type if member.is_hampered],
         limits={member.name.traptor_id: member.limit for member in of_type},
     )
