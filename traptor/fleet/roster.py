@@ -4,7 +4,7 @@ import contextlib
 import math
 import re
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -45,7 +45,7 @@ class Member:
     """One Traptor, living or not."""
 
     name: Name
-    rule_ids: list[str] = field(default_factory=list, repr=False)
+    rule_ids: Set[str] = field(default_factory=frozenset, repr=False)
     """Under which Redis has its rules."""
     beats: bool = False
     status: dict[str, Any] = field(default_factory=dict)
@@ -125,7 +125,7 @@ def shards(
     members: Mapping[Name, Member],
     *,
     living: Iterable[int] | None = None,
-    rule_ids: Collection[str] | None = None,
+    rule_ids: Set[str] | None = None,
     progress: Progress = SILENT,
 ) -> Shards:
     """The rules of one type as they stand; they ask for what matched. ``living`` takes some for living that may not be.
@@ -205,10 +205,9 @@ def of_types(members: Mapping[Name, Member], types: Iterable[str]) -> list[Membe
     return [member for name in types for member in members.values() if member.name.traptor_type == name]
 
 
-def _listed(members: Iterable[Member], wanted: Collection[str] | None = None) -> dict[int, list[str]]:
+def _listed(members: Iterable[Member], wanted: Set[str] | None = None) -> dict[int, Set[str]]:
     return {
-        member.name.traptor_id: [one for one in member.rule_ids if wanted is None or one in wanted]
-        for member in members
+        member.name.traptor_id: member.rule_ids if wanted is None else member.rule_ids & wanted for member in members
     }
 
 
@@ -238,7 +237,7 @@ def change(
     *,
     dry_run: bool = False,
     living: Iterable[int] | None = None,
-    rule_ids: Collection[str] | None = None,
+    rule_ids: Set[str] | None = None,
     wait_seconds: float = math.inf,
     progress: Progress = SILENT,
 ) -> tuple[Changes, list[Name]]:

@@ -56,25 +56,29 @@ def each(
             yield traptor_id, dict(held)
 
 
-def _listed(conn: "redis.Redis", traptor_type: str) -> dict[int, list[str]]:
+def _listed(conn: "redis.Redis", traptor_type: str) -> dict[int, set[str]]:
     return {key.traptor_id: rule_ids for _, key, rule_ids in of_fleet(conn, keys.rules(traptor_type, "*"))}
 
 
-def of_fleet(conn: "redis.Redis", pattern: str = keys.FLEET) -> Iterator[tuple[str, keys.Key, list[str]]]:
+def of_fleet(conn: "redis.Redis", pattern: str = keys.FLEET) -> Iterator[tuple[str, keys.Key, set[str]]]:
     """What Redis has of the fleet: each key as text and taken apart. The rules of a Traptor are together under one
     without a rule_id, which has their rule_ids.
     """
-    by_name: dict[str, list[str]] = defaultdict(list)
+    by_name: dict[str, set[str]] = defaultdict(set)
     for key in _keys(conn, pattern):
         name, rule_id = keys.apart(key)
-        by_name[name] += rule_id
+        rule_ids = by_name[name]
+        if rule_id is not None:
+            rule_ids.add(rule_id)
     for name, rule_ids in by_name.items():
         if (parsed := keys.parse(name)) and (rule_ids or parsed.kind != "rule"):
             yield name, parsed, rule_ids
 
 
-def _keys(conn: "redis.Redis", pattern: str) -> set[str]:
-    return {_as_listed(key) for key in conn.scan_iter(pattern, count=SCAN_COUNT)}
+def _keys(conn: "redis.Redis", pattern: str) -> Iterator[str]:
+    """With lone surrogates for bytes that are not UTF-8: none of them is lost. A key may come twice."""
+    for key in conn.scan_iter(pattern, count=SCAN_COUNT):
+        yield key.decode("utf-8", "surrogateescape") if isinstance(key, bytes) else key
 
 
 def _hashes(
@@ -97,11 +101,6 @@ def _rule(rule_id: str, fields: Any) -> dict[str, str]:
             raise fields
         return {"rule_id": text(rule_id)}
     return {"rule_id": text(rule_id), **fields} if fields else {}
-
-
-def _as_listed(key: str | bytes) -> str:
-    """With lone surrogates for bytes that are not UTF-8: none of them is lost."""
-    return key.decode("utf-8", "surrogateescape") if isinstance(key, bytes) else key
 
 
 def write(conn: "redis.Redis", traptor_type: str, traptor_id: int, rules: Iterable[Mapping[str, Any]]) -> None:
