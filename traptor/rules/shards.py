@@ -221,9 +221,10 @@ class Shards:
         wanted = {number: (rule["rule_id"], loading.same(rule["value"])) for number, rule in enumerate(rules)}
         rule_ids, values = ({one[part] for one in wanted.values()} for part in (0, 1))
         free = {
-            place: value
-            for place, rule in self.held()
-            if (value := loading.same(rule.get("value", ""))) in values or place.rule_id in rule_ids
+            Place(traptor_id, rule_id): value
+            for traptor_id, shard in self.by_id.items()
+            for rule_id, rule in shard.rules.items()
+            if (value := loading.same(rule.get("value", ""))) in values or rule_id in rule_ids
         }
         found: dict[int, Place] = {}
         for known_by in (itemgetter(0, 1), itemgetter(0), itemgetter(1)):
