@@ -160,6 +160,12 @@ def test_a_rule_is_known_by_its_key_whatever_its_hash_says() -> None:
     assert sorted(map(brief, moves)) == [("moved", 1, "7", 0), ("moved", 1, "8", 0)]
 
 
+def test_a_rule_under_an_empty_rule_id_is_another_than_one_without() -> None:
+    shards = Shards("track", {0: {"": rule("", "cat")}})
+    assert loads(shards, rule("", "dog")) == [("added", 0, loading.content_id("dog"), None)]
+    assert loads(shards, rule("", "cat", tag="pets")) == [("changed", 0, "", None)]
+
+
 @pytest.mark.parametrize("reverse", [False, True])
 def test_no_rule_takes_the_place_of_another(reverse: bool) -> None:
     """The rule of a given id keeps its place; the other is new, though its value stood there."""

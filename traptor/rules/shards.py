@@ -2,10 +2,9 @@
 
 import heapq
 from collections import Counter, defaultdict, deque
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence, Set
 from itertools import chain, count
-from operator import itemgetter
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from traptor.rules import loading
 from traptor.rules.checked import LIMITS, order, predicates
@@ -178,10 +177,7 @@ class Shards:
         ``spared`` rule_ids. With ``keep_fields`` a rule keeps the fields that are not named.
         """
         found = self._find(rules)
-        kept = set(found.values())
-        removed = self.remove(
-            [place for place, _ in self.held() if place not in kept and place.rule_id not in spared] if prune else ()
-        )
+        removed = self._prune(set(found.values()), spared) if prune else []
         changed: list[Change] = []
         homeless: list[Homeless] = []
         for number, rule in enumerate(rules):
@@ -198,6 +194,9 @@ class Shards:
             rule = {**one.rule, "rule_id": one.rule["rule_id"] or at.rule_id}
             changed.append(Change("changed" if one.was else "added", at, rule, one.was))
         return removed + changed
+
+    def _prune(self, kept: Set[Place], spared: Collection[str]) -> list[Change]:
+        return self.remove([at for at, _ in self.held() if at not in kept and at.rule_id not in spared])
 
     def _new(self, rule: Rule) -> Homeless:
         return Homeless(rule["rule_id"] or loading.content_id(rule["value"]), rule)
@@ -218,23 +217,41 @@ class Shards:
 
         A rule is the one of the same rule_id and value, or else of the same rule_id, or else of the same value.
         """
-        wanted = {number: (rule["rule_id"], loading.same(rule["value"])) for number, rule in enumerate(rules)}
-        rule_ids, values = ({one[part] for one in wanted.values()} for part in (0, 1))
+        found = self._find_unchanged(rules)
+        if left := {number: rule for number, rule in enumerate(rules) if number not in found}:
+            found |= self._find_changed(left, set(found.values()))
+        return found
+
+    def _find_unchanged(self, rules: Sequence[Rule]) -> dict[int, Place]:
+        """Those of which Redis has both rule_id and value: all of them, where a source is loaded again."""
+        numbers = {rule["rule_id"]: number for number, rule in enumerate(rules) if rule["rule_id"]}
+        found: dict[int, Place] = {}
+        for traptor_id, shard in self.by_id.items():
+            for rule_id in shard.rules.keys() & numbers.keys():
+                number = numbers[rule_id]
+                value = shard.rules[rule_id].get("value", "")
+                if number not in found and loading.same(value) == loading.same(rules[number]["value"]):
+                    found[number] = Place(traptor_id, rule_id)
+        return found
+
+    def _find_changed(self, rules: Mapping[int, Rule], taken: Set[Place]) -> dict[int, Place]:
+        """Those of which Redis has the rule_id or the value, of rules that are not taken."""
+        wanted = {number: (rule["rule_id"], loading.same(rule["value"])) for number, rule in rules.items()}
+        rule_ids, values = ({one[part] for one in wanted.values()} - {""} for part in (0, 1))
         free = {
-            Place(traptor_id, rule_id): value
+            place: (rule_id, value)
             for traptor_id, shard in self.by_id.items()
             for rule_id, rule in shard.rules.items()
-            if (value := loading.same(rule.get("value", ""))) in values or rule_id in rule_ids
+            if ((value := loading.same(rule.get("value", ""))) in values or rule_id in rule_ids)
+            and (place := Place(traptor_id, rule_id)) not in taken
         }
         found: dict[int, Place] = {}
-        for known_by in (itemgetter(0, 1), itemgetter(0), itemgetter(1)):
-            if not wanted:
-                break
-            places: dict[Any, list[Place]] = defaultdict(list)
-            for place, value in free.items():
-                places[known_by((place.rule_id, value))].append(place)
+        for part in (0, 1):
+            places: dict[str, list[Place]] = defaultdict(list)
+            for place, known_by in free.items():
+                places[known_by[part]].append(place)
             for number, looked_for in list(wanted.items()):
-                if candidates := places.get(known_by(looked_for)):
+                if looked_for[part] and (candidates := places.get(looked_for[part])):
                     found[number] = candidates.pop(0)
                     del free[found[number]], wanted[number]
         return found
