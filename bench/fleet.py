@@ -315,7 +315,8 @@ def main() -> None:
                     str(cost.slowest),
                     str(cost.exit_code),
                 )
-                Console(stderr=True).print(size, name, *cost)
+                seconds = f"{cost.wall_seconds:5.1f} s, CPU {cost.cpu_seconds:5.1f} s"
+                print(f"{size:>9,}  {name:26}  {seconds}, exit code {cost.exit_code}", file=sys.stderr)
     Console(width=140).print(table)
 
 

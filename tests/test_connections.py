@@ -111,7 +111,7 @@ def test_after_hashes_that_were_not_read_to_their_end_the_next_answer_is_to_its_
         conn.hset("a", mapping={"value": "storm"})
         conn.set("b", "flood")
         with monkeypatch.context() as patched:
-            patched.setattr(connections, "_hash", interrupted)
+            patched.setattr(connections._Connection, "_hash", interrupted)
             with pytest.raises(KeyboardInterrupt):
                 hashes(conn, [b"a", b"a"])
         assert [conn.get("b"), *hashes(conn, [b"a", b"c"])] == ["flood", {"value": "storm"}, {}]

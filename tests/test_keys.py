@@ -49,14 +49,15 @@ def test_the_pattern_of_the_fleet_finds_what_is_known_of_a_traptor(traptor_type:
 @pytest.mark.parametrize(
     "key,parts",
     [
-        ("traptor-track:0:a:b", ("traptor-track:0", ["a:b"])),
-        ("traptor-track:0:", ("traptor-track:0", [""])),
-        ("traptor-track:0", ("traptor-track:0", [])),
-        ("traptor:status:track:0", ("traptor:status:track:0", [])),
-        ("x", ("x", [])),
+        ("traptor-track:0:a:b", ("traptor-track:0", "a:b")),
+        ("traptor-track:0:", ("traptor-track:0", "")),
+        ("traptor-track:0", ("traptor-track:0", None)),
+        ("traptor-track:0:a\nb", ("traptor-track:0", "a\nb")),
+        ("traptor:status:track:0", ("traptor:status:track:0", None)),
+        ("x", ("x", None)),
     ],
 )
-def test_a_rule_names_its_traptor(key: str, parts: tuple[str, list[str]]) -> None:
+def test_a_rule_names_its_traptor(key: str, parts: tuple[str, str | None]) -> None:
     assert keys.apart(key) == parts
 
 

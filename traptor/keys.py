@@ -115,12 +115,13 @@ FLEET = "[tfl][ro]*:[0-9]*"
 """The pattern that finds every key that ``parse`` knows, and hardly another."""
 
 
-def apart(key: str) -> tuple[str, list[str]]:
-    """The key of a rule as far as it names a Traptor, and its rule_id; any other as it is, and nothing."""
-    if not key.startswith("traptor-"):
-        return key, []
-    parts = key.split(":", 2)
-    return ":".join(parts[:2]), parts[2:]
+_RULE = re.compile("(traptor-[^:]*:[^:]*):(.*)", re.DOTALL)
+
+
+def apart(key: str) -> tuple[str, str | None]:
+    """The key of a rule as far as it names a Traptor, and its rule_id; any other as it is, and None."""
+    found = _RULE.fullmatch(key)
+    return (found[1], found[2]) if found else (key, None)
 
 
 class Key(NamedTuple):

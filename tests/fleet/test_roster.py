@@ -271,11 +271,26 @@ def test_counts_are_of_the_traptor_and_the_rule_id_in_the_hash(conn: fakeredis.F
     hold(conn, 2, CAT)
     conn.mset({"stats:track:0:abc": 5, "stats:track:1:1": 3, "stats:track:2:1": 4})
     shards = roster.shards(conn, "track", roster.look(conn))
+    shards.count_matches(shards.by_id)
     assert {traptor_id: shard.matches for traptor_id, shard in shards.by_id.items()} == {0: 5, 1: 3, 2: 4}
     members = roster.look(conn).values()
     assert [rule["matches"] for rule in roster.all_rules(conn, members)] == [5, 3, 4]
     conn.set("stats:track:1:1", "garbage")
     assert [rule["matches"] for rule in roster.all_rules(conn, members)] == [5, 0, 4]
+
+
+def test_of_a_change_to_some_rules_only_these_are_read(conn: fakeredis.FakeRedis) -> None:
+    hold(conn, 0, CAT, {"rule_id": "2", "value": "dog"})
+    hold(conn, 1, CAT, {"rule_id": "3", "value": "bird"})
+    seen = []
+
+    def plan(shards: Shards) -> list[Change]:
+        seen.extend(place for place, _ in shards.held())
+        return shards.remove([AT_1])
+
+    made, told = roster.change(conn, CHANNEL, ["track"], plan, rule_ids={"1", "7"})
+    assert (seen, made, told) == ([AT_0, AT_1], {"track": [Change("removed", AT_1, CAT)]}, [Name("track", 1)])
+    assert len(held(conn)) == 3
 
 
 def test_fields_of_a_rules_own_do_not_hide_where_it_is(conn: fakeredis.FakeRedis) -> None:

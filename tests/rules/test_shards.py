@@ -1,7 +1,7 @@
 """Which Traptor has which rule: loading, moving, and what always holds."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 import pytest
@@ -30,7 +30,8 @@ def shards_of(
 ) -> Shards:
     """Each rule under the rule_id that its hash names."""
     by_id = {traptor_id: {one["rule_id"]: one for one in some} for traptor_id, some in held.items()}
-    return Shards(traptor_type, by_id, living, matches)
+    counts = matches or {}
+    return Shards(traptor_type, by_id, living, lambda ids: {at: counts[at] for at in counts if at.traptor_id in ids})
 
 
 def loads(shards: Shards, *rules: Rule, prune: bool = False) -> list[tuple[str, int, str, int | None]]:
@@ -159,6 +160,12 @@ def test_a_rule_is_known_by_its_key_whatever_its_hash_says() -> None:
     assert sorted(map(brief, moves)) == [("moved", 1, "7", 0), ("moved", 1, "8", 0)]
 
 
+def test_a_rule_under_an_empty_rule_id_is_another_than_one_without() -> None:
+    shards = Shards("track", {0: {"": rule("", "cat")}})
+    assert loads(shards, rule("", "dog")) == [("added", 0, loading.content_id("dog"), None)]
+    assert loads(shards, rule("", "cat", tag="pets")) == [("changed", 0, "", None)]
+
+
 @pytest.mark.parametrize("reverse", [False, True])
 def test_no_rule_takes_the_place_of_another(reverse: bool) -> None:
     """The rule of a given id keeps its place; the other is new, though its value stood there."""
@@ -230,7 +237,7 @@ def test_the_matches_of_a_rule_go_with_it() -> None:
 
 
 def test_matches_of_rules_that_are_gone_count_for_nothing() -> None:
-    shards = Shards("track", {}, [0, 1], {Place(0, "1"): 1000.0})
+    shards = Shards("track", {}, [0, 1], lambda _: {Place(0, "1"): 1000.0})
     shards.load(words(1, 2))
     assert where(shards) == {0: ["1"], 1: ["2"]}
 
@@ -400,3 +407,43 @@ def test_the_hampered_get_what_the_others_do_not_take() -> None:
 def test_rules_stay_away_while_their_traptor_is_hampered(hampered: list[int], homes: list[tuple[Any, ...]]) -> None:
     shards = Shards("track", {1: {"1": CAT}}, living=[0, 1], hampered=hampered)
     assert [brief(move) for move in shards.bring_home({Place(1, "1"): Place(0, "1")})] == homes
+
+
+WORDS = st.lists(st.integers(0, 9), min_size=1, max_size=3, unique=True)
+HELD = st.dictionaries(
+    st.integers(0, 3), st.dictionaries(st.integers(0, 9), st.tuples(WORDS, st.integers(0, 5)), max_size=4), max_size=4
+)
+"""By Traptor and rule_id the words of a rule, and its matches."""
+
+
+@given(HELD, st.sets(st.integers(0, 4)), st.sets(st.integers(0, 3)), st.none() | st.integers(0, 9), WORDS)
+def test_who_counts_only_where_there_is_room_adds_a_rule_to_the_same_traptor(
+    some: dict[int, dict[int, tuple[list[int], int]]],
+    living: set[int],
+    hampered: set[int],
+    rule_id: int | None,
+    value: list[int],
+) -> None:
+    held = {i: {str(n): rule(str(n), of_words(words)) for n, (words, _) in rules.items()} for i, rules in some.items()}
+    counts = {Place(i, str(n)): float(matches) for i, rules in some.items() for n, (_, matches) in rules.items()}
+    asked: list[int] = []
+
+    def matches(traptor_ids: Collection[int]) -> dict[Place, float]:
+        asked.extend(traptor_ids)
+        return {place: count for place, count in counts.items() if place.traptor_id in traptor_ids}
+
+    one = rule("" if rule_id is None else str(rule_id), of_words(value))
+    lean, whole = (
+        Shards("track", held, living, matches, hampered=hampered, limits=dict.fromkeys(range(5), 5)) for _ in range(2)
+    )
+    full = {i for i, shard in lean.by_id.items() if shard.is_full}
+    known = {at.traptor_id for at, rule in lean.held() if at.rule_id == one["rule_id"] or rule["value"] == one["value"]}
+    changes = lean.load([one], keep_fields=True)
+    assert {*asked} & full <= known
+    assert bool(asked) <= any(change.kind == "added" or change.was for change in changes)
+    whole.count_matches(whole.by_id)
+    assert whole.load([one], keep_fields=True) == changes
+
+
+def of_words(numbers: list[int]) -> str:
+    return ",".join(f"word{n}" for n in numbers)

@@ -113,6 +113,8 @@ def _rules(
     with connection(wanted) as conn, progress() as seen:
         members = roster.look(conn)
         all_shards = [roster.shards(conn, name, members, progress=seen) for name in types]
+        for shards in all_shards:
+            shards.count_matches(shards.by_id)
     held: dict[str, Sequence[Rule]] = {
         shards.traptor_type: [rule for _, rule in shards.held()] for shards in all_shards if shards.by_id
     }
@@ -142,7 +144,7 @@ def _fullness(shards: Shards) -> Iterable[dict[str, Any]]:
             "limit": shard.limit,
             "full": round(shard.used / shard.limit, 4),
             "matches": round(shard.matches),
-            "estimated": traptor_id in shards.estimated,
+            "estimated": shards.estimated(traptor_id),
             "busy": round(shard.matches / total, 4),
         }
 

@@ -174,7 +174,13 @@ def remove(traptor_type: str, rule_ids: tuple[str, ...], traptor_id: int | None,
 
     with connection(wanted) as conn, progress() as seen:
         changes, told = roster.change(
-            conn, wanted.REDIS_PUBSUB_CHANNEL, [traptor_type], plan_removal, dry_run=dry_run, progress=seen
+            conn,
+            wanted.REDIS_PUBSUB_CHANNEL,
+            [traptor_type],
+            plan_removal,
+            dry_run=dry_run,
+            rule_ids=frozenset(rule_ids),
+            progress=seen,
         )
     if as_json:
         say_json(report(loading.Loaded({}, [], []), changes, told))

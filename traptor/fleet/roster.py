@@ -4,7 +4,7 @@ import contextlib
 import math
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -45,7 +45,7 @@ class Member:
     """One Traptor, living or not."""
 
     name: Name
-    rule_ids: list[str] = field(default_factory=list, repr=False)
+    rule_ids: Set[str] = field(default_factory=frozenset, repr=False)
     """Under which Redis has its rules."""
     beats: bool = False
     status: dict[str, Any] = field(default_factory=dict)
@@ -125,23 +125,23 @@ def shards(
     members: Mapping[Name, Member],
     *,
     living: Iterable[int] | None = None,
+    rule_ids: Set[str] | None = None,
     progress: Progress = SILENT,
 ) -> Shards:
-    """The rules of one type as they stand, with what matched. ``living`` takes some for living that may not be.
+    """The rules of one type as they stand; they ask for what matched. ``living`` takes some for living that may not be.
 
-    Raises redis.RedisError.
+    With ``rule_ids`` only the rules under these are read, and the others are not there. Raises redis.RedisError.
     """
     of_type = of_types(members, [traptor_type])
     if living is None:
         living = [member.name.traptor_id for member in of_type if member.is_living]
-    held = stored.read_all(conn, traptor_type, _listed(of_type), progress)
-    matches = _matches(conn, traptor_type, held)
+    held = stored.read_all(conn, traptor_type, _listed(of_type, rule_ids), progress)
     progress.step(f"planning {traptor_type}")
     return Shards(
         traptor_type,
         held,
         living=living,
-        matches=matches,
+        matches=lambda ids: _matches(conn, traptor_type, {one: held[one] for one in held.keys() & ids}),
         hampered=[member.name.traptor_id for member in of_type if member.is_hampered],
         limits={member.name.traptor_id: member.limit for member in of_type},
     )
@@ -205,8 +205,10 @@ def of_types(members: Mapping[Name, Member], types: Iterable[str]) -> list[Membe
     return [member for name in types for member in members.values() if member.name.traptor_type == name]
 
 
-def _listed(members: Iterable[Member]) -> dict[int, list[str]]:
-    return {member.name.traptor_id: member.rule_ids for member in members}
+def _listed(members: Iterable[Member], wanted: Set[str] | None = None) -> dict[int, Set[str]]:
+    return {
+        member.name.traptor_id: member.rule_ids if wanted is None else member.rule_ids & wanted for member in members
+    }
 
 
 def homes_of(conn: "redis.Redis", traptor_type: str) -> dict[Place, Place]:
@@ -235,16 +237,20 @@ def change(
     *,
     dry_run: bool = False,
     living: Iterable[int] | None = None,
+    rule_ids: Set[str] | None = None,
     wait_seconds: float = math.inf,
     progress: Progress = SILENT,
 ) -> tuple[Changes, list[Name]]:
     """Plan and make changes of all these types at once, while nobody else does. Returns them and who was told.
 
-    Raises Locked and redis.RedisError.
+    ``living`` and ``rule_ids`` are those of ``shards``. Raises Locked and redis.RedisError.
     """
     with RulesLock(conn, wait_seconds, progress) as lock:
         members = look(conn)
-        changes = {name: plan(shards(conn, name, members, living=living, progress=progress)) for name in types}
+        changes = {
+            name: plan(shards(conn, name, members, living=living, rule_ids=rule_ids, progress=progress))
+            for name in types
+        }
         return (changes, []) if dry_run else apply(conn, lock, channel, changes, progress=progress)
 
 

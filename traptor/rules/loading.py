@@ -293,6 +293,8 @@ def _rule(row: Row, usual_type: str | None) -> tuple[str, dict[str, str]]:
 
 
 def _as_text(value: Any) -> str:
+    if isinstance(value, str) and value.isascii():  # as nearly all are, and the rest takes four times as long
+        return value.strip()
     if value is None:
         return ""
     if isinstance(value, bytes):

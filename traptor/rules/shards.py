@@ -2,10 +2,9 @@
 
 import heapq
 from collections import Counter, defaultdict, deque
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence, Set
 from itertools import chain, count
-from operator import itemgetter
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from traptor.rules import loading
 from traptor.rules.checked import LIMITS, order, predicates
@@ -32,25 +31,31 @@ class Change(NamedTuple):
 
 
 class Homeless(NamedTuple):
-    """A rule that needs a place: the rule_id it would like, what it matches, and the place it had, if any."""
+    """A rule that needs a place: the rule_id it would like, the place it had, if any, and where Redis has it."""
 
     rule_id: str
     rule: Rule
-    matches: float
-    was: Place | None
+    was: Place | None = None
+    stored_at: Place | None = None
+
+
+Matches = Callable[[Collection[int]], Mapping[Place, float]]
+"""What the rules of these Traptors have matched within the window; those that have not are left out."""
 
 
 class Shard:
     """The rules of one Traptor by rule_id, and what they use of its limit."""
 
-    def __init__(self, traptor_type: str, traptor_id: int, limit: int | None = None) -> None:
+    def __init__(
+        self, traptor_type: str, traptor_id: int, limit: int | None = None, rules: Mapping[str, Rule] | None = None
+    ) -> None:
         self.traptor_id = traptor_id
         self.limit = LIMITS[traptor_type] if limit is None else limit
-        self.rules: dict[str, Rule] = {}
+        self.rules = dict(rules or {})
         self.matches = 0.0
-        """Matches of its rules within the window."""
+        """Matches of its rules within the window, once they are counted."""
         self._type = traptor_type
-        self._asked: Counter[str] = Counter()
+        self._asked = Counter(asked for rule in self.rules.values() for asked in set(_predicates(traptor_type, rule)))
 
     @property
     def used(self) -> int:
@@ -84,6 +89,8 @@ class Shard:
 
     def excess(self) -> list[str]:
         """The rules that its Traptor leaves out because they are too many: the last ones in order of rule_id."""
+        if self.used <= self.limit:
+            return []
         kept = Shard(self._type, self.traptor_id, self.limit)
         too_many = []
         for rule_id, rule in sorted(self.rules.items(), key=lambda held: order(held[1])):
@@ -111,8 +118,8 @@ class Shards:
     """All rules of one type, by Traptor and rule_id. ``living`` are the Traptors that collect, or try to.
 
     The ``hampered`` among them do not collect now, and get new rules last. ``limits`` are those of Traptors that have
-    another than their type. ``matches`` are the counts of rules. Methods that plan change the shards, so that one plan
-    goes on from the one before.
+    another than their type. ``matches`` are asked for of those between which they decide, once there is something to
+    decide. Methods that plan change the shards, so that one plan goes on from the one before.
     """
 
     def __init__(
@@ -120,7 +127,7 @@ class Shards:
         traptor_type: str,
         rules: Mapping[int, Mapping[str, Rule]],
         living: Iterable[int] = (),
-        matches: Mapping[Place, float] | None = None,
+        matches: Matches = lambda _: {},
         *,
         hampered: Iterable[int] = (),
         limits: Mapping[int, int] | None = None,
@@ -129,20 +136,36 @@ class Shards:
         self.living = frozenset(living)
         self._hampered = frozenset(hampered)
         self.by_id = {
-            traptor_id: Shard(traptor_type, traptor_id, (limits or {}).get(traptor_id))
+            traptor_id: Shard(traptor_type, traptor_id, (limits or {}).get(traptor_id), rules.get(traptor_id))
             for traptor_id in sorted({*rules, *self.living})
         }
         self._first_open = 0
-        held = {Place(traptor_id, rule_id): rule for traptor_id in rules for rule_id, rule in rules[traptor_id].items()}
-        counts = matches or {}
-        # A rule without a count, as every new one, is expected to match as often as the average.
-        self._expected = sum(counts.values()) / len(held) if held and counts else 1.0
-        self.estimated = {place.traptor_id for place in held if place not in counts}
-        """The Traptors of whose matches a part is expected, not counted."""
+        self._stored = rules
+        self._stored_at: dict[Place, Place] = {}
+        """Of rules that have got another place: where Redis has them."""
+        self._ask_matches = matches
+        self._counted: set[int] = set()
         self._matches: dict[Place, float] = {}
-        self._stored = held.keys()
-        for place, rule in held.items():
-            self._add(place, rule, counts.get(place, self._expected))
+        self._expected = 1.0
+        """A rule without a count, as every new one, is expected to match as often as the average of those counted."""
+
+    def count_matches(self, traptor_ids: Iterable[int]) -> None:
+        """Know what the rules of these Traptors match."""
+        if not (uncounted := {*traptor_ids} - self._counted):
+            return
+        self._counted |= uncounted
+        self._matches |= self._ask_matches(uncounted)
+        if stored := sum(len(self._stored.get(traptor_id, ())) for traptor_id in self._counted):
+            self._expected = sum(self._matches.values()) / stored if self._matches else 1.0
+        for shard in map(self.by_id.__getitem__, self._counted):
+            shard.matches = sum(self._matches_of(Place(shard.traptor_id, rule_id)) for rule_id in shard.rules)
+
+    def estimated(self, traptor_id: int) -> bool:
+        """Is a part of the matches of its rules expected, not counted?"""
+        return any(Place(traptor_id, rule_id) not in self._matches for rule_id in self._stored.get(traptor_id, ()))
+
+    def _matches_of(self, place: Place) -> float:
+        return self._matches.get(self._stored_at.get(place, place), self._expected)
 
     def load(
         self, rules: Sequence[Rule], *, prune: bool = False, spared: Collection[str] = (), keep_fields: bool = False
@@ -154,9 +177,7 @@ class Shards:
         ``spared`` rule_ids. With ``keep_fields`` a rule keeps the fields that are not named.
         """
         found = self._find(rules)
-        kept = set(found.values())
-        pruned = [place for place in self._stored if prune and place not in kept and place.rule_id not in spared]
-        removed = [self._removed(place) for place in pruned]
+        removed = self._prune(set(found.values()), spared) if prune else []
         changed: list[Change] = []
         homeless: list[Homeless] = []
         for number, rule in enumerate(rules):
@@ -164,7 +185,7 @@ class Shards:
             one = self._renewed(was, rule, keep_fields=keep_fields) if was else self._new(rule)
             if one and was and self.by_id[was.traptor_id].takes(one.rule):
                 at = Place(was.traptor_id, one.rule_id)
-                self._add(at, one.rule, one.matches)
+                self._add(at, one.rule, one.stored_at)
                 changed.append(Change("changed", at, one.rule, None if at == was else was))
             elif one:
                 homeless.append(one)
@@ -174,8 +195,11 @@ class Shards:
             changed.append(Change("changed" if one.was else "added", at, rule, one.was))
         return removed + changed
 
+    def _prune(self, kept: Set[Place], spared: Collection[str]) -> list[Change]:
+        return self.remove([at for at, _ in self.held() if at not in kept and at.rule_id not in spared])
+
     def _new(self, rule: Rule) -> Homeless:
-        return Homeless(rule["rule_id"] or loading.content_id(rule["value"]), rule, self._expected, None)
+        return Homeless(rule["rule_id"] or loading.content_id(rule["value"]), rule)
 
     def _renewed(self, was: Place, rule: Rule, *, keep_fields: bool) -> Homeless | None:
         """A rule as it is to be, taken from its place; None, and left there, if nothing changes.
@@ -186,29 +210,48 @@ class Shards:
         rule_id = rule["rule_id"] or was.rule_id
         named = held.get("rule_id", rule_id) if rule_id == was.rule_id else rule_id
         new = {**(held if keep_fields else {}), **rule, "rule_id": named}
-        return None if new == held else Homeless(rule_id, new, self._remove(was)[1], was)
+        return None if new == held else Homeless(rule_id, new, was, self._remove(was)[1])
 
     def _find(self, rules: Sequence[Rule]) -> dict[int, Place]:
         """Where Redis has these rules, by their position; no place is found twice.
 
         A rule is the one of the same rule_id and value, or else of the same rule_id, or else of the same value.
         """
-        wanted = {number: (rule["rule_id"], loading.same(rule["value"])) for number, rule in enumerate(rules)}
-        rule_ids, values = ({one[part] for one in wanted.values()} for part in (0, 1))
+        found = self._find_unchanged(rules)
+        if left := {number: rule for number, rule in enumerate(rules) if number not in found}:
+            found |= self._find_changed(left, set(found.values()))
+        return found
+
+    def _find_unchanged(self, rules: Sequence[Rule]) -> dict[int, Place]:
+        """Those of which Redis has both rule_id and value: all of them, where a source is loaded again."""
+        numbers = {rule["rule_id"]: number for number, rule in enumerate(rules) if rule["rule_id"]}
+        found: dict[int, Place] = {}
+        for traptor_id, shard in self.by_id.items():
+            for rule_id in shard.rules.keys() & numbers.keys():
+                number = numbers[rule_id]
+                value = shard.rules[rule_id].get("value", "")
+                if number not in found and loading.same(value) == loading.same(rules[number]["value"]):
+                    found[number] = Place(traptor_id, rule_id)
+        return found
+
+    def _find_changed(self, rules: Mapping[int, Rule], taken: Set[Place]) -> dict[int, Place]:
+        """Those of which Redis has the rule_id or the value, of rules that are not taken."""
+        wanted = {number: (rule["rule_id"], loading.same(rule["value"])) for number, rule in rules.items()}
+        rule_ids, values = ({one[part] for one in wanted.values()} - {""} for part in (0, 1))
         free = {
-            place: value
-            for place, rule in self.held()
-            if (value := loading.same(rule.get("value", ""))) in values or place.rule_id in rule_ids
+            place: (rule_id, value)
+            for traptor_id, shard in self.by_id.items()
+            for rule_id, rule in shard.rules.items()
+            if ((value := loading.same(rule.get("value", ""))) in values or rule_id in rule_ids)
+            and (place := Place(traptor_id, rule_id)) not in taken
         }
         found: dict[int, Place] = {}
-        for known_by in (itemgetter(0, 1), itemgetter(0), itemgetter(1)):
-            if not wanted:
-                break
-            places: dict[Any, list[Place]] = defaultdict(list)
-            for place, value in free.items():
-                places[known_by((place.rule_id, value))].append(place)
+        for part in (0, 1):
+            places: dict[str, list[Place]] = defaultdict(list)
+            for place, known_by in free.items():
+                places[known_by[part]].append(place)
             for number, looked_for in list(wanted.items()):
-                if candidates := places.get(known_by(looked_for)):
+                if looked_for[part] and (candidates := places.get(looked_for[part])):
                     found[number] = candidates.pop(0)
                     del free[found[number]], wanted[number]
         return found
@@ -221,7 +264,7 @@ class Shards:
 
     def remove(self, places: Iterable[Place]) -> list[Change]:
         """What removes these rules."""
-        return [self._removed(place) for place in places]
+        return [Change("removed", place, self._remove(place)[0]) for place in places]
 
     def places(self, rule_id: str) -> list[Place]:
         """Where a rule_id is; usually one place, but the original's scheme lets each Traptor have its own."""
@@ -240,8 +283,12 @@ class Shards:
             for rule_id in (list(shard.rules) if traptor_id in gone else shard.excess())
             if is_valid(self.traptor_type, shard.rules[rule_id])
         ]
-        homeless = [Homeless(place.rule_id, *self._remove(place), place) for place in leaving]
-        homeless.sort(key=lambda one: (-one.matches, order(one.rule)))
+        if leaving:
+            self.count_matches(self.by_id)
+        leaving.sort(
+            key=lambda place: (-self._matches_of(place), order(self.by_id[place.traptor_id].rules[place.rule_id]))
+        )
+        homeless = [self._leaving(place) for place in leaving]
         moves: list[Change] = []
         orphans: list[Place] = []
         for one, target in zip(homeless, list(self._place(homeless)), strict=True):
@@ -249,7 +296,7 @@ class Shards:
             if target:
                 moves.append(Change("moved", target, one.rule, one.was))
             else:
-                self._add(one.was, one.rule, one.matches)
+                self._add(one.was, one.rule, one.stored_at)
                 orphans.append(one.was)
         return moves, orphans
 
@@ -259,6 +306,7 @@ class Shards:
         From the fullest to the emptiest; a hot rule while that does not make the other the busier one.
         """
         collecting = [self.by_id[traptor_id] for traptor_id in sorted(self.living - self._hampered)]
+        self.count_matches(shard.traptor_id for shard in collecting)
         left = {shard.traptor_id: self._hottest_first(shard) for shard in collecting}
         moves = []
         while len(collecting) > 1:
@@ -271,13 +319,12 @@ class Shards:
             rule = full.rules[rule_id]
             if len(_predicates(self.traptor_type, rule)) < full.used - empty.used and empty.takes(rule):
                 was = Place(full.traptor_id, rule_id)
-                one = Homeless(rule_id, *self._remove(was), was)
-                moves.append(Change("moved", self._settle(one, empty.traptor_id), rule, was))
+                moves.append(Change("moved", self._settle(self._leaving(was), empty.traptor_id), rule, was))
         return moves
 
     def _hottest_first(self, shard: Shard) -> deque[tuple[float, str]]:
         """Matches and rule_id of each rule that one connection may ask for."""
-        matches = {rule_id: self._matches[Place(shard.traptor_id, rule_id)] for rule_id in shard.rules}
+        matches = {rule_id: self._matches_of(Place(shard.traptor_id, rule_id)) for rule_id in shard.rules}
         valid = [rule_id for rule_id in shard.rules if is_valid(self.traptor_type, shard.rules[rule_id])]
         return deque(sorted(((matches[rule_id], rule_id) for rule_id in valid), reverse=True))
 
@@ -292,15 +339,18 @@ class Shards:
                 moves.append(Change("moved", at, rule, was))
         return moves
 
-    def _place(self, homeless: Iterable[Homeless]) -> Iterator[Place | None]:
+    def _place(self, homeless: Collection[Homeless]) -> Iterator[Place | None]:
         """Where each rule goes: to the living Traptor with the fewest matches, then rules, that takes it.
 
         The hampered get only what the others do not take.
         """
+        if not homeless:
+            return
+        with_room = [shard for shard in map(self.by_id.__getitem__, self.living) if not shard.is_full]
+        from_elsewhere = {one.stored_at.traptor_id for one in homeless if one.stored_at}
+        self.count_matches({shard.traptor_id for shard in with_room} | from_elsewhere)
         heap = [
-            (traptor_id in self._hampered, shard.matches, shard.used, traptor_id)
-            for traptor_id, shard in self.by_id.items()
-            if traptor_id in self.living and not shard.is_full
+            (shard.traptor_id in self._hampered, shard.matches, shard.used, shard.traptor_id) for shard in with_room
         ]
         heapq.heapify(heap)
         for one in homeless:
@@ -333,26 +383,29 @@ class Shards:
 
     def _settle(self, one: Homeless, traptor_id: int) -> Place:
         place = self._free_place(traptor_id, one.rule_id, one.rule)
-        self._add(place, one.rule, one.matches)
+        self._add(place, one.rule, one.stored_at)
         return place
 
     def _free_place(self, traptor_id: int, rule_id: str, rule: Rule) -> Place:
         """With this rule_id, or one made from the rule's value where another rule has or had it."""
         made = loading.content_id(rule.get("value", ""))
-        places = (Place(traptor_id, one) for one in chain([rule_id, made], (f"{made}-{n}" for n in count(2))))
-        return next(place for place in places if place not in self._stored and place not in self._matches)
+        stored, held = self._stored.get(traptor_id, {}), self.by_id[traptor_id].rules
+        rule_ids = chain([rule_id, made], (f"{made}-{n}" for n in count(2)))
+        return Place(traptor_id, next(one for one in rule_ids if one not in stored and one not in held))
 
-    def _add(self, place: Place, rule: Rule, matches: float) -> None:
-        self._matches[place] = matches
-        self.by_id[place.traptor_id].add(place.rule_id, rule, matches)
+    def _leaving(self, place: Place) -> Homeless:
+        rule, stored_at = self._remove(place)
+        return Homeless(place.rule_id, rule, place, stored_at)
 
-    def _remove(self, place: Place) -> tuple[Rule, float]:
-        matches = self._matches.pop(place)
-        return self.by_id[place.traptor_id].remove(place.rule_id, matches), matches
+    def _add(self, place: Place, rule: Rule, stored_at: Place | None) -> None:
+        if stored_at:
+            self._stored_at[place] = stored_at
+        self.by_id[place.traptor_id].add(place.rule_id, rule, self._matches_of(place))
 
-    def _removed(self, place: Place) -> Change:
-        rule, _ = self._remove(place)
-        return Change("removed", place, rule)
+    def _remove(self, place: Place) -> tuple[Rule, Place]:
+        """The rule that is there, and where Redis has it."""
+        rule = self.by_id[place.traptor_id].remove(place.rule_id, self._matches_of(place))
+        return rule, self._stored_at.pop(place, place)
 
 
 def needed(traptor_type: str, rules: Iterable[Rule]) -> tuple[int, int]:

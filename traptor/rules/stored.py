@@ -1,6 +1,5 @@
 """Rules as Redis has them: read whole or not at all, and written."""
 
-import sys
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
@@ -8,7 +7,7 @@ from typing import Any
 import redis
 
 from traptor import keys
-from traptor.connections import hashes
+from traptor.connections import hashes, text
 from traptor.rules.checked import order
 from traptor.rules.progress import SILENT, Progress
 
@@ -57,25 +56,29 @@ def each(
             yield traptor_id, dict(held)
 
 
-def _listed(conn: "redis.Redis", traptor_type: str) -> dict[int, list[str]]:
+def _listed(conn: "redis.Redis", traptor_type: str) -> dict[int, set[str]]:
     return {key.traptor_id: rule_ids for _, key, rule_ids in of_fleet(conn, keys.rules(traptor_type, "*"))}
 
 
-def of_fleet(conn: "redis.Redis", pattern: str = keys.FLEET) -> Iterator[tuple[str, keys.Key, list[str]]]:
+def of_fleet(conn: "redis.Redis", pattern: str = keys.FLEET) -> Iterator[tuple[str, keys.Key, set[str]]]:
     """What Redis has of the fleet: each key as text and taken apart. The rules of a Traptor are together under one
     without a rule_id, which has their rule_ids.
     """
-    by_name: dict[str, list[str]] = defaultdict(list)
+    by_name: dict[str, set[str]] = defaultdict(set)
     for key in _keys(conn, pattern):
         name, rule_id = keys.apart(key)
-        by_name[name] += rule_id
+        rule_ids = by_name[name]
+        if rule_id is not None:
+            rule_ids.add(rule_id)
     for name, rule_ids in by_name.items():
         if (parsed := keys.parse(name)) and (rule_ids or parsed.kind != "rule"):
             yield name, parsed, rule_ids
 
 
-def _keys(conn: "redis.Redis", pattern: str) -> set[str]:
-    return {_as_listed(key) for key in conn.scan_iter(pattern, count=SCAN_COUNT)}
+def _keys(conn: "redis.Redis", pattern: str) -> Iterator[str]:
+    """With lone surrogates for bytes that are not UTF-8: none of them is lost. A key may come twice."""
+    for key in conn.scan_iter(pattern, count=SCAN_COUNT):
+        yield key.decode("utf-8", "surrogateescape") if isinstance(key, bytes) else key
 
 
 def _hashes(
@@ -96,23 +99,8 @@ def _rule(rule_id: str, fields: Any) -> dict[str, str]:
     if isinstance(fields, redis.ResponseError):
         if not str(fields).startswith("WRONGTYPE"):
             raise fields
-        return {"rule_id": _text(rule_id)}
-    # The names are the same ones half a million times.
-    rule = {sys.intern(_text(name)): _text(value) for name, value in fields.items()}
-    return {"rule_id": _text(rule_id), **rule} if rule else {}
-
-
-def _as_listed(key: str | bytes) -> str:
-    """With lone surrogates for bytes that are not UTF-8: none of them is lost."""
-    return key.decode("utf-8", "surrogateescape") if isinstance(key, bytes) else key
-
-
-def _text(value: str | bytes) -> str:
-    """To be shown, with U+FFFD for what is not UTF-8."""
-    if isinstance(value, str) and value.isascii():
-        return value
-    found = value if isinstance(value, bytes) else value.encode("utf-8", "surrogateescape")
-    return found.decode("utf-8", "replace")
+        return {"rule_id": text(rule_id)}
+    return {"rule_id": text(rule_id), **fields} if fields else {}
 
 
 def write(conn: "redis.Redis", traptor_type: str, traptor_id: int, rules: Iterable[Mapping[str, Any]]) -> None:
