@@ -261,6 +261,36 @@ def test_a_look_at_rest_reads_no_rules(
     assert read == [traptor_type] * reads
 
 
+@pytest.mark.parametrize(
+    "said,home,reads",
+    [
+        ({"rules": 2, "predicates": 400}, "", False),
+        ({"rules": 2, "predicates": 399}, "", True),
+        ({"rules": 1, "predicates": 400}, "", True),
+        ({"rules": 2, "predicates": 400, "left_out": 1}, "", True),
+        ({"rules": 2, "predicates": 400}, "0:1", True),
+    ],
+    ids=["is full", "has room", "says what does not hold any more", "is over its limit", "has a guest"],
+)
+def test_rules_that_neither_leave_nor_make_room_are_not_read(
+    conn: fakeredis.FakeRedis, monkeypatch: pytest.MonkeyPatch, said: dict[str, int], home: str, reads: bool
+) -> None:
+    hold(conn, 0, 1, 2)
+    hold(conn, 1, 3)
+    live(conn, 0, 2)
+    conn.set(keys.status("track", 0), json.dumps({"state": "streaming", **said}))
+    if home:
+        conn.hset(keys.homes("track"), home, "7:1")
+    read: set[int] = set()
+    read_all = stored.read_all
+    monkeypatch.setattr(
+        stored, "read_all", lambda conn, name, listed, *rest: read.update(listed) or read_all(conn, name, listed, *rest)
+    )
+    look(conn, Policy(0, bring_back=True))
+    assert read == {1, 2} | ({0} if reads else set())
+    assert conn.exists(keys.rule("track", 2, "3"))
+
+
 class Watch:
     """Stops after so many looks."""
 

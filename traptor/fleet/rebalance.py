@@ -80,7 +80,8 @@ def rebalance(
             if of_type and not any(member.is_living for member in of_type):
                 orphans[traptor_type] = sum(member.rules for member in of_type)
             elif policy.spread or gone or _may_return(of_type, homes) or any(map(_may_be_overfull, of_type)):
-                shards = roster.shards(conn, traptor_type, members, progress=progress)
+                concerned = members if policy.spread else _concerned(members, homes)
+                shards = roster.shards(conn, traptor_type, concerned, progress=progress)
                 planned[traptor_type], orphans[traptor_type], kept = _plan(shards, gone, homes, spread=policy.spread)
                 if policy.bring_back:
                     changed = {at for at, _ in homes.items() ^ kept.items()}
@@ -140,6 +141,16 @@ def _may_be_overfull(member: Member) -> bool:
         # Each asks for one user, so there was room: they are what Twitter would refuse.
         left_out = 0
     return left_out > 0 or member.rules > member.limit
+
+
+def _concerned(members: Mapping[Name, Member], homes: Mapping[Place, Place]) -> dict[Name, Member]:
+    """All but those that are full of rules of their own: nothing has to leave them, and nothing can come."""
+    away = {place.traptor_id for pair in homes.items() for place in pair}
+    return {
+        name: member
+        for name, member in members.items()
+        if name.traptor_id in away or not (member.is_settled and member.used >= member.limit)
+    }
 
 
 def _plan(

@@ -79,6 +79,17 @@ class Member:
         """Does it ask for all its rules?"""
         return not self.status.get("left_out") and self.rules <= self.limit
 
+    @property
+    def is_settled(self) -> bool:
+        """Does what it says it asks for hold for the rules that Redis has for it now?"""
+        is_current = self.status.get("rules") == self.rules and "predicates" in self.status
+        return is_current and self.is_living and self.fits
+
+    @property
+    def used(self) -> int:
+        """What one that is settled asks for."""
+        return int(self.status["predicates"])
+
 
 def look(conn: "redis.Redis") -> dict[Name, Member]:
     """Every Traptor that Redis knows of, in order. ``conn`` answers in text. Raises redis.RedisError."""
@@ -152,19 +163,13 @@ def displaced(conn: "redis.Redis", traptor_type: str, of_type: Iterable[Member])
 
     What only a look at all rules shows, a predicate that two Traptors share, counts twice. Raises redis.RedisError.
     """
-    settled = {
-        member.name.traptor_id: int(member.status["predicates"])
-        for member in of_type
-        if member.is_living and member.fits and member.status.get("rules") == member.rules
-        and "predicates" in member.status
-    }  # fmt: skip
-    others = [member for member in of_type if member.name.traptor_id not in settled]
     return Shards(
         traptor_type,
-        stored.read_all(conn, traptor_type, _listed(others)),
+        stored.read_all(conn, traptor_type, _listed(member for member in of_type if not member.is_settled)),
         living=[member.name.traptor_id for member in of_type if member.is_living],
         limits={
-            member.name.traptor_id: max(0, member.limit - settled.get(member.name.traptor_id, 0)) for member in of_type
+            member.name.traptor_id: max(0, member.limit - member.used) if member.is_settled else member.limit
+            for member in of_type
         },
     )
 
