@@ -196,12 +196,11 @@ def all_rules(conn: "redis.Redis", of_members: Iterable[Member]) -> Iterator[dic
     """
     for member in of_members:
         traptor_type, traptor_id = member.name
+        where = {"traptor": str(member.name), "type": traptor_type, "traptor_id": traptor_id}
         for _, its_rules in stored.each(conn, traptor_type, _listed([member])):
             matches = _matches(conn, traptor_type, {traptor_id: its_rules})
             for rule_id, rule in its_rules.items():
-                count = matches.get(Place(traptor_id, rule_id), 0)
-                ours = {"traptor": str(member.name), "type": traptor_type, "traptor_id": traptor_id}
-                ours |= {"rule_id": rule_id, "matches": count}
+                ours = where | {"rule_id": rule_id, "matches": matches.get(Place(traptor_id, rule_id), 0)}
                 yield ours | rule | ours
 
 
