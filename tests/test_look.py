@@ -110,6 +110,14 @@ def test_a_pipe_of_any_encoding_takes_it(monkeypatch: pytest.MonkeyPatch) -> Non
     assert written.getvalue().endswith(b"st\\u00f6rm *storm*  (text)\n")
 
 
+@pytest.mark.parametrize("odd, why", [(b"1e999", "1e999 is too large"), (b"[" * 600 + b"]" * 600, "nested too deeply")])
+def test_what_cannot_be_taken_apart_is_told(capsys: pytest.CaptureFixture[str], odd: bytes, why: str) -> None:
+    out = look.Look(None)
+    out.writelines([b'{"id_str":"1","text":"a storm","odd":%b}' % odd])
+    out.flush()
+    assert capsys.readouterr().out == f"{'':8}  not shown: {why}\n"
+
+
 @pytest.mark.parametrize(
     "value,words",
     [

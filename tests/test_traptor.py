@@ -802,6 +802,25 @@ def test_the_lease_is_ours_for_as_long_as_we_deliver_at_the_end(
     assert (conn.ttl(keys.name("track", 0)) > 5) is is_renewed
 
 
+def test_it_is_ours_as_well_where_nobody_has_told_us_to_stop(conn: fakeredis.FakeRedis) -> None:
+    """Twitter has refused us, say."""
+    one = made(conn=conn)
+    one._turn.credential.take()
+    one._door = MagicMock()
+    left: list[Any] = []
+
+    def deliver(timeout_seconds: float) -> None:
+        one._vitals.progress_at -= 20
+        conn.expire(keys.name("track", 0), 5)
+        one._hold_credential()
+        left.extend([conn.ttl(keys.name("track", 0)), timeout_seconds])
+
+    one._door.close.side_effect = deliver
+    one._shut_down()
+    assert left[0] > 5
+    assert 0 < left[1] <= one.settings.STOP_TIMEOUT
+
+
 def test_who_is_held_back_leaves_the_spool_to_whoever_still_uses_it(conn: fakeredis.FakeRedis) -> None:
     """It has the credential already, and waits out a back-off."""
     first, one = made(conn=conn), made(conn=conn)

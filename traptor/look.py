@@ -84,6 +84,14 @@ def line(message: Any, width: int | None = None) -> Text:
     return head + text + tail
 
 
+def _shown(value: bytes, width: int | None = None) -> Text:
+    """The line of a message as it goes out, which we may not be able to take apart."""
+    try:
+        return line(fields.load(value), width)
+    except ValueError as error:
+        return Text(f"{'':8}  not shown: {error}", DIM)
+
+
 def _cut(text: Text, most: int) -> Text:
     """To so many columns, with the first marked word in sight."""
     first = min((span.end for span in text.spans), default=0)
@@ -187,13 +195,13 @@ class Look:
 
     def writelines(self, lines: Iterable[bytes]) -> None:
         """Messages, one each. Raises OSError."""
-        for message in map(fields.load, lines):
+        for value in lines:
             if self._console:
-                shown = line(message, self._console.width)
+                shown = _shown(value, self._console.width)
                 shown.no_wrap = True
                 self._console.print(shown)
             else:
-                self._write(plain_marks(line(message)) + "\n")
+                self._write(plain_marks(_shown(value)) + "\n")
 
     def _write(self, text: str) -> None:
         sys.stdout.buffer.write(text.encode(sys.stdout.encoding or "ascii", READABLE))

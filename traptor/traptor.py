@@ -224,9 +224,13 @@ class Traptor(RuleMethods, KafkaMethods, DictMethods):
 
     def stop(self) -> None:
         """Stop reading, deliver what was received, and let ``run`` return. Safe in a signal handler."""
-        self._stop_by = min(self._stop_by, time.monotonic() + self.settings.STOP_TIMEOUT)
+        self._begin_to_end()
         self._stopping = True
         self._pulse.wake()
+
+    def _begin_to_end(self) -> None:
+        """Whether we are told to, or refused, or fail: the time that is left begins."""
+        self._stop_by = min(self._stop_by, time.monotonic() + self.settings.STOP_TIMEOUT)
 
     def _told_to_stop(self, *_: object) -> None:
         self.stop()
@@ -235,13 +239,14 @@ class Traptor(RuleMethods, KafkaMethods, DictMethods):
 
     def _shut_down(self) -> None:
         """Leave within ten seconds: STOP_TIMEOUT, since we were told to, for what was received; a moment for Redis."""
+        self._begin_to_end()
         if self._vitals.phase is not State.REFUSED:
             self._vitals.enter(State.STOPPING)
         self._close_stream()
         self._gaps.finish()
         say_farewell(FAREWELL_SECONDS, self._hand_over)
         # The side roads go on meanwhile: the lease on our name, which is renewed, is the spool's as well.
-        self._door.close(min(self.settings.STOP_TIMEOUT, self._stop_by - time.monotonic()))
+        self._door.close(self._stop_by - time.monotonic())
         self._side_roads.stopped.set()
         say_farewell(FAREWELL_SECONDS, self._report_end)
         say_farewell(FAREWELL_SECONDS, self._turn.credential.release)
@@ -500,7 +505,7 @@ class Traptor(RuleMethods, KafkaMethods, DictMethods):
 
     def _hold_credential(self) -> None:
         """Renew the lease, for as long as the main loop makes progress, or has time left to deliver at the end."""
-        if self._vitals.is_alive() or (self._stopping and time.monotonic() < self._stop_by):
+        if self._vitals.is_alive() or time.monotonic() < self._stop_by < math.inf:
             self._turn.credential.renew()
 
     def _report(self) -> None:

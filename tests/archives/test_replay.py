@@ -28,6 +28,7 @@ from traptor.archives.workers import Batch, Crew, Enricher, Task, WorkerDied, ba
 from traptor.commands.replay import ROWS, cores, factor, moment, replay
 from traptor.delivery.producers import CAUTIOUS
 from traptor.rules import loading
+from traptor.tweets.fields import Tweet
 
 TWEET = {"created_at": "Tue Jan 26 14:00:00 +0000 2021", "id": 1, "id_str": "1", "text": "a storm", "user": {"id": 7}}
 RULES = [{"rule_id": "1", "tag": "weather", "value": "storm"}, {"rule_id": "2", "value": "rocket"}]
@@ -779,6 +780,20 @@ def test_what_no_notice_concerns_keeps_its_bytes() -> None:
     assert heeded.honoured(value, (("1", "7"),)) is value
     heeded.note(compliance.Notice("delete", "2"))
     assert heeded.honoured(value, (("1", "7"),)) is value
+
+
+def test_how_deep_a_tweet_is_nested_ends_no_replay() -> None:
+    """Nothing can be taken out of it: it goes where a notice asks for something."""
+    tweet = Tweet(id_str="600")
+    for number in reversed(range(600)):
+        tweet = Tweet(id_str=str(number), quoted_status=tweet)
+    of = compliance.subjects(tweet)
+    assert of == tuple((str(number), "") for number in range(601))
+    heeded = compliance.Compliance()
+    value = b'{"quoted_status":' * 600 + b"{}" + b"}" * 600
+    assert heeded.honoured(value, of) is value
+    heeded.note(compliance.Notice("delete", "600"))
+    assert heeded.honoured(value, of) is None
 
 
 def test_only_the_latest_notices_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:

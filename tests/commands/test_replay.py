@@ -10,16 +10,28 @@ from traptor.rules import stored
 
 
 @pytest.mark.parametrize(
-    "every_tweet,environ,is_told",
-    [(True, {}, True), (True, {"REDIS_HOST": "localhost"}, False), (False, {}, False)],
+    "every_tweet,environ,kind,is_told",
+    [
+        (True, {}, redis.ConnectionError, True),
+        (True, {"REDIS_HOST": "localhost"}, redis.ConnectionError, False),
+        (True, {"REDIS_DB": "1"}, redis.ConnectionError, False),
+        (True, {}, redis.AuthenticationError, False),
+        (True, {}, redis.BusyLoadingError, False),
+        (False, {}, redis.ConnectionError, False),
+    ],
 )
 def test_who_wants_every_tweet_needs_no_redis(
-    monkeypatch: pytest.MonkeyPatch, *, every_tweet: bool, environ: dict[str, str], is_told: bool
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    every_tweet: bool,
+    environ: dict[str, str],
+    kind: type[redis.RedisError],
+    is_told: bool,
 ) -> None:
-    """But one that is named is to be there: its rules would be missing in what is written."""
+    """But one that is named, or that answers, has rules: they would be missing in what is written."""
 
     def away(*_: object) -> None:
-        raise redis.ConnectionError("refused")
+        raise kind("refused")
 
     monkeypatch.setattr(stored, "read", away)
     said: list[str] = []

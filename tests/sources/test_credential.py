@@ -234,6 +234,20 @@ def test_a_lease_that_was_lost_is_noticed(server: fakeredis.FakeServer) -> None:
     assert not second.lost
 
 
+@pytest.mark.parametrize("traptor_id", [0, 1])
+def test_who_has_taken_it_is_known_though_redis_goes_away(server: fakeredis.FakeServer, traptor_id: int) -> None:
+    """Else both would have a stream, and one that has our name would find its status written over."""
+    first, second = credential(server), credential(server, traptor_id=traptor_id)
+    first.take()
+    fakeredis.FakeRedis(server=server).flushall()
+    second.take()
+    first.renew()
+    server.connected = False
+    holder = first.take()
+    assert holder
+    assert (holder["id"], first.has_name(), first.has_namesake()) == (traptor_id, False, traptor_id == 0)
+
+
 def test_what_was_not_taken_is_not_renewed(server: fakeredis.FakeServer) -> None:
     credential(server).renew()
     credential(server).release()

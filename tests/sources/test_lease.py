@@ -272,6 +272,26 @@ def test_who_dies_while_it_leaves_is_waited_for_until_its_lease_ends(
     assert second.predecessor() is None
 
 
+def test_another_thread_may_look_whom_to_wait_for_while_the_rest_is_renewed(
+    conn: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = (Lease(conn, [KEY, NAME], "track", 0) for _ in range(2))
+    first.take()
+    first.hand_over(KEY)
+    second.take()
+    first.release()
+    now = time.monotonic()
+
+    def meanwhile() -> float:
+        monkeypatch.setattr(time, "monotonic", lambda: now)
+        second.take()
+        return now
+
+    monkeypatch.setattr(time, "monotonic", meanwhile)
+    assert second.predecessor()
+    assert second.predecessor() is None
+
+
 def test_what_another_has_taken_is_not_handed_over(conn: Any) -> None:
     first, second = (Lease(conn, [KEY, NAME], "track", 0) for _ in range(2))
     first.take()

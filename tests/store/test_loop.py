@@ -165,6 +165,16 @@ def test_patience_is_for_what_is_away_without_end(
     assert reader.batches == []
 
 
+@pytest.mark.parametrize("patience_seconds, is_told", [(10, True), (math.inf, False)])
+def test_patience_is_also_for_a_topic_of_which_we_get_no_part(patience_seconds: float, *, is_told: bool) -> None:
+    """As where Kafka knows no coordinator of the group: nothing fails, and nothing comes."""
+    reader, clock = Reader(*([[]] * 100)), Clock()
+    reader.is_connected = lambda: False  # type: ignore[method-assign]
+    with pytest.raises(Away, match="a reader gives us nothing") if is_told else nullcontext():
+        run(reader, Database(), clock, lambda _: clock.wait(0.5) and None, patience_seconds=patience_seconds)
+    assert clock.now == (10 if is_told else 50)
+
+
 @pytest.mark.parametrize("bad", [[0], [3], [7], [0, 7], list(range(8))])
 @pytest.mark.parametrize("faults", [[], AWAY[:3]])
 def test_what_is_refused_is_set_apart_alone(bad: list[int], faults: list[Exception]) -> None:

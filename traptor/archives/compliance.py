@@ -63,12 +63,17 @@ def of_v2(value: Mapping[str, Any]) -> Json | None:
 
 
 def subjects(tweet: Tweet) -> tuple[Subject, ...]:
-    """Of whom a message speaks, itself first."""
+    """Of whom a message speaks, itself first. However deep they are nested: a line may be anybody's."""
+    tweets = [tweet]
+    for one in tweets:
+        tweets += [inside for inside in (one.retweeted_status, one.quoted_status) if inside]
+    return tuple(map(_subject, tweets))
+
+
+def _subject(tweet: Tweet) -> Subject:
     user = tweet.user
     user_id = str(user.id_str or user.id or "") if user else ""
-    own = (tweet.id_str or str(tweet.id or ""), user_id)
-    inside = [one for one in (tweet.retweeted_status, tweet.quoted_status) if one]
-    return (own, *(subject for one in inside for subject in subjects(one))) if inside else (own,)
+    return tweet.id_str or str(tweet.id or ""), user_id
 
 
 class Compliance:
@@ -84,10 +89,15 @@ class Compliance:
             self._asked.popitem(last=False)
 
     def honoured(self, value: bytes, of: tuple[Subject, ...]) -> bytes | None:
-        """The message as it may be written; None where it may not: its tweet, or the one it retweets, is deleted."""
+        """The message as it may be written; None where it may not: its tweet, or the one it retweets, is deleted, or it
+        is nested too deeply to take anything out of it.
+        """
         if not self._asked or not any(map(self._is_concerned, of)):
             return value
-        tweet = fields.load(value)
+        try:
+            tweet = fields.load(value)
+        except ValueError:
+            return None
         if self._is_deleted(tweet) or self._is_deleted(tweet.get("retweeted_status")):
             return None
         for status in _statuses(tweet):

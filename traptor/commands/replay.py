@@ -32,7 +32,7 @@ from traptor.tweets.rule import Rule, version
 
 LAST_SECONDS = 5
 """How long a reader of standard output may hold us up once we are told to stop."""
-REDIS = ("REDIS_URL", "REDIS_HOST", "REDIS_PORT")
+REDIS = ("REDIS_URL", "REDIS_HOST", "REDIS_PORT", "REDIS_DB")
 """Who sets one of these has a Redis."""
 ROWS = 30
 """Of a table in the summary."""
@@ -235,7 +235,9 @@ def _rules(
     try:
         rules = stored.read(connect_to_redis(wanted), wanted.TRAPTOR_TYPE, wanted.TRAPTOR_ID)
     except redis.RedisError as error:
-        if not every_tweet or any(wanted.sources.get(name, "default") != "default" for name in REDIS):
+        is_named = any(wanted.sources.get(name, "default") != "default" for name in REDIS)
+        # One that wants a password, or is loading, has a kind of its own.
+        if not every_tweet or is_named or type(error) is not redis.ConnectionError:
             raise click.UsageError(f"Redis cannot be read: {error}; --rules FILE needs no Redis") from None
         say("replay: no Redis and no --rules: no tweet is matched")
         return []

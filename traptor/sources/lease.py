@@ -56,7 +56,8 @@ class Lease:
 
     def predecessor(self) -> dict[str, Any] | None:
         """Who has left us a part of the keys, and is to leave us the rest, by our last look; None once all are ours."""
-        return self._left.holder if self._left and time.monotonic() < self._left.until else None
+        left = self._left  # which another thread may take or renew meanwhile
+        return left.holder if left and time.monotonic() < left.until else None
 
     def take(self) -> dict[str, Any] | None:
         """Take or renew the lease, at once from a process that is seen to be dead.

@@ -87,8 +87,12 @@ class Store:
         except KafkaError as error:
             self._wait(State.KAFKA_DOWN, "Kafka cannot be read: trying again", error)
         else:
-            self._wait_seconds, self._moved_at = FIRST_WAIT_SECONDS, self._clock()
+            self._wait_seconds = FIRST_WAIT_SECONDS
             self._note(self._seen())
+            if self._reader.is_connected():
+                self._moved_at = self._clock()
+            elif self._is_out_of_patience():
+                raise Away(f"{self._reader.name} gives us nothing: it is away, or other stores of our group have all")
 
     def _move(self) -> None:
         """One batch, read and written. One that could not be written comes before what is read next."""
@@ -131,7 +135,7 @@ class Store:
 
     def _wait(self, state: State, what: str, error: Exception) -> None:
         """Twice as long as the last time, still in the group."""
-        if self._clock() - self._moved_at >= self._patience_seconds:
+        if self._is_out_of_patience():
             raise error
         if self.state != state:
             log.warning(what, extra={"error": named(error)})
@@ -141,6 +145,9 @@ class Store:
         while (left := until - self._clock()) > 0 and not self._stopping.wait(min(left, HOLD_SECONDS)):
             self._reader.hold()
             self._tell(self)
+
+    def _is_out_of_patience(self) -> bool:
+        return self._clock() - self._moved_at >= self._patience_seconds
 
     def _note(self, state: State) -> None:
         if state != self.state:

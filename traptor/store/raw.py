@@ -12,9 +12,13 @@ PLACES = ("geo", "coordinates", "place")
 def honoured(value: bytes, deleted: Collection[int], scrubbed: Mapping[int, int]) -> bytes:
     """The message without deleted tweets inside, and without the places of users up to a tweet of theirs.
 
-    What need not be changed stays as it is, byte for byte.
+    What need not be changed stays as it is, byte for byte. What cannot be taken apart, for its depth or for a number
+    that is too large, stays where it names none of them, and else is empty.
     """
-    message = load(value)
+    try:
+        message = load(value)
+    except ValueError:
+        return b"{}" if any(b"%d" % id_ in value for id_ in (*deleted, *scrubbed)) else value
     return dump(message) if _changed(message, deleted, scrubbed) else value
 
 

@@ -99,7 +99,8 @@ class Tweet(Struct, gc=False):
 _decode_tweet = msgspec.json.Decoder(Tweet).decode
 
 _READS_ANY_DEPTH = sys.version_info >= (3, 14)
-"""Does msgspec read what is nested as deeply as its stack allows? Before, it stopped as Python does, at a thousand."""
+"""Does msgspec read what is nested as deeply as its stack allows? Before, it stopped by itself: after a thousand
+levels, or, with Python 3.13, some thousands."""
 MAX_DEPTH = 320
 """Of a message that is taken apart. Twitter's have about ten levels."""
 
