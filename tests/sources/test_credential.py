@@ -234,6 +234,18 @@ def test_a_lease_that_was_lost_is_noticed(server: fakeredis.FakeServer) -> None:
     assert not second.lost
 
 
+def test_who_took_our_name_and_credential_is_known_at_once(server: fakeredis.FakeServer) -> None:
+    """It writes under our name from then on, and keeps its stream though Redis goes away."""
+    first, second = credential(server), credential(server)
+    first.take()
+    fakeredis.FakeRedis(server=server).flushall()
+    second.take()
+    first.renew()
+    assert first.has_namesake()
+    server.connected = False
+    assert first.take() is not None
+
+
 def test_what_was_not_taken_is_not_renewed(server: fakeredis.FakeServer) -> None:
     credential(server).renew()
     credential(server).release()

@@ -87,7 +87,7 @@ class Credential:
         with self._holding:
             if self._held and (holder := self._lease.take()) is not None:
                 log.error("another Traptor has taken our credential", extra=_named(holder))
-                self._held, self._is_recalled, self.lost = False, False, True
+                self._held, self._is_recalled, self.lost, self._other = False, False, True, holder
             elif self._held:
                 self._look_for_rival()
 
