@@ -232,8 +232,8 @@ class Backlog:
     # Out
 
     def read(self, lane: Lane) -> Iterator[Entry]:
-        """A lane's messages on disk, the oldest first, as far as they can be read; each is in the caller's hands once it
-        is given."""
+        """A lane's messages on disk, the oldest first, as far as they can be read; each is in the caller's hands once
+        it is given."""
         while wanted := list(islice(lane.rows, BATCH)):
             with self._reading(), contextlib.closing(self.spool.read(wanted)) as found:
                 for row, message in found:
