@@ -277,6 +277,16 @@ def test_that_messages_are_dropped_is_told_once_in_a_while(desk: Desk, caplog: p
         assert told(caplog, "messages are dropped") == times
 
 
+def test_what_its_author_deleted_is_no_error(desk: Desk, caplog: pytest.LogCaptureFixture) -> None:
+    desk.add("1")
+    desk.backlog.drop(desk.lane.fresh[0], "deleted")
+    assert (desk.counts["dropped:deleted"], told(caplog, "messages are dropped"), desk.backlog.is_full()) == (
+        1,
+        0,
+        False,
+    )
+
+
 # What is set apart
 
 

@@ -416,9 +416,11 @@ class Backlog:
         log.error("spool fails", extra={"error": str(error), "waiting_in_memory": self.in_memory})
 
     def _drop(self, count: int, reason: str, **facts: str) -> None:
-        if count:
-            if facts or not self.is_full():
-                log.error("messages are dropped", extra={"reason": reason, "count": count, **facts})
-            if reason != "deleted":
-                self._dropped_at = self._clock()
-            self._counts[f"dropped:{reason}"] += count
+        if not count:
+            return
+        self._counts[f"dropped:{reason}"] += count
+        if reason == "deleted":
+            return  # as its author wished
+        if facts or not self.is_full():
+            log.error("messages are dropped", extra={"reason": reason, "count": count, **facts})
+        self._dropped_at = self._clock()
