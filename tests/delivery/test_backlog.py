@@ -75,6 +75,14 @@ def another(desk: Desk) -> Iterator[sqlite3.Connection]:
         yield db
 
 
+def test_what_was_taken_out_is_no_end_of_what_waits(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However much of it there is: what has just come would go before the rest."""
+    desk.save("1", "2", "3", "4")
+    monkeypatch.setattr(backlog, "BATCH", 2)
+    desk.spool.remove([1, 2])
+    assert [entry.message.key for entry in desk.read(9)] == [b"3", b"4"]
+
+
 @pytest.mark.parametrize("seconds", [0.0, 5.0])
 def test_at_the_beginning_nothing_is_wrong(desk: Desk, seconds: float) -> None:
     desk.now = seconds
@@ -267,6 +275,16 @@ def test_that_messages_are_dropped_is_told_once_in_a_while(desk: Desk, caplog: p
         desk.now += seconds
         desk.backlog.drop(entry, "spool_full")
         assert told(caplog, "messages are dropped") == times
+
+
+def test_what_its_author_deleted_is_no_error(desk: Desk, caplog: pytest.LogCaptureFixture) -> None:
+    desk.add("1")
+    desk.backlog.drop(desk.lane.fresh[0], "deleted")
+    assert (desk.counts["dropped:deleted"], told(caplog, "messages are dropped"), desk.backlog.is_full()) == (
+        1,
+        0,
+        False,
+    )
 
 
 # What is set apart

@@ -122,6 +122,7 @@ def test_a_turn_sends_a_share_of_each_lane(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(kafka_door, "TURN_MESSAGES", 1)
     rig = Rig(tmp_path, is_up=False)
     rig.send("1", "2", "3")
+    rig.door.tick()
     rig.is_up.set()
     rig.wait_for_producer()
     for sent in ([b"1"], [b"1", b"2"], [b"1", b"2", b"3"]):
@@ -130,10 +131,7 @@ def test_a_turn_sends_a_share_of_each_lane(tmp_path: Path, monkeypatch: pytest.M
     rig.close()
 
 
-def test_what_waits_gets_less_however_much_comes_between_two_turns(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(kafka_door, "TURN_MESSAGES", 2)
+def test_what_waits_gets_less_however_much_comes_between_two_turns(tmp_path: Path) -> None:
     rig = Rig(tmp_path, is_up=False)
     rig.send("1", "2", "3")
     rig.is_up.set()
@@ -141,6 +139,26 @@ def test_what_waits_gets_less_however_much_comes_between_two_turns(
     for came, sent in (("4", 2), ("5", 4), ("6", 6), ("7", 7)):
         rig.send(came)
         assert on_way(rig) == [str(number).encode() for number in range(1, sent + 1)]
+    rig.close()
+
+
+@pytest.mark.parametrize("came, sent", [(0, 3), (1, 2), (2, 0), (3, 0)])
+def test_a_turn_sends_less_the_more_has_come_since_the_last_one(
+    came: int, sent: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The stream would be read too slowly, and Twitter end it."""
+    monkeypatch.setattr(kafka_door, "TURN_MESSAGES", 7)
+    monkeypatch.setattr(kafka_door, "SHARE", 0)
+    rig = Rig(tmp_path, is_up=False)
+    rig.send("1", "2", "3")
+    rig.door.tick()
+    rig.is_up.set()
+    rig.wait_for_producer()
+    rig.send(*map(str, range(4, 4 + came)))
+    rig.door.tick()
+    assert len(on_way(rig)) == sent
+    rig.door.tick()
+    assert len(on_way(rig)) == min(sent + 7, 3 + came)
     rig.close()
 
 

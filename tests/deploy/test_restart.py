@@ -18,6 +18,8 @@ start) echo "waiting for the credential" >>"$TRAPTOR_DIRECTORY/traptor-track-0.l
 esac
 """
 STANDS_BY = "echo waiting for the credential; exec sleep 60"
+NO_REDIS = "echo no lease on the credential; echo Redis fails; exec sleep 60"
+"""It goes on, and might stand by in a while."""
 
 
 @pytest.mark.parametrize(
@@ -27,6 +29,7 @@ STANDS_BY = "echo waiting for the credential; exec sleep 60"
         ("echo KAFKA_HOSTS: wrong >&2; exit 2", 2, "has ended: KAFKA_HOSTS: wrong\n", ["status"]),
         ("echo no such module; exit 1", 1, "has ended: no such module\n", ["status"]),
         ("exit 0", 1, "has ended: \n", ["status"]),
+        pytest.param(NO_REDIS, 1, "finds no Redis: no lease on the credential\n", ["status"], marks=pytest.mark.heavy),
     ],
 )
 def test_who_runs_is_stopped_for_one_that_can_start(

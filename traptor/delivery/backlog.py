@@ -232,18 +232,19 @@ class Backlog:
     # Out
 
     def read(self, lane: Lane) -> Iterator[Entry]:
-        """The oldest of a lane's messages on disk; each is in the caller's hands once it is given."""
-        wanted = list(islice(lane.rows, BATCH))
-        if not wanted:
-            return
-        with self._reading(), contextlib.closing(self.spool.read(wanted)) as found:
-            for row, message in found:
-                while lane.rows.popleft() < row:
-                    pass  # it has been taken out meanwhile, as those behind the last one
-                entry = self._on_both[row] = Entry(message, float("-inf"), row)
-                yield entry
-            while lane.rows and lane.rows[0] <= wanted[-1]:
-                lane.rows.popleft()
+        """A lane's messages on disk, the oldest first, as far as they can be read; each is in the caller's hands once
+        it is given."""
+        while wanted := list(islice(lane.rows, BATCH)):
+            with self._reading(), contextlib.closing(self.spool.read(wanted)) as found:
+                for row, message in found:
+                    while lane.rows.popleft() < row:
+                        pass  # it has been taken out meanwhile, as those behind the last one
+                    entry = self._on_both[row] = Entry(message, float("-inf"), row)
+                    yield entry
+                while lane.rows and lane.rows[0] <= wanted[-1]:
+                    lane.rows.popleft()
+            if self._is_unreadable:
+                return
 
     def delivered(self, entries: Sequence[Entry]) -> None:
         self._counts["delivered"] += len(entries)
@@ -415,9 +416,11 @@ class Backlog:
         log.error("spool fails", extra={"error": str(error), "waiting_in_memory": self.in_memory})
 
     def _drop(self, count: int, reason: str, **facts: str) -> None:
-        if count:
-            if facts or not self.is_full():
-                log.error("messages are dropped", extra={"reason": reason, "count": count, **facts})
-            if reason != "deleted":
-                self._dropped_at = self._clock()
-            self._counts[f"dropped:{reason}"] += count
+        if not count:
+            return
+        self._counts[f"dropped:{reason}"] += count
+        if reason == "deleted":
+            return  # as its author wished
+        if facts or not self.is_full():
+            log.error("messages are dropped", extra={"reason": reason, "count": count, **facts})
+        self._dropped_at = self._clock()

@@ -28,7 +28,14 @@ ROOM_SECONDS = 0.1
 """How long to wait for Kafka to acknowledge something when it is a little behind."""
 
 TURN_MESSAGES = 500
-"""What is sent in one turn of what has waited."""
+"""What is sent in one turn of what has waited, at most."""
+
+SHARE = 2
+"""What is sent of that for each message that has to wait: what waits gets less, however much comes."""
+
+LESS = 5
+"""What a turn sends less for each that has had to wait since the last one: a stream that is not read meanwhile is
+ended by Twitter."""
 
 CLOSING_SECONDS = 1.0
 """What writing the spool and closing the producer may take of the time to stop."""
@@ -68,6 +75,8 @@ class Kafka(Door):
         self._routes: dict[str, Route] = {}
         self._main = self._route(topic)
         self._backlog = Backlog(spool, counts, clock, lambda topic, key: self._route(topic).lane(key), self._lanes)
+        self._late = 0
+        """Messages that have had to wait since the last turn."""
         self._is_slow = False
         """Kafka does not acknowledge what it was told."""
 
@@ -140,7 +149,7 @@ class Kafka(Door):
 
     def send(self, messages: Sequence[Message]) -> None:
         """Take messages. They go to Kafka at once if nothing older waits in their lane, or else after what does."""
-        now, may_wait, is_behind = self._clock(), True, False
+        now, may_wait, late = self._clock(), True, 0
         for message in messages:
             route = self._route(message.topic)
             lane, entry = route.lane(message.key), Entry(message, now)
@@ -153,9 +162,9 @@ class Kafka(Door):
                     self._produce(route, lane, entry)
                     continue
             self._backlog.add(lane, entry)
-            is_behind = True
-        if is_behind:
-            self._send_what_waits()  # between two turns more may come than a turn sends
+            late += 1
+        self._late += late
+        self._send_what_waits(SHARE * late)
 
     def _wait_for_room(self, route: Route, lane: Lane) -> None:
         """The stream is read by a thread of its own meanwhile."""
@@ -192,7 +201,8 @@ class Kafka(Door):
         self._keep_slow()
         self._backlog.look()
         self._backlog.list_more()
-        self._send_what_waits()
+        self._send_what_waits(TURN_MESSAGES - LESS * self._late)
+        self._late = 0
         self._backlog.save_old()
         self._backlog.tidy()
 
@@ -233,11 +243,13 @@ class Kafka(Door):
     def _may_send(route: Route, lane: Lane, now: float) -> bool:
         return route.is_open(now) and now >= lane.not_before and route.has_room(lane) and not lane.is_slow(now)
 
-    def _send_what_waits(self) -> None:
+    def _send_what_waits(self, most: int) -> None:
+        if most <= 0:
+            return
         now = self._clock()
         behind = [(route, lane) for route in self._routes.values() for lane in route.lanes if not lane.is_clear()]
         for route, lane in behind:
-            self._send_some(route, lane, now, max(1, TURN_MESSAGES // len(behind)))
+            self._send_some(route, lane, now, max(1, most // len(behind)))
 
     def _send_some(self, route: Route, lane: Lane, now: float, most: int) -> None:
         """What waits in this lane, the oldest first."""
