@@ -372,7 +372,7 @@ def test_a_look_is_skipped_while_somebody_else_changes_rules_and_told_once_if_th
     assert "rules are being changed by" in reason
 
 
-@pytest.mark.parametrize("look_seconds,rest_seconds", [(0.0, 2.0), (1.0, 20.0), (10.0, rebalance.MOST_REST_SECONDS)])
+@pytest.mark.parametrize("look_seconds,rest_seconds", [(0.0, 2.0), (1.0, 25.0), (10.0, rebalance.MOST_REST_SECONDS)])
 def test_a_long_look_is_followed_by_a_longer_rest(
     monkeypatch: pytest.MonkeyPatch, look_seconds: float, rest_seconds: float
 ) -> None:

@@ -22,7 +22,7 @@ from traptor.rules.shards import Change, Place, Shards
 
 WATCH_SECONDS = 2.0
 """Between two looks at the fleet."""
-REST = 20
+REST = 25
 """So many times the processor's time for a look it rests, where that is longer: many rules take their time to read."""
 MOST_REST_SECONDS = 60.0
 MANY_SKIPPED = 20
