@@ -76,9 +76,8 @@ class Result(NamedTuple):
 class Bench:
     """Runs contenders on the same servers."""
 
-    def __init__(self, servers: Servers, rate: int) -> None:
+    def __init__(self, servers: Servers) -> None:
         self._servers = servers
-        self._rate = rate
         self._lines: dict[tuple[str, int], list[bytes]] = {}
 
     def run(self, contender: Contender) -> Result:
@@ -103,7 +102,7 @@ class Bench:
         """Between two moments of rest: behind the start with its first tweets, and behind the last tweet."""
         first = contender.tweets // 4
         faults = processes.stall(first, STALL_SECONDS, self._servers.folder / "faults.json")
-        options = ("--file", str(self._path(contender)), "--rate", str(self._rate), "--faults", faults)
+        options = ("--file", str(self._path(contender)), "--rate", "0", "--faults", faults)
         with processes.twitter(*options, "--limit", str(first + contender.tweets)) as simulated:
             environment = self._servers.environment(simulated.url, contender.rule_type, topic)
             environment |= {"KAFKA_CLIENT": contender.client, "DEDUPE_ACROSS": str(contender.claims)}
@@ -177,15 +176,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.pipeline", description=__doc__)
     parser.add_argument("--tweets", type=int, default=16_000, help="of each program and round")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--rate", type=int, default=0, help="tweets a second; 0 for as many as can be")
     parser.add_argument("--only", default="", help="a part of the names of program, rules and client, like '400 track'")
     options = parser.parse_args()
     wanted = [one for one in contenders(options.tweets) if options.only in one.said()]
     with tempfile.TemporaryDirectory() as folder, processes.servers(Path(folder)) as servers:
-        bench = Bench(servers, options.rate)
+        bench = Bench(servers)
         rounds = [{contender: bench.run(contender) for contender in wanted} for _ in range(options.rounds)]
-        pace = f"{options.rate:,} a second" if options.rate else "as fast as they go"
-        Console().print(f"broker: {servers.kafka.kind}; {options.rounds} rounds of {options.tweets:,} tweets, {pace}")
+        Console().print(f"broker: {servers.kafka.kind}; {options.rounds} rounds of {options.tweets} tweets")
     Console(width=120).print(table(rounds))
 
 
