@@ -148,7 +148,7 @@ def test_a_turn_sends_less_the_more_has_come_since_the_last_one(
 ) -> None:
     """The stream would be read too slowly, and Twitter end it."""
     monkeypatch.setattr(kafka_door, "TURN_MESSAGES", 7)
-    monkeypatch.setattr(kafka_door, "SHARE", 0)
+    monkeypatch.setattr(kafka_door, "SENT_PER_LATE", 0)
     rig = Rig(tmp_path, is_up=False)
     rig.send("1", "2", "3")
     rig.door.tick()

@@ -55,10 +55,8 @@ LIVE_SECONDS, PLAIN_SECONDS = 0.5, 10.0
 """How often it is told how far we are: in place, and as lines of their own."""
 LAST_SECONDS, AGAIN_SECONDS = 5.0, 1.0
 """How long a server may hold us up once we are told to stop, and then each further thing that is to be ended."""
-
-
 PATIENCE_SECONDS = 60.0
-"""Who is to end where the topic ends now waits so long for what is away."""
+"""With --once, so long is what is away waited for."""
 
 INTO = "into"
 

@@ -30,10 +30,10 @@ ROOM_SECONDS = 0.1
 TURN_MESSAGES = 500
 """What is sent in one turn of what has waited, at most."""
 
-SHARE = 2
+SENT_PER_LATE = 2
 """What is sent of that for each message that has to wait: what waits gets less, however much comes."""
 
-LESS = 5
+SPARED_PER_LATE = 5
 """What a turn sends less for each that has had to wait since the last one: a stream that is not read meanwhile is
 ended by Twitter."""
 
@@ -164,7 +164,7 @@ class Kafka(Door):
             self._backlog.add(lane, entry)
             late += 1
         self._late += late
-        self._send_what_waits(SHARE * late)
+        self._send_what_waits(SENT_PER_LATE * late)
 
     def _wait_for_room(self, route: Route, lane: Lane) -> None:
         """The stream is read by a thread of its own meanwhile."""
@@ -201,7 +201,7 @@ class Kafka(Door):
         self._keep_slow()
         self._backlog.look()
         self._backlog.list_more()
-        self._send_what_waits(TURN_MESSAGES - LESS * self._late)
+        self._send_what_waits(TURN_MESSAGES - SPARED_PER_LATE * self._late)
         self._late = 0
         self._backlog.save_old()
         self._backlog.tidy()
